@@ -1,0 +1,188 @@
+"""Reading a config file: YAML 1.2, `extends`, `--set`, templates, and errors that name the key."""
+
+import difflib
+import io
+import re
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from pipeline.config.model import Config
+from pipeline.errors import BadInput, ConfigError
+
+
+def load_config(
+    path: Path | None,
+    *,
+    symbols: Iterable[str] = (),
+    interval: str | None = None,
+    overrides: Iterable[str] = (),
+) -> Config:
+    """The validated config of a file, or the defaults if there is none.
+
+    symbols, interval: replace the file's, as `--symbol` and `--interval` do.
+    overrides: `a.b=value` as given to `--set`; the value is YAML.
+    Raises ConfigError: names the file, the key, what was wrong, and the nearest valid name.
+    """
+    raw = read_with_parents(path) if path else {}
+    for override in overrides:
+        _apply_override(raw, override)
+    if symbols := list(symbols):
+        raw["symbols"] = symbols
+    if interval:
+        raw["interval"] = interval
+    name = path.stem if path else "default"
+    source = str(path) if path else "the default config"
+    raw = _fill_templates(raw, {"interval": str(raw.get("interval", "1m")), "name": name})
+    try:
+        return Config.model_validate({**raw, "name": name})
+    except ValidationError as error:
+        raise _explain(source, error) from None
+
+
+def read_with_parents(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The file's mapping on top of those it `extends`; mappings merge, everything else is replaced."""
+    if path.resolve() in children:
+        raise ConfigError(f"{path}: extends: the files extend each other in a circle")
+    own = read_yaml(path)
+    parent = own.pop("extends", None)
+    if parent is None:
+        return own
+    if not isinstance(parent, str):
+        raise ConfigError(f"{path}: extends: must be one file name, found {parent!r}")
+    return _merge(read_with_parents(path.parent / parent, (*children, path.resolve())), own)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """One YAML file as plain dictionaries and lists.
+
+    Raises ConfigError: the file is missing, is not YAML, or is not a mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        known = sorted(p.name for p in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
+        near = difflib.get_close_matches(path.name, known, 1) or known[:5]
+        raise ConfigError(f"{path}: no such config file", f"there is: {', '.join(near)}" if near else "") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    try:
+        loaded = YAML(typ="safe", pure=True).load(io.StringIO(text))
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise ConfigError(f"{where}: not valid YAML: {error.problem or error.context}") from None
+    except YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    if loaded is None:
+        raise ConfigError(f"{path}: the file is empty", "see configs/demo.yaml for an example")
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path}: must be a mapping of sections, found {type(loaded).__name__}")
+    return loaded
+
+
+def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in top.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _apply_override(raw: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise BadInput(f"--set {override}: write it as a.b=value")
+    keys: list[str | int] = [int(k) if k.isdigit() else k for k in re.split(r"[.\[\]]+", path.strip("]")) if k]
+    try:
+        value = YAML(typ="safe", pure=True).load(io.StringIO(text))
+    except YAMLError:
+        raise BadInput(f"--set {override}: '{text}' is not a YAML value") from None
+    target: Any = raw
+    for key in keys[:-1]:
+        if isinstance(target, dict) and isinstance(key, str):
+            if target.get(key) is None:
+                target[key] = {}
+            target = target[key]
+        elif isinstance(target, list) and isinstance(key, int) and key < len(target):
+            target = target[key]
+        else:
+            raise BadInput(f"--set {override}: there is nothing at '{key}'")
+    last = keys[-1]
+    if (isinstance(target, dict) and isinstance(last, str)) or (
+        isinstance(target, list) and isinstance(last, int) and last < len(target)
+    ):
+        target[last] = value  # type: ignore[index]
+    else:
+        raise BadInput(f"--set {override}: there is nothing at '{last}'")
+
+
+def _fill_templates(value: Any, names: Mapping[str, str]) -> Any:
+    # Only {interval} and {name} are known here; {symbol} is filled in where a symbol is at hand.
+    if isinstance(value, str):
+        for name, text in names.items():
+            value = value.replace("{" + name + "}", text)
+        return value
+    if isinstance(value, dict):
+        return {key: _fill_templates(item, names) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_fill_templates(item, names) for item in value]
+    return value
+
+
+def _explain(source: str, error: ValidationError) -> ConfigError:
+    problems = error.errors()
+    # An unknown key explains the "exactly one of" that follows it, so it comes first.
+    problems.sort(key=lambda p: p["type"] != "extra_forbidden")
+    first, hint = _describe(problems[0])
+    others = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return ConfigError(f"{source}: {first}{others}", hint)
+
+
+def _describe(problem: ErrorDetails) -> tuple[str, str]:
+    location = [part for part in problem["loc"] if not (isinstance(part, str) and "[" in part)]
+    where = ""
+    for part in location:
+        where += f"[{part}]" if isinstance(part, int) else f".{part}" if where else str(part)
+    if problem["type"] == "extra_forbidden":
+        known = _keys_at(Config, location[:-1])
+        near = difflib.get_close_matches(str(location[-1]), known, 1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}" if known else ""
+        return f"{where}: unknown key", hint
+    message = problem["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    if problem["type"] == "missing":
+        return f"{where}: this key is required", ""
+    if problem["type"] == "value_error" or isinstance(problem["input"], dict | list):
+        return (f"{where}: {message}" if where else message), ""
+    return f"{where}: {message}, found {problem['input']!r}", ""
+
+
+def _keys_at(model: type[BaseModel], location: list[Any]) -> list[str]:
+    current: Any = model
+    for part in location:
+        if isinstance(part, int):
+            current = _model_in(typing.get_args(current)[0]) if typing.get_args(current) else None
+        elif isinstance(current, type) and issubclass(current, BaseModel) and part in current.model_fields:
+            current = current.model_fields[part].annotation
+            if typing.get_origin(current) is not list:
+                current = _model_in(current)
+        else:
+            return []
+    if isinstance(current, type) and issubclass(current, BaseModel):
+        return [name for name, field in current.model_fields.items() if not field.exclude]
+    return []
+
+
+def _model_in(annotation: Any) -> Any:
+    # The section inside `Section | None`.
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return next((arg for arg in typing.get_args(annotation) if arg is not type(None)), None)
+    return annotation

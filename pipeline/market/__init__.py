@@ -1,0 +1,1 @@
+"""Bars: their schema, grid, gaps and sources."""

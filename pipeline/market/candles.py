@@ -1,0 +1,32 @@
+"""The bar table: its columns, their types, and the checks that every stage may rely on.
+
+A bar table is a pyarrow Table with `open_time` (timestamp[ms, UTC], ascending, unique) and float64
+columns. `open_time` is a bar's start; its values are known at `open_time + interval`.
+"""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.artifacts import TIME
+
+PRICES = ("open", "high", "low", "close")
+COLUMNS = (*PRICES, "volume", "quote_volume", "trades", "taker_buy_volume", "taker_buy_quote_volume")
+SCHEMA = pa.schema([("open_time", TIME), *((name, pa.float64()) for name in COLUMNS)])
+
+
+def times_ms(table: pa.Table) -> np.ndarray:
+    """`open_time` as int64 milliseconds [n]; no copy if the table is one chunk."""
+    column = table.column("open_time").cast(TIME).combine_chunks()
+    return pc.cast(column, pa.int64()).to_numpy(zero_copy_only=False)
+
+
+def time_array(times: np.ndarray) -> pa.Array:
+    """int64 milliseconds [n] as an `open_time` column."""
+    return pa.array(times, pa.int64()).cast(TIME)
+
+
+def column(table: pa.Table, name: str) -> np.ndarray:
+    """A numeric column as float64 [n]; nulls become NaN."""
+    values = table.column(name).combine_chunks()
+    return pc.cast(values, pa.float64()).to_numpy(zero_copy_only=False)

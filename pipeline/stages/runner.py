@@ -1,0 +1,76 @@
+"""Runs stages by name: config, lock, dry run, timing, and what is printed."""
+
+import importlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.artifacts import Layout, exclusive
+from pipeline.config import Config, load_config
+from pipeline.stages.reporting import Plan, Summary, print_json
+
+STAGES = ("download", "merge", "features", "labels", "train", "predict", "predict-rolling", "signals", "simulate", "output")
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options that every stage command takes."""
+
+    config: Path | None = None
+    symbols: Sequence[str] = ()
+    interval: str | None = None
+    overrides: Sequence[str] = ()
+    dry_run: bool = False
+    json: bool = False
+    workdir: Path | None = None
+
+    def load(self) -> tuple[Config, Layout]:
+        """The validated config, and where its artifacts lie."""
+        config = load_config(self.config, symbols=self.symbols, interval=self.interval, overrides=self.overrides)
+        layout = Layout.in_workdir(config.name, self.workdir) if self.workdir else Layout(config.name)
+        return config, layout
+
+
+def run_stages(stages: Sequence[str], options: Options) -> list[Summary]:
+    """Run stages in order under one lock, printing a summary of each; or their plans on a dry run.
+
+    Raises the stage's own errors; earlier stages' outputs stay.
+    """
+    config, layout = options.load()
+    if options.dry_run:
+        for stage in stages:
+            _print(plan_stage(stage, config, layout), options)
+        return []
+    with exclusive(layout.data / ".locks" / f"{config.name}.lock", f"`pipeline {stages[0]}` or another stage of '{config.name}'"):
+        summaries = []
+        for stage in stages:
+            summary = run_stage(stage, config, layout)
+            _print(summary, options)
+            summaries.append(summary)
+        return summaries
+
+
+def plan_stage(stage: str, config: Config, layout: Layout) -> Plan:
+    """What one stage would do; checks its inputs."""
+    plan: Plan = _module(stage).plan(config, layout)
+    return plan
+
+
+def run_stage(stage: str, config: Config, layout: Layout) -> Summary:
+    """Run one stage, timed; the caller holds the lock."""
+    start = time.perf_counter()
+    summary: Summary = _module(stage).run(config, layout)
+    summary.seconds = time.perf_counter() - start
+    return summary
+
+
+def _module(stage: str):  # type: ignore[no-untyped-def]
+    return importlib.import_module(f"pipeline.stages.{stage.replace('-', '_')}")
+
+
+def _print(report: Plan | Summary, options: Options) -> None:
+    if options.json:
+        print_json(report.json())
+    else:
+        print(report.text(), flush=True)

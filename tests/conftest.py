@@ -1,0 +1,22 @@
+"""Fixtures that every test may use."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of real market data; tests that need it skip, visibly, where it is not given."""
+    folder = os.environ.get("PIPELINE_REAL_DATA")
+    if not folder:
+        pytest.skip("PIPELINE_REAL_DATA is not set")
+    return Path(folder).resolve()
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder, so that a stage's relative paths land in it."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
