@@ -1,1 +1,5 @@
-"""signals"""
+"""From scores to buy and sell signals: combine, smooth, threshold; as a batch and as a stream."""
+
+from pipeline.signals.chain import SignalStream, check_columns, compute, threshold_step
+
+__all__ = ["SignalStream", "check_columns", "compute", "threshold_step"]

@@ -149,9 +149,7 @@ def open_position(state: np.void, bar: int, side: int, price: float, rules: Rule
 
 
 @numba.njit(cache=True)
-def close_position(
-    state: np.void, trades: np.ndarray, bar: int, price: float, fee_rate: float, reason: int
-) -> None:
+def close_position(state: np.void, trades: np.ndarray, bar: int, price: float, fee_rate: float, reason: int) -> None:
     """Leave at a fill price and add the trade to the ledger."""
     side, qty = state.side, abs(state.qty)
     exit_fee = qty * price * fee_rate

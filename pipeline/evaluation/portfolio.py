@@ -1,0 +1,119 @@
+"""Accounts: what a strategy held bar by bar, for one symbol or for several together, and by period."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.evaluation.performance import Performance, drawdowns, performance
+from pipeline.trading.ledger import trade_table
+from pipeline.trading.simulation import Simulation
+
+Array = npt.NDArray[np.float64]
+Times = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Account:
+    """Equity, cash and quantity [n] at the closes of the bars that open at `times` (ms), and the closed trades."""
+
+    times: Times
+    equity: Array
+    cash: Array
+    qty: Array
+    trades: pa.Table
+
+
+@dataclass(frozen=True)
+class Period:
+    """Bars with start ≤ open_time < end, in milliseconds."""
+
+    start: int
+    end: int
+
+    def rows(self, times: Times) -> tuple[int, int]:
+        """First row, and the row after the last, of the period."""
+        first, stop = np.searchsorted(times, [self.start, self.end])
+        return int(first), int(stop)
+
+
+def account(symbol: str, times: Times, simulation: Simulation) -> Account:
+    """One symbol's account."""
+    trades = trade_table(symbol, simulation.trades, times)
+    return Account(times, simulation.equity, simulation.cash, simulation.qty, trades)
+
+
+def together(accounts: Sequence[Account]) -> Account:
+    """The sum of several accounts over all their bars; one that has not begun counts with its first cash.
+
+    Trades are ordered by exit, then by entry, then by symbol.
+    """
+    if len(accounts) == 1:
+        return accounts[0]
+    times = np.unique(np.concatenate([a.times for a in accounts]))
+    equity = np.sum([aligned(times, a.times, a.equity) for a in accounts], axis=0)
+    cash = np.sum([aligned(times, a.times, a.cash) for a in accounts], axis=0)
+    qty = np.sum([aligned(times, a.times, a.qty) for a in accounts], axis=0)
+    trades = pa.concat_tables([a.trades for a in accounts])
+    order = [(key, "ascending") for key in ("exit_time", "entry_time", "symbol")]
+    return Account(times, equity, cash, qty, trades.sort_by(order))
+
+
+def aligned(times: Times, own_times: Times, values: Array) -> Array:
+    """`values` at `own_times` carried to `times`: the last known one, before the first the first."""
+    return values[np.clip(np.searchsorted(own_times, times, side="right") - 1, 0, None)]
+
+
+def period_performance(whole: Account, period: Period, interval: str) -> Performance:
+    """Metrics of a period of an account; its trades are those that were closed in it.
+
+    The period starts from the equity at the close before its first bar.
+    """
+    first, stop = period.rows(whole.times)
+    rows = slice(max(first - 1, 0), stop)
+    exits = pc.cast(whole.trades["exit_time"], pa.int64())
+    inside = pc.and_(pc.greater_equal(exits, period.start), pc.less(exits, period.end))
+    return performance(whole.times[rows], whole.equity[rows], whole.trades.filter(inside), interval)
+
+
+def monthly_returns(whole: Account) -> dict[str, float]:
+    """Return of each calendar month (UTC), such as {"2024-01": 0.02}."""
+    months = whole.times.astype("datetime64[ms]").astype("datetime64[M]")
+    last = np.flatnonzero(np.append(months[1:] != months[:-1], True))
+    ends = whole.equity[last]
+    starts = np.concatenate([whole.equity[:1], ends[:-1]])
+    return {str(month): float(end / start - 1) for month, start, end in zip(months[last], starts, ends, strict=True)}
+
+
+def equity_table(whole: Account, parts: dict[str, Account]) -> pa.Table:
+    """The contract's equity table; with several symbols also each one's equity and quantity."""
+    columns = {
+        "open_time": pa.array(whole.times, pa.int64()).cast(pa.timestamp("ms", "UTC")),
+        "equity": whole.equity,
+        "cash": whole.cash,
+        "position_qty": whole.qty,
+        "drawdown": drawdowns(whole.equity),
+    }
+    if len(parts) > 1:
+        for symbol, part in parts.items():
+            columns[f"{symbol}_equity"] = aligned(whole.times, part.times, part.equity)
+            columns[f"{symbol}_position_qty"] = aligned(whole.times, part.times, part.qty)
+    return pa.table(columns)
+
+
+def curve_csv(whole: Account, hold: Account, points: int) -> str:
+    """CSV of at most `points` rows, evenly spaced and ending with the last: open_time, equity, buy_and_hold, drawdown."""
+    rows = np.unique(np.linspace(0, len(whole.times) - 1, points).astype(np.int64))
+    held = aligned(whole.times, hold.times, hold.equity)
+    below = drawdowns(whole.equity)
+    lines = [f"{iso(whole.times[i])},{whole.equity[i]:.6g},{held[i]:.6g},{below[i]:.6g}" for i in rows]
+    return "\n".join(["open_time,equity,buy_and_hold,drawdown", *lines]) + "\n"
+
+
+def iso(time_ms: int) -> str:
+    """ISO 8601 in UTC: 2024-01-01T00:00:00Z."""
+    return dt.datetime.fromtimestamp(int(time_ms) / 1000, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,26 @@
+"""One score from an up-score and a down-score."""
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.config.trading import Combine
+
+Scores = npt.NDArray[np.float64]
+
+
+def combine(up: npt.ArrayLike, down: npt.ArrayLike, spec: Combine) -> Scores:
+    """Combined score of arrays [n] or single values, element by element; NaN where either is NaN.
+
+    difference: up - down. relative: 2·up / (up + down) - 1, and 0 where the two add up to 0.
+    larger: up where up ≥ down, else -down. Then · coefficient + constant.
+    """
+    up, down = np.asarray(up, np.float64), np.asarray(down, np.float64)
+    if spec.combine == "difference":
+        score = up - down
+    elif spec.combine == "relative":
+        total = up + down
+        nothing = total == 0
+        score = np.where(nothing, 0.0, 2 * up / np.where(nothing, 1.0, total) - 1)
+    else:
+        score = np.where(up >= down, up, np.where(np.isnan(up), up, -down))
+    return np.asarray(score * spec.coefficient + spec.constant)

@@ -1,0 +1,124 @@
+"""Averages of scores: over columns, then over time.
+
+The averages over time are pandas' `rolling(window, min_periods=window // 2).mean()` and
+`ewm(span, min_periods=span // 2, adjust=False).mean()`, with one difference: a bar whose own score
+is unknown has no smoothed score either. A simple window is summed afresh at each bar, so its value
+depends on the window alone, whenever the stream was started; an exponential average depends on the
+first bar, as it must.
+"""
+
+import math
+from typing import NamedTuple
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.config.trading import Smooth
+
+Scores = npt.NDArray[np.float64]
+
+
+class Ewm(NamedTuple):
+    """State of an exponential average: its value, the weight of the past in it, values seen."""
+
+    mean: float = math.nan
+    weight: float = 1.0
+    count: int = 0
+
+
+def smooth(columns: Scores, spec: Smooth) -> Scores:
+    """Smoothed score [n] of the rows of `columns` [n, k]; NaN where it is not known (yet)."""
+    values = point(columns, spec.point_threshold)
+    if spec.window is None:
+        return values
+    least = _least(spec.window)
+    if isinstance(spec.window, int):
+        return simple(values, spec.window, least)
+    return exponential(values, _alpha(spec.window), least)
+
+
+class SmoothStream:
+    """The same, bar by bar: `update` takes the columns [k] of one bar and returns its smoothed score."""
+
+    def __init__(self, spec: Smooth) -> None:
+        self._spec = spec
+        self._window = np.full(spec.window if isinstance(spec.window, int) else 0, np.nan)
+        self._ewm = Ewm()
+
+    def update(self, columns: npt.ArrayLike) -> float:
+        spec = self._spec
+        value = float(point(np.asarray(columns, np.float64)[np.newaxis], spec.point_threshold)[0])
+        if spec.window is None:
+            return value
+        least = _least(spec.window)
+        if isinstance(spec.window, int):
+            self._window[:-1] = self._window[1:]
+            self._window[-1] = value
+            return float(window_mean(self._window, least))
+        self._ewm = Ewm(*ewm_step(self._ewm, value, _alpha(spec.window)))
+        return self._ewm.mean if self._ewm.count >= least and not math.isnan(value) else math.nan
+
+
+def point(columns: Scores, point_threshold: float | None) -> Scores:
+    """Mean of each row [n]; with a point threshold 1 where the mean reaches it, else 0. NaN if any is NaN."""
+    total = columns[:, 0].copy()
+    for j in range(1, columns.shape[1]):
+        total += columns[:, j]
+    mean: Scores = total / columns.shape[1]
+    if point_threshold is None:
+        return mean
+    return np.where(np.isnan(mean), np.nan, (mean >= point_threshold).astype(np.float64))
+
+
+@numba.njit(cache=True)
+def window_mean(window: Scores, least: int) -> float:
+    """Mean of the values known in a window, oldest first; NaN if the last or too many are unknown."""
+    if np.isnan(window[-1]):
+        return np.nan
+    total, count = 0.0, 0
+    for value in window:
+        if not np.isnan(value):
+            total += value
+            count += 1
+    return total / count if count >= least else np.nan
+
+
+@numba.njit(cache=True)
+def simple(values: Scores, window: int, least: int) -> Scores:
+    """`window_mean` of the last `window` values at each of them."""
+    result = np.empty(len(values))
+    for t in range(len(values)):
+        result[t] = window_mean(values[max(0, t - window + 1) : t + 1], least)
+    return result
+
+
+@numba.njit(cache=True)
+def ewm_step(state: Ewm, value: float, alpha: float) -> Ewm:
+    """The state after one more value; an unknown value lets the weight of the past decay."""
+    if np.isnan(value):
+        return Ewm(state.mean, state.weight * (1 - alpha), state.count)
+    if state.count == 0:
+        return Ewm(value, 1.0, 1)
+    past = state.weight * (1 - alpha)
+    mean = (past * state.mean + alpha * value) / (past + alpha)
+    return Ewm(mean, 1.0, state.count + 1)
+
+
+@numba.njit(cache=True)
+def exponential(values: Scores, alpha: float, least: int) -> Scores:
+    """`ewm_step` over all values; NaN before `least` values and where the value itself is NaN."""
+    result = np.empty(len(values))
+    state = Ewm(np.nan, 1.0, 0)
+    for t in range(len(values)):
+        state = ewm_step(state, values[t], alpha)
+        result[t] = state.mean if state.count >= least and not np.isnan(values[t]) else np.nan
+    return result
+
+
+def _least(window: float) -> int:
+    return max(1, int(window // 2))
+
+
+def _alpha(span: float) -> float:
+    return 2 / (span + 1)
