@@ -171,7 +171,11 @@ def write_table(path: Path, table: pa.Table, *, compression: str = "zstd", row_g
     """
     floats = [f.name for f in table.schema if pa.types.is_floating(f.type)]
     others = [f.name for f in table.schema if not pa.types.is_floating(f.type) and not pa.types.is_boolean(f.type)]
-    delta = [n for n in others if pa.types.is_timestamp(table.schema.field(n).type) or pa.types.is_integer(table.schema.field(n).type)]
+    delta = [
+        n
+        for n in others
+        if pa.types.is_timestamp(table.schema.field(n).type) or pa.types.is_integer(table.schema.field(n).type)
+    ]
     encodings = {n: "BYTE_STREAM_SPLIT" for n in floats} | {n: "DELTA_BINARY_PACKED" for n in delta}
     with atomic_file(path) as file:
         pq.write_table(
@@ -197,7 +201,10 @@ def read_table(path: Path, stage: str, columns: Sequence[str] | None = None) -> 
     if columns is not None:
         missing = [name for name in columns if name not in schema.names]
         if missing:
-            raise BadInput(f"{path}: no column '{missing[0]}'", f"it has: {', '.join(schema.names[:12])} …; run `pipeline {stage}` again if the config changed")
+            raise BadInput(
+                f"{path}: no column '{missing[0]}'",
+                f"it has: {', '.join(schema.names[:12])} …; run `pipeline {stage}` again if the config changed",
+            )
     try:
         table = pq.read_table(path, columns=list(columns) if columns is not None else None, memory_map=True)
     except (OSError, pa.ArrowException) as error:
@@ -214,7 +221,9 @@ def read_schema(path: Path, stage: str) -> pa.Schema:
     except FileNotFoundError:
         raise MissingInput(f"{path}: not there yet", f"run `pipeline {stage}` first") from None
     except (OSError, pa.ArrowException) as error:
-        raise BadInput(f"{path}: not a whole Parquet file: {_first_line(error)}", f"run `pipeline {stage}` again") from None
+        raise BadInput(
+            f"{path}: not a whole Parquet file: {_first_line(error)}", f"run `pipeline {stage}` again"
+        ) from None
 
 
 def count_rows(path: Path, stage: str) -> int:

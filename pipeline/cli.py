@@ -1,6 +1,9 @@
 """The commands. Each imports what it needs when it runs, so that `pipeline --help` is instant."""
 
+import os
 import sys
+from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,20 +12,66 @@ import typer
 app = typer.Typer(
     name="pipeline",
     help="A staged machine-learning trading pipeline for Binance.",
-    epilog="Try `pipeline run -c configs/demo.yaml`, then open data/demo/output/report.html.",
-    no_args_is_help=True,
+    epilog="Try `pipeline run -c configs/demo.yaml`, then open runs/demo/data/demo/output/report.html.",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
-ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", metavar="FILE", help="Config file, such as configs/demo.yaml.")]
-Symbols = Annotated[list[str] | None, typer.Option("--symbol", metavar="S", help="Instead of the config's symbols; repeatable.")]
-IntervalOption = Annotated[str | None, typer.Option("--interval", metavar="1m", help="Instead of the config's interval.")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Change one key of the config; repeatable.")]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", metavar="FILE", help="Config file; configs/default.yaml if there is one."),
+]
+Symbols = Annotated[
+    list[str] | None, typer.Option("--symbol", metavar="S", help="Instead of the config's symbols; repeatable.")
+]
+IntervalOption = Annotated[
+    str | None, typer.Option("--interval", metavar="1m", help="Instead of the config's interval.")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Change one key of the config; repeatable.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check config and inputs, print the plan, write nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one machine-readable line instead of text.")]
-Workdir = Annotated[Path | None, typer.Option("--workdir", metavar="DIR", help="Keep data/ and MODELS/ of this run below DIR.")]
+Workdir = Annotated[
+    Path | None, typer.Option("--workdir", metavar="DIR", help="Keep data/ and MODELS/ of this run below DIR.")
+]
+
+
+class What(StrEnum):
+    """What `pipeline list` can show."""
+
+    features = "features"
+    labels = "labels"
+    stages = "stages"
+    configs = "configs"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"pipeline {version('pipeline')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _common(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def _command(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a command; the list of commands shows the first line of its docstring, whole."""
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        app.command(name, short_help=(function.__doc__ or "").splitlines()[0])(function)
+        return function
+
+    return register
 
 
 def _stage(name: str, summary: str, example: str) -> None:
@@ -40,22 +89,34 @@ def _stage(name: str, summary: str, example: str) -> None:
         run_stages([name], Options(config, symbol or (), interval, set_ or (), dry_run, json, workdir))
 
     command.__doc__ = f"{summary}\n\nExample: {example}"
-    app.command(name)(command)
+    _command(name)(command)
 
 
-_stage("download", "Fetch bars into data/raw, resuming where the last run stopped.", "pipeline download --symbol BTCUSDT")
+_stage(
+    "download", "Fetch bars into data/raw, resuming where the last run stopped.", "pipeline download --symbol BTCUSDT"
+)
 _stage("merge", "Make one complete grid per symbol; fill and list gaps.", "pipeline merge -c configs/btcusdt-5m.yaml")
 _stage("features", "Compute the config's features.", "pipeline features -c configs/demo.yaml --dry-run")
 _stage("labels", "Compute what the models learn to predict.", "pipeline labels -c configs/demo.yaml")
-_stage("train", "Train one model per label and algorithm into MODELS/NAME/trained.", "pipeline train -c configs/demo.yaml")
+_stage(
+    "train", "Train one model per label and algorithm into MODELS/NAME/trained.", "pipeline train -c configs/demo.yaml"
+)
 _stage("predict", "Score all bars with the trained models.", "pipeline predict -c configs/demo.yaml")
-_stage("predict-rolling", "Walk forward: score each block with models trained only on its past.", "pipeline predict-rolling -c configs/btcusdt-5m.yaml")
-_stage("signals", "Turn scores into buy and sell signals.", "pipeline signals -c configs/demo.yaml --set signals.steps.1.threshold.buy=0.2")
+_stage(
+    "predict-rolling",
+    "Walk forward: score each block with models trained only on its past.",
+    "pipeline predict-rolling -c configs/btcusdt-5m.yaml",
+)
+_stage(
+    "signals",
+    "Turn scores into buy and sell signals.",
+    "pipeline signals -c configs/demo.yaml --set signals.steps.1.threshold.buy=0.2",
+)
 _stage("simulate", "Trade the signals on history, after costs.", "pipeline simulate -c configs/demo.yaml")
 _stage("output", "Write the report, the trades as CSV, and pictures.", "pipeline output -c configs/demo.yaml")
 
 
-@app.command()
+@_command("run")
 def run(
     config: ConfigFile = None,
     symbol: Symbols = None,
@@ -78,20 +139,151 @@ def run(
     run_chain(Options(config, symbol or (), interval, set_ or (), dry_run, json, workdir), first, last, in_place)
 
 
+@_command("retrain")
+def retrain(
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+    keep: Annotated[int, typer.Option("--keep", min=1, metavar="N", help="Bundles to keep, newest first.")] = 10,
+) -> None:
+    """Fetch new bars, train a new bundle beside the old, and switch to it if everything succeeded.
+
+    Made for cron: one line on standard output, and an exit code.
+
+    Example: pipeline retrain -c configs/btcusdt-5m.yaml
+    """
+    from pipeline.stages.retrain import retrain
+    from pipeline.stages.runner import Options
+
+    retrain(Options(config, overrides=set_ or (), dry_run=dry_run, json=json), keep)
+
+
+@_command("check")
+def check(
+    config: ConfigFile = None,
+    symbol: Symbols = None,
+    interval: IntervalOption = None,
+    set_: Overrides = None,
+    json: Json = False,
+) -> None:
+    """Validate a config, names across its sections included, and say what it amounts to.
+
+    Example: pipeline check -c configs/btcusdt-5m.yaml
+    """
+    from pipeline.stages.check import check
+    from pipeline.stages.runner import Options
+
+    check(Options(config, symbol or (), interval, set_ or (), json=json))
+
+
+@_command("list")
+def list_(
+    what: Annotated[What, typer.Argument(help="What to list.")],
+    config: ConfigFile = None,
+    json: Json = False,
+) -> None:
+    """List what can be written in a config, or with -c what a config makes of it.
+
+    Example: pipeline list features
+    """
+    from pipeline.stages.catalogue import show_list
+    from pipeline.stages.runner import Options
+
+    show_list(what.value, Options(config, json=json))
+
+
+@_command("import-config")
+def import_config(
+    old: Annotated[Path, typer.Argument(metavar="OLD.jsonc", help="Config of intelligent-trading-bot.")],
+    to: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to; standard output otherwise.")
+    ] = None,
+) -> None:
+    """Convert a config of intelligent-trading-bot, and say what could not be carried over.
+
+    Example: pipeline import-config config-sample-1min.jsonc -o configs/mine.yaml
+    """
+    from pipeline.stages.import_config import import_config
+
+    import_config(old, to)
+
+
+@_command("schema")
+def schema(
+    to: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to; standard output otherwise.")
+    ] = None,
+) -> None:
+    """Print the JSON Schema of a config file, for editors.
+
+    Example: pipeline schema -o configs/schema.json
+    """
+    from pipeline.config.schema import schema_text
+    from pipeline.stages.reporting import print_or_write
+
+    print_or_write(schema_text(), to)
+
+
+@_command("dvc")
+def dvc(config: ConfigFile = None, dry_run: DryRun = False) -> None:
+    """Write dvc.yaml for a config, so that `dvc repro` runs its stages.
+
+    Example: pipeline dvc -c configs/btcusdt-5m.yaml
+    """
+    from pipeline.stages.dvc_file import write_dvc_file
+    from pipeline.stages.runner import Options
+
+    write_dvc_file(Options(config, dry_run=dry_run))
+
+
+@_command("show")
+def show(config: ConfigFile = None, json: Json = False, workdir: Workdir = None) -> None:
+    """Print a finished run's headline figures and where its report is.
+
+    Example: pipeline show -c configs/demo.yaml
+    """
+    from pipeline.stages.headline import show
+    from pipeline.stages.runner import Options
+
+    show(Options(config, json=json, workdir=workdir))
+
+
 def main() -> None:
     """Entry point: runs a command and turns errors into a message and an exit code."""
     try:
-        app()
+        code = app(standalone_mode=False) or 0
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has gone (`pipeline list features | head`). Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
     except KeyboardInterrupt:
-        print("interrupted; nothing is half-written", file=sys.stderr)
-        sys.exit(130)
+        code = 130
     except Exception as error:
-        from pipeline.errors import PipelineError
+        code = _report(error)
+    if code == 130:
+        print("interrupted: nothing is half-written; run the same command to go on", file=sys.stderr)
+    sys.exit(code)
 
-        if not isinstance(error, PipelineError):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+
+def _report(error: Exception) -> int:
+    from pipeline.errors import PipelineError
+
+    if isinstance(error, PipelineError):
+        message, hint, code = error.message, error.hint, error.exit_code
+    elif hasattr(error, "format_message"):  # typer's own complaint about the command line
+        usage = getattr(error, "ctx", None)
+        hint = f"see `{usage.command_path} --help`" if usage else ""
+        message, code = error.format_message(), 2
+    else:
+        raise error
+    if "--json" in sys.argv[1:]:
+        import json
+
+        print(json.dumps({"error": message, "hint": hint, "exit_code": code}))
+    print(f"error: {message}" + (f"\n       {hint}" if hint else ""), file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

@@ -8,7 +8,14 @@ from pipeline.market.candles import COLUMNS, PRICES, time_array
 START_MS = 1_704_067_200_000  # 2024-01-01T00:00Z
 
 
-def bars(close: np.ndarray | list[float], *, step_ms: int = 60_000, start_ms: int = START_MS, spread: float = 0.001, filled: bool = True) -> pa.Table:
+def bars(
+    close: np.ndarray | list[float],
+    *,
+    step_ms: int = 60_000,
+    start_ms: int = START_MS,
+    spread: float = 0.001,
+    filled: bool = True,
+) -> pa.Table:
     """A merged bar table around the given closes: each opens at the last close; highs and lows enclose both."""
     close = np.asarray(close, dtype=np.float64)
     opens = np.concatenate([close[:1], close[:-1]])

@@ -61,7 +61,9 @@ class TripleBarrier(Section):
     events: Literal["all", "cusum"] = "all"
     cusum: float = Field(1.0, gt=0, description="CUSUM filter threshold in multiples of volatility.")
     side: Literal["long", "short"] = "long"
-    output: Literal["bool", "return", "class"] = Field("bool", description="Profit first? / return at touch / −1, 0, 1.")
+    output: Literal["bool", "return", "class"] = Field(
+        "bool", description="Profit first? / return at touch / −1, 0, 1."
+    )
     tie: Literal["failure", "success"] = "failure"
     name: str = "triple_barrier"
 

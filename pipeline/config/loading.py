@@ -2,6 +2,7 @@
 
 import difflib
 import io
+import os
 import re
 import types
 import typing
@@ -47,17 +48,30 @@ def load_config(
         raise _explain(source, error) from None
 
 
-def read_with_parents(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
+def read_with_parents(path: Path) -> dict[str, Any]:
     """The file's mapping on top of those it `extends`; mappings merge, everything else is replaced."""
-    if path.resolve() in children:
-        raise ConfigError(f"{path}: extends: the files extend each other in a circle")
-    own = read_yaml(path)
-    parent = own.pop("extends", None)
-    if parent is None:
-        return own
-    if not isinstance(parent, str):
-        raise ConfigError(f"{path}: extends: must be one file name, found {parent!r}")
-    return _merge(read_with_parents(path.parent / parent, (*children, path.resolve())), own)
+    merged: dict[str, Any] = {}
+    for _, own in reversed(read_chain(path)):
+        merged = _merge(merged, own)
+    return merged
+
+
+def read_chain(path: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """The file and those that it `extends`, nearest first, each with its own keys."""
+    chain: list[tuple[Path, dict[str, Any]]] = []
+    seen: set[Path] = set()
+    following: Path | None = path
+    while following is not None:
+        if following.resolve() in seen:
+            raise ConfigError(f"{chain[-1][0]}: extends: the files extend each other in a circle")
+        seen.add(following.resolve())
+        own = read_yaml(following)
+        parent = own.pop("extends", None)
+        if parent is not None and not isinstance(parent, str):
+            raise ConfigError(f"{following}: extends: must be one file name, found {parent!r}")
+        chain.append((following, own))
+        following = Path(os.path.normpath(following.parent / parent)) if parent else None
+    return chain
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -16,7 +16,9 @@ class BinanceSource(Section):
     rest: bool = Field(True, description="Read what the archive does not have yet over REST.")
     api_url: str = Field("https://api.binance.com", description="Base URL of the spot REST API.")
     futures_api_url: str = Field("https://fapi.binance.com", description="Base URL of the USD-M REST API.")
-    max_weight_per_minute: int = Field(3000, gt=0, description="Request weight to stay below; the exchange allows 6000.")
+    max_weight_per_minute: int = Field(
+        3000, gt=0, description="Request weight to stay below; the exchange allows 6000."
+    )
     timeout: float = Field(30, gt=0, description="Seconds to wait for one reply.")
     retries: int = Field(4, ge=0, description="Further tries after a network error or a 5xx.")
     parallel: int = Field(4, gt=0, le=16, description="Archive files fetched at a time.")
@@ -68,7 +70,11 @@ class Merge(Section):
     start: Date | None = None
     end: Date | None = None
     symbols: list[str] = Field([], description="Reference symbols whose columns are added as {symbol}_{column}.")
-    timeframes: list[Interval] = Field([], description="Higher intervals added as {interval}_{column}, after they closed.")
+    timeframes: list[Interval] = Field(
+        [], description="Higher intervals added as {interval}_{column}, after they closed."
+    )
     funding: bool = Field(False, description="Add the last known `funding_rate`.")
     max_filled: Fraction = Field(0.2, description="Refuse a table with a larger share of made-up bars than this.")
-    on_misaligned: Literal["error", "snap"] = Field("error", description="Bars off the grid by seconds: refuse or snap.")
+    on_misaligned: Literal["error", "snap"] = Field(
+        "error", description="Bars off the grid by seconds: refuse or snap."
+    )

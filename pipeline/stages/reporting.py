@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.artifacts import write_text
+
 
 @dataclass
 class Plan:
@@ -97,10 +99,20 @@ def progress(label: str, total: int | None) -> Iterator[Callable[[int, str], Non
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(label, total=total, note="")
-            yield lambda steps=1, note="": bar.update(task, advance=steps, note=note)
+
+            def draw(steps: int = 1, note: str = "") -> None:
+                bar.update(task, advance=steps, note=note)
+
+            yield draw
         return
     done = 0
     next_line = 0.1
@@ -118,3 +130,12 @@ def progress(label: str, total: int | None) -> Iterator[Callable[[int, str], Non
 def print_json(value: dict[str, Any]) -> None:
     """One machine-readable line on standard output."""
     print(json.dumps(value, default=str, allow_nan=False))
+
+
+def print_or_write(text: str, path: Path | None) -> None:
+    """`text` on standard output, or into the file that was asked for."""
+    if path is None:
+        print(text, end="")
+    else:
+        write_text(path, text)
+        print(f"wrote {path}")

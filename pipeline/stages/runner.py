@@ -10,7 +10,21 @@ from pipeline.artifacts import Layout, exclusive
 from pipeline.config import Config, load_config
 from pipeline.stages.reporting import Plan, Summary, print_json
 
-STAGES = ("download", "merge", "features", "labels", "train", "predict", "predict-rolling", "signals", "simulate", "output")
+STAGES = (
+    "download",
+    "merge",
+    "features",
+    "labels",
+    "train",
+    "predict",
+    "predict-rolling",
+    "signals",
+    "simulate",
+    "output",
+)
+
+
+DEFAULT_CONFIG = Path("configs/default.yaml")
 
 
 @dataclass(frozen=True)
@@ -27,7 +41,8 @@ class Options:
 
     def load(self) -> tuple[Config, Layout]:
         """The validated config, and where its artifacts lie."""
-        config = load_config(self.config, symbols=self.symbols, interval=self.interval, overrides=self.overrides)
+        path = self.config or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None)
+        config = load_config(path, symbols=self.symbols, interval=self.interval, overrides=self.overrides)
         layout = Layout.in_workdir(config.name, self.workdir) if self.workdir else Layout(config.name)
         return config, layout
 
@@ -42,7 +57,9 @@ def run_stages(stages: Sequence[str], options: Options) -> list[Summary]:
         for stage in stages:
             _print(plan_stage(stage, config, layout), options)
         return []
-    with exclusive(layout.data / ".locks" / f"{config.name}.lock", f"`pipeline {stages[0]}` or another stage of '{config.name}'"):
+    with exclusive(
+        layout.data / ".locks" / f"{config.name}.lock", f"`pipeline {stages[0]}` or another stage of '{config.name}'"
+    ):
         summaries = []
         for stage in stages:
             summary = run_stage(stage, config, layout)

@@ -1,0 +1,50 @@
+# `make demo` and `make test` are all there is to know; each sets up by itself.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test bench lint clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+EXTRAS := report,jsonc,test
+# The interpreter for .venv; the first of these that is 3.11 or newer, unless PYTHON=… names one.
+PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python)
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+help:
+	@echo "make demo    set up, then run the whole pipeline on a synthetic market; prints where the report is"
+	@echo "make test    set up, then run the tests (real data: PIPELINE_REAL_DATA=DIR make test)"
+	@echo "make lint    style, types and the layering of imports"
+	@echo "make bench   every speed figure, next to its peer and its goal"
+	@echo "make setup   create .venv and install; quick when nothing changed"
+	@echo "make clean   remove .venv and caches; data, models and the DVC cache stay"
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@.ci/install $(VENV) "$(EXTRAS)" $(PYTHONS)
+	@touch $@
+
+demo: $(READY)
+	@git rev-parse --git-dir > /dev/null 2>&1 || dvc config --quiet --local core.no_scm true
+	@pipeline dvc -c configs/demo.yaml
+	@dvc repro --quiet
+	@pipeline show -c configs/demo.yaml
+
+test: $(READY)
+	@pytest
+
+lint: $(READY)
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+
+bench: EXTRAS := $(EXTRAS),bench
+bench: $(READY)
+	@python -c 'import vectorbt' 2> /dev/null || .ci/install $(VENV) "$(EXTRAS)" $(PYTHONS)
+	@benchmarks/run
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
