@@ -1,5 +1,6 @@
 """Reading a config file: YAML 1.2, `extends`, `--set`, templates, and errors that name the key."""
 
+import datetime as dt
 import difflib
 import io
 import os
@@ -15,6 +16,7 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from pipeline.config.consistency import problems
 from pipeline.config.model import Config
 from pipeline.errors import BadInput, ConfigError
 
@@ -43,9 +45,13 @@ def load_config(
     source = str(path) if path else "the default config"
     raw = _fill_templates(raw, {"interval": str(raw.get("interval", "1m")), "name": name})
     try:
-        return Config.model_validate({**raw, "name": name})
+        config = Config.model_validate({**raw, "name": name})
     except ValidationError as error:
         raise _explain(source, error) from None
+    if wrong := list(problems(config)):
+        others = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise ConfigError(f"{source}: {wrong[0]}{others}")
+    return config
 
 
 def read_with_parents(path: Path) -> dict[str, Any]:
@@ -119,6 +125,8 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
         value = YAML(typ="safe", pure=True).load(io.StringIO(text))
     except YAMLError:
         raise BadInput(f"--set {override}: '{text}' is not a YAML value") from None
+    if isinstance(value, dt.date):
+        value = text.strip()
     target: Any = raw
     for key in keys[:-1]:
         if isinstance(target, dict) and isinstance(key, str):
@@ -172,6 +180,8 @@ def _describe(problem: ErrorDetails) -> tuple[str, str]:
         return f"{where}: unknown key", hint
     message = problem["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
+    if isinstance(problem["input"], dt.date):
+        return f"{where}: a bare date, which DVC cannot track", f"put it in quotes: '{problem['input']}'"
     if problem["type"] == "missing":
         return f"{where}: this key is required", ""
     if problem["type"] == "value_error" or isinstance(problem["input"], dict | list):

@@ -1,0 +1,169 @@
+"""`pipeline retrain`: new bars, a new bundle beside the old, and `current` moved on to it at the very end.
+
+The stages run in runs/retrain-NAME, never on DVC's outs: DVC deletes those before it runs a stage, and
+whoever serves a model must not lose it. Whatever fails, and whenever, `current` names what it named before.
+"""
+
+import contextlib
+import datetime as dt
+import hashlib
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifacts import Layout, exclusive, read_json, replace_folder, sha256_file, write_text
+from pipeline.config import Config
+from pipeline.errors import BadInput, CheckFailed, PipelineError
+from pipeline.stages.reporting import Plan, print_json
+from pipeline.stages.runner import Options, plan_stage, run_stage
+
+
+def stages_of(config: Config) -> list[str]:
+    """The stages of a retraining; the scores that the signals read decide between the two kinds of predictions."""
+    scores = "predict-rolling" if config.signals.predictions == "rolling" else "predict"
+    return ["download", "merge", "features", "labels", "train", scores, "signals", "simulate"]
+
+
+def retrain(options: Options, keep: int) -> None:
+    """Run the stages, store the bundle, switch `current`, prune, and print one line.
+
+    keep: bundles that stay, newest first; the current one always does.
+    Raises BadInput: another retraining of this config is running. Otherwise the error of the stage that
+    failed, with its name.
+    """
+    config, layout = options.load()
+    work = Layout.in_workdir(config.name, Path("runs") / f"retrain-{config.name}")
+    if options.dry_run:
+        print(_plan(config, layout, work).text())
+        return
+    start = time.perf_counter()
+    with exclusive(layout.data / ".locks" / f"{config.name}.retrain.lock", f"`pipeline retrain` of '{config.name}'"):
+        _run_all(config, layout, work)
+        bundle = store_bundle(work, layout)
+        write_text(layout.current, f"{bundle}\n")
+        prune_bundles(layout, keep)
+        _say(config, layout, work, bundle, time.perf_counter() - start, options.json)
+
+
+def current_bundle(layout: Layout) -> str | None:
+    """Name of the promoted bundle, or None before the first."""
+    try:
+        return layout.current.read_text(encoding="utf-8").strip() or None
+    except FileNotFoundError:
+        return None
+
+
+def store_bundle(work: Layout, layout: Layout) -> str:
+    """Copy the trained models and their evidence to `bundles/`, verified; returns the bundle's id.
+
+    The id is the time of the last bar and a hash of the content: the same training twice is one bundle.
+    Raises CheckFailed: a model file is not the one that the manifest describes.
+    """
+    manifest = read_json(work.trained / "manifest.json", "train")
+    sources = {path.name: path for path in sorted(work.trained.iterdir()) if path.is_file()}
+    sources |= {path.name: path for path in (work.simulation / "metrics.json", work.folds) if path.is_file()}
+    hashes = {name: sha256_file(path) for name, path in sorted(sources.items())}
+    content = hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
+    last = dt.datetime.fromisoformat(manifest["created"])
+    bundle = f"{last:%Y%m%dT%H%M}-{content[:12]}"
+
+    def copy(folder: Path) -> None:
+        for name, path in sources.items():
+            shutil.copyfile(path, folder / name)
+        verify(folder, hashes)
+
+    if not (layout.bundles / bundle).is_dir():
+        replace_folder(layout.bundles / bundle, copy)
+    else:
+        verify(layout.bundles / bundle, hashes)
+    return bundle
+
+
+def verify(folder: Path, hashes: dict[str, str]) -> None:
+    """Check a bundle's files against their hashes and against its own manifest, before anyone parses them."""
+    for name, expected in hashes.items():
+        if not (folder / name).is_file() or sha256_file(folder / name) != expected:
+            raise CheckFailed(f"{folder / name}: is not what was trained", "remove the bundle and retrain")
+    manifest = read_json(folder / "manifest.json", "train")
+    for model in manifest["models"].values():
+        if hashes.get(model["file"]) != model["sha256"]:
+            raise CheckFailed(f"{folder / model['file']}: differs from its manifest", "run `pipeline train` again")
+
+
+def prune_bundles(layout: Layout, keep: int) -> None:
+    """Remove all but the newest `keep` bundles; never the current one."""
+    current = current_bundle(layout)
+    bundles = sorted(path for path in layout.bundles.iterdir() if path.is_dir() and not path.name.startswith("."))
+    others = [path for path in bundles if path.name != current]
+    for path in others[: max(len(others) - (keep - 1), 0)]:
+        shutil.rmtree(path)
+
+
+def _run_all(config: Config, layout: Layout, work: Layout) -> None:
+    run_lock = layout.data / ".locks" / f"{config.name}.lock"
+    work_lock = work.data / ".locks" / f"{config.name}.lock"
+    with _log(work.data.parent / "retrain.log"):
+        for stage in stages_of(config):
+            # data/raw is shared with `pipeline download` and `dvc repro`; the rest is in the work folder.
+            lock = run_lock if stage == "download" else work_lock
+            try:
+                with exclusive(lock, f"another stage of '{config.name}'"):
+                    print(run_stage(stage, config, work).text(), file=sys.stderr, flush=True)
+            except PipelineError as error:
+                stays = current_bundle(layout) or "not set"
+                raise _failed(stage, error, f"retrain {config.name}: failed in {stage}", stays) from error
+
+
+def _failed(stage: str, error: PipelineError, prefix: str, current: str) -> PipelineError:
+    message = f"{prefix}: {error.message} (current bundle stays {current})"
+    narrowed = type(error) if isinstance(error, BadInput | CheckFailed) else None
+    if narrowed is not None:
+        return narrowed(message, error.hint)
+    wrapped = PipelineError(message, error.hint)
+    wrapped.exit_code = error.exit_code
+    return wrapped
+
+
+@contextlib.contextmanager
+def _log(path: Path) -> Iterator[None]:
+    # cron mails what a job prints: there the stages' summaries and progress go to a file instead.
+    if sys.stderr.isatty():
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as file, contextlib.redirect_stderr(file):
+        yield
+
+
+def _plan(config: Config, layout: Layout, work: Layout) -> Plan:
+    plan = plan_stage("download", config, layout)
+    outputs = [work.run, work.trained, layout.bundles / "<last bar>-<hash>", layout.current]
+    notes = [f"stages: {', '.join(stages_of(config))}", f"current bundle: {current_bundle(layout) or 'none'}"]
+    return Plan("retrain", plan.inputs, [*plan.outputs, *outputs], notes=[*plan.notes, *notes])
+
+
+def _say(config: Config, layout: Layout, work: Layout, bundle: str, seconds: float, as_json: bool) -> None:
+    metrics = read_json(work.simulation / "metrics.json", "simulate")
+    headline = metrics["headline"]
+    values: dict[str, Any] = {
+        "bundle": bundle,
+        "until": metrics["period"]["end"],
+        "return": headline["total_return"],
+        "sharpe": headline["sharpe"],
+        "trades": headline["trades"],
+        "seconds": round(seconds, 1),
+    }
+    if as_json:
+        print_json({"stage": "retrain", "name": config.name, **values, "path": str(layout.bundles / bundle)})
+        return
+    now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    shown = " ".join(f"{key}={_short(value)}" for key, value in values.items())
+    print(f"{now} retrain {config.name} ok {shown}")
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
