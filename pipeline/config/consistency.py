@@ -32,7 +32,8 @@ def _download(config: Config) -> Iterator[str]:
     download = config.download
     if download.source in ("csv", "parquet"):
         if download.file is None:
-            yield f"download.file: source {download.source} needs it; write file: {{path: bars/{{symbol}}.{download.source}}}"
+            example = f"{{path: bars/{{symbol}}.{download.source}}}"
+            yield f"download.file: source {download.source} needs it; write file: {example}"
         elif len(config.symbols) > 1 and "{symbol}" not in download.file.path:
             yield f"download.file.path: {len(config.symbols)} symbols would read one file; put {{symbol}} into the path"
     if download.funding and download.market != "um":

@@ -41,8 +41,11 @@ def load_config(
         raw["symbols"] = symbols
     if interval:
         raw["interval"] = interval
-    name = path.stem if path else "default"
-    source = str(path) if path else "the default config"
+    return validate(raw, path.stem if path else "default", str(path) if path else "the default config")
+
+
+def validate(raw: dict[str, Any], name: str, source: str) -> Config:
+    """The config of a mapping; `source` is what errors call it. Raises ConfigError."""
     raw = _fill_templates(raw, {"interval": str(raw.get("interval", "1m")), "name": name})
     try:
         config = Config.model_validate({**raw, "name": name})

@@ -10,7 +10,7 @@ from pipeline.stages.runner import STAGES, Options
 def show_list(what: str, options: Options) -> None:
     """Print one name per line, with what it is; or the columns a config makes, if one is given."""
     if options.config is not None and what in ("features", "labels"):
-        entries = {name: "" for name in _columns(what, options)}
+        entries = dict.fromkeys(_columns(what, options), "")
     else:
         entries = {"features": _features, "labels": _labels, "stages": _stages, "configs": _configs}[what]()
     if options.json:
