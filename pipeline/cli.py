@@ -254,8 +254,9 @@ def main() -> None:
     try:
         code = app(standalone_mode=False) or 0
         sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader has gone (`pipeline list features | head`). Python would complain once more at exit.
+    except (BrokenPipeError, SystemExit):
+        # The reader has gone (`pipeline list features | head`); typer makes SystemExit of that, and only of
+        # that. Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
     except KeyboardInterrupt:
