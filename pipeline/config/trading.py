@@ -87,10 +87,18 @@ class Grid(Section):
 
     buy: GridAxis
     sell: GridAxis
-    select_on: Fraction = Field(0.5, description="Share of the rows, from the start, that thresholds are chosen on.")
+    select_on: float = Field(
+        0.5, gt=0, lt=1, description="Share of the rows, from the start, that thresholds are chosen on."
+    )
     metric: Literal["total_return", "sharpe", "sortino", "calmar", "profit_factor"] = "sharpe"
     min_trades: int = Field(10, ge=0, description="Parameter sets with fewer trades in the first part do not qualify.")
     use: bool = Field(True, description="Trade with the thresholds chosen instead of those of `signals`.")
+
+    @model_validator(mode="after")
+    def _some_pair(self) -> "Grid":
+        if min(self.sell.start, self.sell.stop) >= max(self.buy.start, self.buy.stop):
+            raise ValueError("every sell threshold is at or above every buy threshold; no pair can be traded")
+        return self
 
 
 class Simulate(Section):

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.trading.rules import NO_LIMIT, Rules
-from pipeline.trading.simulation import Bars, Simulation, simulate
+from pipeline.trading.simulation import Simulation, simulate
+from pipeline.trading.stretches import Bars
 
 Array = npt.NDArray[np.float64]
 
@@ -68,7 +69,9 @@ def random_growth(bars: Bars, held: Holdings, rules: Rules, n: int, seed: int) -
         lengths, sides = lengths[:-1], sides[:-1]
     if len(lengths) == 0:
         return np.ones(n)
-    return np.asarray(_random_growth(price, lengths, sides, n_bars - 1, rules, n, seed))
+    # Seeds far apart: streams of the generator whose seeds are neighbours are not independent.
+    seeds = np.random.default_rng(seed).integers(0, 1 << 32, n, dtype=np.uint32)
+    return np.asarray(_random_growth(price, lengths, sides, n_bars - 1, rules, seeds))
 
 
 def p_value(actual: float, random: Array) -> float:
@@ -83,15 +86,15 @@ def _next_real(filled: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
 
 
 @numba.njit(cache=True, nogil=True)
-def _random_growth(price, lengths, sides, bars, rules, n, seed):  # type: ignore[no-untyped-def]
+def _random_growth(price, lengths, sides, bars, rules, seeds):  # type: ignore[no-untyped-def]
     m = len(lengths)
     free = bars - lengths.sum()
     share = rules.fraction / (1 + rules.taker_fee)
-    growth = np.empty(n)
+    growth = np.empty(len(seeds))
     order = np.arange(m)
     wait = np.empty(m + 1)
-    for i in range(n):
-        np.random.seed((seed * 1_000_003 + i) % 4_294_967_296)
+    for i in range(len(seeds)):
+        np.random.seed(seeds[i])
         for j in range(m - 1, 0, -1):
             k = np.random.randint(0, j + 1)
             order[j], order[k] = order[k], order[j]

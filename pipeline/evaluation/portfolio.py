@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from pipeline.evaluation.performance import Performance, drawdowns, performance
 from pipeline.trading.ledger import trade_table
-from pipeline.trading.simulation import Simulation
+from pipeline.trading.simulation import Simulation, positions
 
 Array = npt.NDArray[np.float64]
 Times = npt.NDArray[np.int64]
@@ -41,10 +41,10 @@ class Period:
         return int(first), int(stop)
 
 
-def account(symbol: str, times: Times, simulation: Simulation) -> Account:
-    """One symbol's account."""
-    trades = trade_table(symbol, simulation.trades, times)
-    return Account(times, simulation.equity, simulation.cash, simulation.qty, trades)
+def account(symbol: str, times: Times, close: Array, simulation: Simulation) -> Account:
+    """One symbol's account. close: of its bars [n]."""
+    cash, qty = positions(simulation, close)
+    return Account(times, simulation.equity, cash, qty, trade_table(symbol, simulation.trades, times))
 
 
 def together(accounts: Sequence[Account]) -> Account:
@@ -106,7 +106,7 @@ def equity_table(whole: Account, parts: dict[str, Account]) -> pa.Table:
 
 
 def curve_csv(whole: Account, hold: Account, points: int) -> str:
-    """CSV of at most `points` rows, evenly spaced and ending with the last: open_time, equity, buy_and_hold, drawdown."""
+    """CSV of at most `points` rows, evenly spaced, the last included: open_time, equity, buy_and_hold, drawdown."""
     rows = np.unique(np.linspace(0, len(whole.times) - 1, points).astype(np.int64))
     held = aligned(whole.times, hold.times, hold.equity)
     below = drawdowns(whole.equity)

@@ -24,7 +24,7 @@ class Ewm(NamedTuple):
 
     mean: float = math.nan
     weight: float = 1.0
-    count: int = 0
+    known: int = 0
 
 
 def smooth(columns: Scores, spec: Smooth) -> Scores:
@@ -57,7 +57,7 @@ class SmoothStream:
             self._window[-1] = value
             return float(window_mean(self._window, least))
         self._ewm = Ewm(*ewm_step(self._ewm, value, _alpha(spec.window)))
-        return self._ewm.mean if self._ewm.count >= least and not math.isnan(value) else math.nan
+        return self._ewm.mean if self._ewm.known >= least and not math.isnan(value) else math.nan
 
 
 def point(columns: Scores, point_threshold: float | None) -> Scores:
@@ -97,12 +97,12 @@ def simple(values: Scores, window: int, least: int) -> Scores:
 def ewm_step(state: Ewm, value: float, alpha: float) -> Ewm:
     """The state after one more value; an unknown value lets the weight of the past decay."""
     if np.isnan(value):
-        return Ewm(state.mean, state.weight * (1 - alpha), state.count)
-    if state.count == 0:
+        return Ewm(state.mean, state.weight * (1 - alpha), state.known)
+    if state.known == 0:
         return Ewm(value, 1.0, 1)
     past = state.weight * (1 - alpha)
     mean = (past * state.mean + alpha * value) / (past + alpha)
-    return Ewm(mean, 1.0, state.count + 1)
+    return Ewm(mean, 1.0, state.known + 1)
 
 
 @numba.njit(cache=True)
@@ -112,7 +112,7 @@ def exponential(values: Scores, alpha: float, least: int) -> Scores:
     state = Ewm(np.nan, 1.0, 0)
     for t in range(len(values)):
         state = ewm_step(state, values[t], alpha)
-        result[t] = state.mean if state.count >= least and not np.isnan(values[t]) else np.nan
+        result[t] = state.mean if state.known >= least and not np.isnan(values[t]) else np.nan
     return result
 
 

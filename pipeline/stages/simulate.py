@@ -27,7 +27,7 @@ from pipeline.stages.reporting import Plan, Summary, progress
 
 if TYPE_CHECKING:
     from pipeline.evaluation.portfolio import Account, Period
-    from pipeline.trading.simulation import Bars
+    from pipeline.trading.stretches import Bars
 
 PRICES = ("open", "high", "low", "close")
 CURVE_POINTS = 2000
@@ -121,7 +121,7 @@ def _outputs(config: Config, layout: Layout) -> list[Path]:
 
 def _load(config: Config, layout: Layout, symbol: str) -> History:
     from pipeline.signals import threshold_step
-    from pipeline.trading.simulation import Bars
+    from pipeline.trading.stretches import Bars
 
     path = layout.signals(symbol)
     score = threshold_step(config.signals).column
@@ -182,17 +182,9 @@ def _choose(config: Config, layout: Layout, periods: dict[str, "Period"], advanc
     for symbol in config.symbols:
         history = _load(config, layout, symbol)
         split, n = periods["evaluation"].rows(history.times)
+        pairs = axis_values(grid.buy), axis_values(grid.sell)
         tallies.append(
-            scan_thresholds(
-                history.bars,
-                history.score,
-                axis_values(grid.buy),
-                axis_values(grid.sell),
-                rules,
-                cash,
-                split,
-                _workers(config),
-            )
+            scan_thresholds(history.bars, history.score, pairs, rules, cash, split=split, workers=_workers(config))
         )
         bars.append((max(split - 1, 0), n - max(split, 1)))
         advance(1, symbol)
@@ -220,19 +212,19 @@ def _trade(config: Config, history: History, choice: Choice, periods: dict[str, 
     hold = {}
     for name, period in periods.items():
         rows = _rows(period, history)
-        held = buy_and_hold(_cut(history.bars, rows), rules, cash)
-        hold[name] = account(history.symbol, history.times[rows], held)
+        held = buy_and_hold(history.bars.part(rows), rules, cash)
+        hold[name] = account(history.symbol, history.times[rows], history.bars.close[rows], held)
     rows = _rows(periods[_headline(config)], history)
     trades = simulation.trades
     of_period = holdings(
         trades["entry_bar"] - rows.start, trades["exit_bar"] - rows.start, trades["side"], 1, rows.stop - rows.start
     )
     random = random_growth(
-        _cut(history.bars, rows), of_period, rules, config.simulate.random_entries, config.seed + number
+        history.bars.part(rows), of_period, rules, config.simulate.random_entries, config.seed + number
     )
     known = history.score[np.isfinite(history.score)]
     return Traded(
-        account(history.symbol, history.times, simulation),
+        account(history.symbol, history.times, history.bars.close, simulation),
         hold,
         random,
         {
@@ -250,11 +242,7 @@ def _trade(config: Config, history: History, choice: Choice, periods: dict[str, 
 def _rows(period: "Period", history: History) -> slice:
     # With the bar before the period, whose close it starts from.
     first, stop = period.rows(history.times)
-    return slice(max(first - 1, 0), stop)
-
-
-def _cut(bars: "Bars", rows: slice) -> "Bars":
-    return type(bars)(*(array[rows] for array in bars))
+    return slice(max(first - 1, 0), max(stop, 1))
 
 
 def _headline(config: Config) -> str:
@@ -337,12 +325,12 @@ def _summary(
     summary.figures = {
         "part shown": metrics["headline_part"] + (f" (from {metrics['split_time']})" if metrics["split_time"] else ""),
         "thresholds": f"buy {choice.buy:.4g}, sell {choice.sell:.4g} (chosen by {choice.chosen_by})",
-        "total return": _percent(headline["total_return"]),
-        "buy & hold": _percent(hold["total_return"]),
+        "total return": _signed(headline["total_return"]),
+        "buy & hold": _signed(hold["total_return"]),
         "sharpe": headline["sharpe"],
-        "max drawdown": _percent(headline["max_drawdown"]),
+        "max drawdown": _signed(headline["max_drawdown"]),
         "trades": headline["trades"],
-        "win rate": _percent(headline["win_rate"]),
+        "win rate": None if headline["win_rate"] is None else f"{headline['win_rate']:.1%}",
         "p-value against random entries": metrics["random_entry"]["p_value"] if metrics["random_entry"] else None,
     }
     if metrics["in_sample"]:
@@ -352,12 +340,14 @@ def _summary(
     grid = config.simulate.grid
     if grid and grid.use and choice.chosen_by == "config":
         summary.warnings.append(
-            f"no pair of thresholds made {grid.min_trades} trades with a defined {grid.metric} in the selection part; those of `signals` are used"
+            f"no pair of thresholds made {grid.min_trades} trades with a defined {grid.metric} in the selection part; "
+            "those of `signals` are used"
         )
     if not any(t.account.trades.num_rows for t in traded.values()):
         ranges = [f"{s} {t.score_range[0]:.4g} to {t.score_range[1]:.4g}" for s, t in traded.items() if t.score_range]
         summary.warnings.append(
-            f"no trades at all: scores range {'; '.join(ranges) or 'nowhere (all unknown)'}, thresholds are buy {choice.buy:g} and sell {choice.sell:g}"
+            f"no trades at all: scores range {'; '.join(ranges) or 'nowhere (all unknown)'}, "
+            f"thresholds are buy {choice.buy:g} and sell {choice.sell:g}"
         )
     return summary
 
@@ -366,8 +356,8 @@ def _workers(config: Config) -> int:
     return config.workers or os.cpu_count() or 1
 
 
-def _percent(value: float | None) -> str | None:
-    return None if value is None else f"{value:+.2%}"
+def _signed(fraction: float) -> str:
+    return f"{fraction:+.2%}"
 
 
 def _iso(time_ms: int) -> str:

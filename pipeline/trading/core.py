@@ -11,17 +11,18 @@ Made-up bars (exchange silent) fill nothing: an entry lapses on them, because it
 trading resumes; an exit waits.
 """
 
-import numba
-import numpy as np
+from collections.abc import Sequence
 
-from pipeline.trading.records import END, MAX_BARS, SIGNAL, STOP_LOSS, TAKE_PROFIT, TRAILING_STOP
+import numba
+
+from pipeline.trading.records import END, MAX_BARS, SIGNAL, STOP_LOSS, TAKE_PROFIT, TRAILING_STOP, State, Trade
 from pipeline.trading.rules import Rules
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def step(
-    state: np.void,
-    trades: np.ndarray,
+    state: State,
+    trades: Sequence[Trade],
     bar: int,
     open_: float,
     high: float,
@@ -49,8 +50,8 @@ def step(
     return state.cash + state.qty * close
 
 
-@numba.njit(cache=True)
-def execute(state: np.void, trades: np.ndarray, bar: int, open_: float, rules: Rules) -> None:
+@numba.njit(cache=True, error_model="numpy", inline="always")
+def execute(state: State, trades: Sequence[Trade], bar: int, open_: float, rules: Rules) -> None:
     """Fill the waiting orders at the open: first the exit, then the entry."""
     if state.leave != 0 and state.side != 0:
         _see(state, open_, open_)
@@ -61,9 +62,9 @@ def execute(state: np.void, trades: np.ndarray, bar: int, open_: float, rules: R
     state.enter = 0
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def touch_levels(
-    state: np.void, trades: np.ndarray, bar: int, open_: float, high: float, low: float, rules: Rules
+    state: State, trades: Sequence[Trade], bar: int, open_: float, high: float, low: float, rules: Rules
 ) -> None:
     """Fill stop or target if the bar reached them; otherwise note the bar's extremes.
 
@@ -76,11 +77,10 @@ def touch_levels(
     hit_target = side * (best - state.target) >= 0
     if not hit_stop and not hit_target:
         _see(state, best, worst)
-        if rules.trailing_stop < np.inf:
-            level = state.best * (1 - side * rules.trailing_stop)
-            if side * (level - state.stop) > 0:
-                state.stop = level
-                state.stop_reason = TRAILING_STOP
+        level = state.best * (1 - side * rules.trailing_stop)
+        if side * (level - state.stop) > 0:
+            state.stop = level
+            state.stop_reason = TRAILING_STOP
         return
     stop_at_open = side * (open_ - state.stop) <= 0
     target_at_open = side * (open_ - state.target) >= 0
@@ -100,8 +100,8 @@ def touch_levels(
         close_position(state, trades, bar, state.target, rules.maker_fee, TAKE_PROFIT)
 
 
-@numba.njit(cache=True)
-def decide(state: np.void, bar: int, buy: bool, sell: bool, rules: Rules) -> None:
+@numba.njit(cache=True, error_model="numpy", inline="always")
+def decide(state: State, bar: int, buy: bool, sell: bool, rules: Rules) -> None:
     """Turn the signals at a close, and the time limit, into orders for the next open.
 
     A bar that says both buy and sell enters nothing, yet closes what the opposite signal closes.
@@ -120,8 +120,8 @@ def decide(state: np.void, bar: int, buy: bool, sell: bool, rules: Rules) -> Non
         state.leave = MAX_BARS
 
 
-@numba.njit(cache=True)
-def open_position(state: np.void, bar: int, side: int, price: float, rules: Rules) -> None:
+@numba.njit(cache=True, error_model="numpy", inline="always")
+def open_position(state: State, bar: int, side: int, price: float, rules: Rules) -> None:
     """Enter at a fill price; notional and fee together are `fraction` of the cash.
 
     Nothing happens without cash: a short position may have lost it all.
@@ -148,8 +148,8 @@ def open_position(state: np.void, bar: int, side: int, price: float, rules: Rule
         state.stop_reason = STOP_LOSS
 
 
-@numba.njit(cache=True)
-def close_position(state: np.void, trades: np.ndarray, bar: int, price: float, fee_rate: float, reason: int) -> None:
+@numba.njit(cache=True, error_model="numpy", inline="always")
+def close_position(state: State, trades: Sequence[Trade], bar: int, price: float, fee_rate: float, reason: int) -> None:
     """Leave at a fill price and add the trade to the ledger."""
     side, qty = state.side, abs(state.qty)
     exit_fee = qty * price * fee_rate
@@ -175,8 +175,8 @@ def close_position(state: np.void, trades: np.ndarray, bar: int, price: float, f
     state.leave = 0
 
 
-@numba.njit(cache=True)
-def finish(state: np.void, trades: np.ndarray, bar: int, close: float, rules: Rules) -> float:
+@numba.njit(cache=True, error_model="numpy", inline="always")
+def finish(state: State, trades: Sequence[Trade], bar: int, close: float, rules: Rules) -> float:
     """End of the data: close what is open at the last close, at a market order's cost; the final equity."""
     if state.side != 0:
         close_position(state, trades, bar, close * (1 - state.side * rules.slip), rules.taker_fee, END)
@@ -184,8 +184,8 @@ def finish(state: np.void, trades: np.ndarray, bar: int, close: float, rules: Ru
     return state.cash
 
 
-@numba.njit(cache=True)
-def _see(state: np.void, best: float, worst: float) -> None:
+@numba.njit(cache=True, error_model="numpy", inline="always")
+def _see(state: State, best: float, worst: float) -> None:
     if state.side * (best - state.best) > 0:
         state.best = best
     if state.side * (worst - state.worst) < 0:

@@ -1,0 +1,43 @@
+"""Bars, rules and signals for tests of the trading core."""
+
+import math
+
+import numpy as np
+
+from pipeline.trading.rules import NO_LIMIT, Rules
+from pipeline.trading.stretches import Bars
+
+
+def market(*rows: tuple[float, float, float, float], filled: tuple[int, ...] = ()) -> Bars:
+    """Bars from (open, high, low, close); those numbered in `filled` are made up."""
+    prices = np.array(rows, float).T
+    flags = np.zeros(len(rows), bool)
+    flags[list(filled)] = True
+    return Bars(*(np.ascontiguousarray(column) for column in prices), flags)
+
+
+def random_market(n: int, seed: int, volatility: float = 0.01, jumps: bool = True) -> Bars:
+    """A random walk whose opens gap away from the closes, with made-up bars now and then."""
+    rng = np.random.default_rng(seed)
+    close = 100 * np.exp(np.cumsum(rng.normal(0, volatility, n)))
+    open_ = np.r_[100.0, close[:-1]] * (np.exp(rng.normal(0, volatility / 2, n)) if jumps else 1)
+    high = np.maximum(open_, close) * np.exp(np.abs(rng.normal(0, volatility / 2, n)))
+    low = np.minimum(open_, close) * np.exp(-np.abs(rng.normal(0, volatility / 2, n)))
+    filled = rng.random(n) < 0.03
+    for t in np.flatnonzero(filled[1:]) + 1:
+        open_[t] = high[t] = low[t] = close[t] = close[t - 1]
+    filled[0] = False
+    return Bars(open_, high, low, close, filled)
+
+
+def rules(**changes: object) -> Rules:
+    """Long only, all the cash, no costs, no exits but the opposite signal; with changes."""
+    plain = Rules(True, False, 1.0, 0.0, 0.0, 0.0, math.inf, math.inf, math.inf, NO_LIMIT, True)
+    return plain._replace(**changes)
+
+
+def at(n: int, *bars: int) -> np.ndarray:
+    """bool [n], True at the given bars."""
+    flags = np.zeros(n, bool)
+    flags[list(bars)] = True
+    return flags

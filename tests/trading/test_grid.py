@@ -1,0 +1,74 @@
+"""The grid is many single runs, and its first part knows nothing of the second."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trading.markets import random_market, rules
+
+from pipeline.evaluation.performance import max_drawdown
+from pipeline.trading.grid import scan_thresholds
+from pipeline.trading.simulation import simulate
+from pipeline.trading.stretches import Bars
+
+N, SPLIT = 9000, 5000
+PAIRS = (np.array([0.4, 1.0, 1.7]), np.array([-1.5, -0.6, 0.7]))
+
+
+def score_of(n: int, seed: int) -> np.ndarray:
+    score = np.convolve(np.random.default_rng(seed).normal(size=n + 9), np.ones(10) / np.sqrt(10), "valid")
+    score[::97] = np.nan
+    return score
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    st.sampled_from([(True, False), (False, True), (True, True)]),
+    st.sampled_from([{}, {"stop_loss": 0.02, "take_profit": 0.03, "trailing_stop": 0.015, "max_bars": 50}]),
+    st.integers(0, 1000),
+)
+def test_each_cell_equals_its_single_run(direction: tuple[bool, bool], exits: dict, seed: int) -> None:
+    bars, score = random_market(N, seed, 0.002), score_of(N, seed)
+    rules_ = rules(
+        trade_long=direction[0], trade_short=direction[1], taker_fee=0.0005, slip=0.0001, fraction=0.5, **exits
+    )
+    grid = scan_thresholds(bars, score, PAIRS, rules_, 5000.0, split=SPLIT, workers=2)
+    for i, buy in enumerate(PAIRS[0]):
+        for j, sell in enumerate(PAIRS[1]):
+            if sell >= buy:
+                assert np.all(grid[i, j]["start"] == 5000.0) and np.all(grid[i, j]["trades"] == 0)
+                continue
+            real = ~bars.filled
+            one = simulate(bars, (score >= buy) & real, (score <= sell) & real, rules_, 5000.0)
+            for part, (first, stop) in enumerate([(0, SPLIT), (SPLIT, N)]):
+                curve = one.equity[max(first - 1, 0) : stop]
+                returns = curve[1:] / curve[:-1] - 1
+                closed = one.trades[(one.trades["exit_bar"] >= first) & (one.trades["exit_bar"] < stop)]
+                cell = grid[i, j, part]
+                assert cell["start"] == curve[0] and cell["end"] == curve[-1]
+                assert cell["max_drawdown"] == max_drawdown(curve)[0]
+                assert cell["lowest"] == curve.min()
+                assert cell["trades"] == len(closed) and cell["wins"] == (closed["pnl"] > 0).sum()
+                assert cell["gains"] + cell["losses"] == pytest.approx(closed["pnl"].sum(), abs=1e-6)
+                assert cell["returns"] == pytest.approx(returns.sum(), rel=1e-9, abs=1e-12)
+                assert cell["squares"] == pytest.approx(np.square(returns).sum(), rel=1e-9)
+                assert cell["downside_squares"] == pytest.approx(np.square(np.minimum(returns, 0)).sum(), rel=1e-9)
+
+
+def test_the_evaluation_part_changes_no_bit_of_the_selection_part() -> None:
+    bars, other = random_market(N, 1, 0.002), random_market(N, 2, 0.002)
+    score, noise = score_of(N, 3), score_of(N, 4)
+    mixed = Bars(*(np.r_[a[:SPLIT], b[SPLIT:]] for a, b in zip(bars, other, strict=True)))
+    rules_ = rules(taker_fee=0.001, stop_loss=0.02)
+    one = scan_thresholds(bars, score, PAIRS, rules_, 1000.0, split=SPLIT, workers=1)
+    two = scan_thresholds(mixed, np.r_[score[:SPLIT], noise[SPLIT:]], PAIRS, rules_, 1000.0, split=SPLIT, workers=1)
+    assert one[:, :, 0].tobytes() == two[:, :, 0].tobytes()
+    assert one[:, :, 1].tobytes() != two[:, :, 1].tobytes()
+
+
+def test_more_threads_and_smaller_chunks_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    bars, score = random_market(N, 5, 0.002), score_of(N, 5)
+    one = scan_thresholds(bars, score, PAIRS, rules(), 1000.0, split=SPLIT, workers=1)
+    monkeypatch.setattr("pipeline.trading.grid.MAX_INDEX", 1)
+    two = scan_thresholds(bars, score, PAIRS, rules(), 1000.0, split=SPLIT, workers=3)
+    assert one.tobytes() == two.tobytes()
