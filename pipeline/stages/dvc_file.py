@@ -54,6 +54,7 @@ RECIPES = {
         (
             "stages/simulate.py",
             "trading",
+            "signals",
             "evaluation/baselines.py",
             "evaluation/performance.py",
             "evaluation/portfolio.py",

@@ -17,7 +17,7 @@ from typing import Any
 
 from pipeline.artifacts import Layout, exclusive, read_json, replace_folder, sha256_file, write_text
 from pipeline.config import Config
-from pipeline.errors import BadInput, CheckFailed, PipelineError
+from pipeline.errors import BadInput, CheckFailed, PipelineError, StorageError
 from pipeline.stages.reporting import Plan, print_json
 from pipeline.stages.runner import Options, plan_stage, run_stage
 
@@ -76,10 +76,13 @@ def store_bundle(work: Layout, layout: Layout) -> str:
             shutil.copyfile(path, folder / name)
         verify(folder, hashes)
 
-    if not (layout.bundles / bundle).is_dir():
-        replace_folder(layout.bundles / bundle, copy)
-    else:
+    if (layout.bundles / bundle).is_dir():
         verify(layout.bundles / bundle, hashes)
+        return bundle
+    try:
+        replace_folder(layout.bundles / bundle, copy)
+    except OSError as error:
+        raise StorageError(f"{layout.bundles / bundle}: cannot be written: {error.strerror}") from error
     return bundle
 
 

@@ -1,0 +1,66 @@
+"""merge → simulate on a year of minutes, every stage a process of its own, against the ancestor's figures.
+
+The ancestor's seconds were measured once on the same data with the same features, labels and walk-forward
+(it cannot be installed beside us); so this ratio, unlike the others, compares two runs at different times.
+"""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from measure import real_data, record, report
+from stages import stage
+
+ANCESTOR = {
+    "merge": 1.7,
+    "features": 2.4,
+    "labels": 10.5,
+    "train": 5.9,
+    "predict": 4.9,
+    "predict-rolling": 18.4,
+    "signals": 1.3,
+    "simulate": 1.6,
+}
+CONFIG = """
+symbols: [BTCUSD]
+interval: 1m
+download: {{source: parquet, start: "2018-01-01", end: "2019-01-01", file: {{path: "{bars}"}}}}
+features:
+  - talib: {{functions: [SMA], inputs: [close], periods: [5, 10, 15, 60]}}
+  - talib: {{functions: [LINEARREG_SLOPE, STDDEV], inputs: [close], periods: [5, 10, 15, 30, 60]}}
+labels:
+  - highlow2: {{function: high, thresholds: [2.0], tolerance: 0.2, horizon: 120, names: [high_20]}}
+  - highlow2: {{function: low, thresholds: [2.0], tolerance: 0.2, horizon: 120, names: [low_20]}}
+train:
+  algorithms: [{{name: gb, kind: lightgbm, rounds: 50}}]
+predict_rolling: {{start: "2018-12-04", train_length: 300d, prediction_size: 10080, steps: 4}}
+signals:
+  steps:
+    - combine: {{columns: [high_20_gb, low_20_gb], combine: difference}}
+    - threshold: {{buy: 0.05, sell: -0.05}}
+"""
+
+
+def main() -> None:
+    folder = Path(tempfile.mkdtemp(prefix="chain-"))
+    try:
+        config = folder / "chain.yaml"
+        config.write_text(CONFIG.format(bars=real_data() / "bitfinex/BTCUSD_1m_2018.parquet"))
+        stage("download", config, folder)
+        costs = {name: stage(name, config, folder) for name in ANCESTOR}
+    finally:
+        shutil.rmtree(folder)
+    print(f"{'stage':<18}{'seconds':>9}{'ancestor':>10}{'peak MB':>9}")
+    for name, cost in costs.items():
+        print(f"{name:<18}{cost.seconds:>9.2f}{ANCESTOR[name]:>10.1f}{cost.megabytes:>9.0f}")
+        record(
+            "chain",
+            {"name": name, "ours": cost.seconds, "peer": ANCESTOR[name], "unit": "s", "peak_mb": cost.megabytes},
+        )
+    total = sum(cost.seconds for cost in costs.values())
+    report("merge → simulate, a year of minutes", total, sum(ANCESTOR.values()), 0.2, of="the ancestor")
+    report("peak memory of a stage", max(c.megabytes for c in costs.values()), 1000, 1, unit="MB", of="the ancestor")
+
+
+if __name__ == "__main__":
+    main()

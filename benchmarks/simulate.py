@@ -1,0 +1,205 @@
+"""Simulate against vectorbt: one run, a grid of 100 x 100 thresholds, metrics; on a year of minutes.
+
+    pip install vectorbt                                  # into any environment (or the extra `bench` here)
+    VECTORBT_PYTHON=/that/bin/python python benchmarks/simulate.py
+
+vectorbt runs in its own process (this file with `--peer`), because it need not share our environment;
+without VECTORBT_PYTHON this interpreter is tried. Each is timed after a warm-up, data in memory.
+The peer's grid is extrapolated from single runs over the grid, as it simulates column by column.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+MINUTE = 60_000
+STOPS = {"stop_loss": 0.02, "take_profit": 0.03, "trailing_stop": 0.015}
+FEE, SLIPPAGE, CASH = 0.001, 0.0001, 10_000.0
+BUYS, SELLS = np.linspace(0.5, 3, 100), np.linspace(-3, -0.5, 100)
+
+
+def year_of_minutes(folder: Path) -> dict[str, np.ndarray]:
+    """Bitfinex 2018 on the complete minute grid, with a score: how far the price is below its hour's mean."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(folder / "bitfinex" / "BTCUSD_1m_2018.parquet")
+    rows = (table["open_time"].to_numpy() - table["open_time"][0].as_py()) // MINUTE
+    n = int(rows[-1]) + 1
+    filled = np.ones(n, bool)
+    filled[rows] = False
+    known = np.maximum.accumulate(np.where(filled, 0, np.arange(n)))
+    data = {"filled": filled}
+    for name in ("close", "open", "high", "low"):
+        column = np.empty(n)
+        column[rows] = table[name].to_numpy()
+        data[name] = np.where(filled, data.get("close", column)[known], column)
+    log = np.log(data["close"])
+    total = np.concatenate([[0.0], np.cumsum(log)])
+    below = np.zeros(n)
+    below[59:] = (total[60:] - total[:-60]) / 60 - log[59:]
+    score = below / below.std()
+    data["score"] = np.where(filled, np.nan, score)
+    return data
+
+
+def peer_python() -> str | None:
+    """An interpreter that has vectorbt, if there is one."""
+    for python in (os.environ.get("VECTORBT_PYTHON"), sys.executable):
+        if (
+            python
+            and subprocess.run([python, "-c", "import vectorbt"], capture_output=True, check=False).returncode == 0
+        ):
+            return python
+    return None
+
+
+def run_peer(
+    python: str, data: dict[str, np.ndarray], runs: list[dict[str, Any]], repeats: int = 3
+) -> list[dict[str, Any]]:
+    """vectorbt's trades and fastest time for each run: `buy` and `sell` thresholds and options."""
+    with tempfile.TemporaryDirectory() as folder:
+        inputs, outputs = Path(folder) / "in.npz", Path(folder) / "out.npz"
+        np.savez(inputs, **data, runs=np.array(repr(runs)), repeats=repeats)
+        subprocess.run(
+            [python, __file__, "--peer", inputs, outputs], check=True, cwd=folder, env={**os.environ, "PYTHONPATH": ""}
+        )
+        with np.load(outputs) as results:
+            fields = ("entry", "exit", "entry_price", "exit_price", "pnl", "seconds", "stats_seconds")
+            return [{name: results[f"{name}_{i}"] for name in fields} for i in range(len(runs))]
+
+
+def peer(inputs: str, outputs: str) -> None:
+    """The part that runs where vectorbt is installed."""
+    import ast
+
+    import vectorbt as vbt
+
+    with np.load(inputs) as file:
+        data = dict(file)
+    results: dict[str, Any] = {}
+    for i, run in enumerate(ast.literal_eval(str(data["runs"]))):
+        buy, sell = data["score"] >= run.pop("buy"), data["score"] <= run.pop("sell")
+        with_stats = run.pop("stats", False)
+        # A signal at a close is an order at the next open.
+        entries, exits = np.r_[False, buy[:-1]], np.r_[False, sell[:-1]]
+        prices = {name: data[name] for name in ("open", "high", "low", "close")}
+
+        def simulate(entries: Any = entries, exits: Any = exits, prices: Any = prices, run: Any = run) -> Any:
+            return vbt.Portfolio.from_signals(
+                **prices, price=prices["open"], entries=entries, exits=exits, init_cash=CASH,
+                stop_entry_price="fillprice", freq="1min", **run,
+            )  # fmt: skip
+
+        simulate()
+        seconds = []
+        for _ in range(int(data["repeats"])):
+            start = time.perf_counter()
+            portfolio = simulate()
+            seconds.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        if with_stats:
+            portfolio.stats()
+        records = portfolio.trades.values
+        fields = {
+            "entry": "entry_idx",
+            "exit": "exit_idx",
+            "entry_price": "entry_price",
+            "exit_price": "exit_price",
+            "pnl": "pnl",
+        }
+        results |= {f"{ours}_{i}": records[theirs] for ours, theirs in fields.items()}
+        results |= {f"seconds_{i}": min(seconds), f"stats_seconds_{i}": time.perf_counter() - start}
+    np.savez(outputs, **results)
+
+
+def agreement(ours: np.ndarray, theirs: dict[str, np.ndarray]) -> float:
+    """Share of all trades, ours and theirs, that both made: same bars, prices to 1e-9."""
+    mine = {(t["entry_bar"], t["exit_bar"]): (t["entry_price"], t["exit_price"]) for t in ours}
+    same = 0
+    for entry, exit_, paid, got in zip(
+        *(theirs[k] for k in ("entry", "exit", "entry_price", "exit_price")), strict=True
+    ):
+        prices = mine.get((entry, exit_))
+        same += prices is not None and bool(np.allclose(prices, (paid, got), rtol=1e-9))
+    return same / max(1, len(mine) + len(theirs["entry"]) - same)
+
+
+def main() -> None:
+    """Time both, print the ratios."""
+    from measure import best_of, real_data, report
+
+    from pipeline.evaluation.performance import performance
+    from pipeline.trading.grid import scan_thresholds
+    from pipeline.trading.ledger import trade_table
+    from pipeline.trading.rules import NO_LIMIT, Rules
+    from pipeline.trading.simulation import simulate
+    from pipeline.trading.stretches import Bars
+
+    data = year_of_minutes(real_data())
+    bars = Bars(*(data[name] for name in ("open", "high", "low", "close", "filled")))
+    score, n = data["score"], len(data["score"])
+    times = MINUTE * np.arange(n, dtype=np.int64)
+    rules = Rules(True, False, 1.0, FEE, FEE, SLIPPAGE, *STOPS.values(), NO_LIMIT, True)
+
+    buy, sell = score >= 1.5, score <= -1.5
+    single = best_of(lambda: simulate(bars, buy, sell, rules, CASH), 9)
+
+    def with_metrics() -> None:
+        result = simulate(bars, buy, sell, rules, CASH)
+        performance(times, result.equity, trade_table("BTCUSD", result.trades, times), "1m")
+
+    metrics = best_of(with_metrics, 5)
+    workers = os.cpu_count() or 1
+    scan_thresholds(bars, score, (BUYS[:1], SELLS[:1]), rules, CASH, split=n // 2, workers=workers)
+    start = time.perf_counter()
+    tallies = scan_thresholds(bars, score, (BUYS, SELLS), rules, CASH, split=n // 2, workers=workers)
+    grid = time.perf_counter() - start
+    trades = len(simulate(bars, buy, sell, rules, CASH).trades)
+    print(f"{n:,} bars; single run {trades} trades, {n / single / 1e6:.0f} Mbar/s; grid {len(BUYS) * len(SELLS):,} sets, "
+          f"{tallies['trades'].sum():,} trades, {grid:.2f} s on {workers} threads, with metrics of two parts")  # fmt: skip
+
+    python = peer_python()
+    if python is None:
+        print("vectorbt is not installed: no ratios (see the top of this file)")
+        return
+    stops = {
+        "sl_stop": STOPS["trailing_stop"],
+        "sl_trail": True,
+        "tp_stop": STOPS["take_profit"],
+        "fees": FEE,
+        "slippage": SLIPPAGE,
+    }
+    sample = [{"buy": float(BUYS[i]), "sell": float(SELLS[j]), **stops} for i in (0, 50, 99) for j in (0, 50, 99)]
+    plain = {"buy": 1.5, "sell": -1.5, "fees": FEE, "slippage": SLIPPAGE}
+    loss = {"buy": 1.5, "sell": -1e9, "fees": FEE, "sl_stop": 0.02}
+    first, no_stops, stop_only, *cells = run_peer(
+        python, data, [{"buy": 1.5, "sell": -1.5, **stops, "stats": True}, plain, loss, *sample]
+    )
+    report("one run: stops, target, trailing, fee", single, float(first["seconds"]), 1 / 10, of="vectorbt from_signals")
+    print(f"{'':<44} {float(first['seconds']) / single:.0f} x faster (goal 10 x, stretch 40 x)")
+    whole = float(np.mean([cell["seconds"] for cell in cells])) * len(BUYS) * len(SELLS)
+    report("grid 100 x 100", grid, whole, 1 / 100, of="vectorbt, from 9 of 10,000 sets")
+    print(f"{'':<44} {whole / grid:.0f} x faster (goal 100 x)")
+    report("trades and metrics", metrics, 0.05, 1.0, of="limit")
+    print(f"{'':<44} vectorbt's run and stats() take {float(first['seconds'] + first['stats_seconds']):.1f} s")
+
+    # The peer knows no made-up bars: compare as if all were real.
+    real = bars._replace(filled=np.zeros(n, bool))
+    only_costs = rules._replace(stop_loss=np.inf, take_profit=np.inf, trailing_stop=np.inf)
+    mine = simulate(real, buy, sell, only_costs, CASH).trades
+    print(f"trades equal to vectorbt's, next-open fills and costs: {agreement(mine, no_stops):.2%} of {len(mine)}")
+    mine = simulate(real, buy, sell & False, only_costs._replace(stop_loss=0.02, slip=0.0), CASH).trades
+    print(f"trades equal to vectorbt's, stop-loss only: {agreement(mine, stop_only):.2%} of {len(mine)}")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--peer"]:
+        peer(*sys.argv[2:4])
+    else:
+        main()

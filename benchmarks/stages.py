@@ -1,0 +1,31 @@
+"""Running stages as a user does, one process each, with what they took."""
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Wall-clock seconds, and the peak resident memory of the process in MB."""
+
+    seconds: float
+    megabytes: float
+
+
+def stage(name: str, config: Path, folder: Path) -> Cost:
+    """Run `pipeline NAME -c config` in `folder`; ends the benchmark if it fails."""
+    start = time.perf_counter()
+    with (folder / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.cli", name, "-c", str(config)], cwd=folder, stdout=log, stderr=log
+        )
+        # wait4 gives this child's own peak, where getrusage would give that of all children so far.
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"{name} failed:\n{(folder / f'{name}.log').read_text()}")
+    return Cost(time.perf_counter() - start, usage.ru_maxrss / 1024)

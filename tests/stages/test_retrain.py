@@ -1,0 +1,178 @@
+"""`pipeline retrain`: whatever fails and whenever, `current` names a whole bundle."""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.artifacts import Layout
+from pipeline.config import Config
+from pipeline.errors import BadInput, CheckFailed, ExchangeError, StorageError
+from pipeline.stages import retrain as subject
+from pipeline.stages.reporting import Summary
+from pipeline.stages.runner import Options
+
+LAYOUT = Layout("small")
+
+
+def fake_stage(model: str = "tree", until: str = "2024-01-01T00:00:00+00:00"):
+    """A run_stage that writes what retrain reads of `train` and `simulate`, and nothing else."""
+
+    def run(stage: str, config: Config, layout: Layout) -> Summary:
+        if stage == "train":
+            layout.trained.mkdir(parents=True, exist_ok=True)
+            (layout.trained / "high-gb.txt").write_text(model)
+            sha256 = hashlib.sha256(model.encode()).hexdigest()
+            manifest = {"created": until, "models": {"high_gb": {"file": "high-gb.txt", "sha256": sha256}}}
+            (layout.trained / "manifest.json").write_text(json.dumps(manifest))
+        if stage == "simulate":
+            layout.simulation.mkdir(parents=True, exist_ok=True)
+            headline = {"total_return": 0.1, "sharpe": 1.0, "trades": 3}
+            (layout.simulation / "metrics.json").write_text(
+                json.dumps({"period": {"end": until}, "headline": headline})
+            )
+        return Summary(stage)
+
+    return run
+
+
+@pytest.fixture
+def options(workspace: Path) -> Options:
+    (workspace / "small.yaml").write_text("symbols: [BTCUSDT]")
+    return Options(Path("small.yaml"))
+
+
+def bundles() -> list[str]:
+    return sorted(path.name for path in LAYOUT.bundles.iterdir()) if LAYOUT.bundles.is_dir() else []
+
+
+def test_success_stores_a_bundle_and_switches_to_it(
+    options: Options, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(subject, "run_stage", fake_stage())
+    subject.retrain(options, 10)
+    assert bundles() == [subject.current_bundle(LAYOUT)]
+    assert bundles()[0].startswith("20240101T0000-")
+    assert {p.name for p in (LAYOUT.bundles / bundles()[0]).iterdir()} == {
+        "high-gb.txt",
+        "manifest.json",
+        "metrics.json",
+    }
+    out = capsys.readouterr()
+    assert len(out.out.splitlines()) == 1 and " retrain small ok bundle=20240101T0000-" in out.out
+    assert out.err == ""
+
+
+def test_same_training_twice_is_one_bundle(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "run_stage", fake_stage())
+    subject.retrain(options, 10)
+    subject.retrain(options, 10)
+    assert len(bundles()) == 1
+
+
+@pytest.mark.parametrize("stage", ["download", "merge", "train", "simulate"])
+def test_failure_leaves_current_and_names_the_stage(
+    options: Options, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    monkeypatch.setattr(subject, "run_stage", fake_stage())
+    subject.retrain(options, 10)
+    before = subject.current_bundle(LAYOUT)
+    good = fake_stage("other tree")
+
+    def fail(name: str, config: Config, layout: Layout) -> Summary:
+        if name == stage:
+            raise ExchangeError("the exchange is down", "try later")
+        return good(name, config, layout)
+
+    monkeypatch.setattr(subject, "run_stage", fail)
+    with pytest.raises(Exception, match=f"retrain small: failed in {stage}: the exchange is down") as caught:
+        subject.retrain(options, 10)
+    assert caught.value.exit_code == 3  # type: ignore[attr-defined]
+    assert f"current bundle stays {before}" in str(caught.value)
+    assert subject.current_bundle(LAYOUT) == before and bundles() == [before]
+
+
+def test_model_that_differs_from_its_manifest_is_refused(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = fake_stage()
+
+    def damage(stage: str, config: Config, layout: Layout) -> Summary:
+        summary = good(stage, config, layout)
+        if stage == "simulate":
+            (layout.trained / "high-gb.txt").write_text("damaged")
+        return summary
+
+    monkeypatch.setattr(subject, "run_stage", damage)
+    with pytest.raises(CheckFailed, match="differs from its manifest"):
+        subject.retrain(options, 10)
+    assert bundles() == [] and subject.current_bundle(LAYOUT) is None
+
+
+def test_disk_full_while_copying_leaves_current(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "run_stage", fake_stage())
+    subject.retrain(options, 10)
+    before = subject.current_bundle(LAYOUT)
+    monkeypatch.setattr(subject, "run_stage", fake_stage("other tree"))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(subject.shutil, "copyfile", full)
+    with pytest.raises(StorageError, match="No space left"):
+        subject.retrain(options, 10)
+    assert subject.current_bundle(LAYOUT) == before and bundles() == [before]
+
+
+def test_old_bundles_are_pruned_but_never_the_current(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    for day in range(1, 6):
+        monkeypatch.setattr(subject, "run_stage", fake_stage(f"tree {day}", f"2024-01-0{day}T00:00:00+00:00"))
+        subject.retrain(options, 3)
+    assert [name[:8] for name in bundles()] == ["20240103", "20240104", "20240105"]
+    # An older bundle that someone switched back to stays, whatever `keep` says.
+    LAYOUT.current.write_text(bundles()[0] + "\n")
+    subject.prune_bundles(LAYOUT, 1)
+    assert [name[:8] for name in bundles()] == ["20240103"]
+
+
+def _retrain_slowly(options: Options) -> None:
+    good = fake_stage("slow tree")
+
+    def slow(stage: str, config: Config, layout: Layout) -> Summary:
+        if stage == "labels":
+            Path("started").touch()
+            time.sleep(60)
+        return good(stage, config, layout)
+
+    subject.run_stage = slow  # type: ignore[assignment]
+    subject.retrain(options, 10)
+
+
+def test_two_never_overlap_and_a_killed_one_leaves_no_trace(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "run_stage", fake_stage())
+    subject.retrain(options, 10)
+    before = subject.current_bundle(LAYOUT)
+    monkeypatch.setattr(subject, "run_stage", fake_stage("new tree"))
+    first = multiprocessing.get_context("fork").Process(target=_retrain_slowly, args=(options,))
+    first.start()
+    while not Path("started").exists():
+        time.sleep(0.01)
+    with pytest.raises(BadInput, match="is already running"):
+        subject.retrain(options, 10)
+    assert first.pid is not None
+    os.kill(first.pid, signal.SIGKILL)
+    first.join()
+    assert subject.current_bundle(LAYOUT) == before
+    subject.retrain(options, 10)
+    assert subject.current_bundle(LAYOUT) != before and len(bundles()) == 2
+
+
+def test_dry_run_writes_nothing(options: Options, monkeypatch: pytest.MonkeyPatch, workspace: Path) -> None:
+    from pipeline.stages.reporting import Plan
+
+    monkeypatch.setattr(subject, "plan_stage", lambda *_: Plan("download"))
+    subject.retrain(Options(options.config, dry_run=True), 10)
+    assert [path.name for path in workspace.iterdir()] == ["small.yaml"]
