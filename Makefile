@@ -21,6 +21,7 @@ help:
 	@echo "make clean   remove .venv and caches; data, models and the DVC cache stay"
 
 setup: $(READY)
+	@echo "$(VENV) is ready: source $(BIN)/activate, then pipeline --help"
 
 $(READY): pyproject.toml constraints.txt
 	@.ci/install $(VENV) "$(EXTRAS)" $(PYTHONS)

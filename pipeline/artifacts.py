@@ -176,7 +176,7 @@ def write_table(path: Path, table: pa.Table, *, compression: str = "zstd", row_g
         for n in others
         if pa.types.is_timestamp(table.schema.field(n).type) or pa.types.is_integer(table.schema.field(n).type)
     ]
-    encodings = {n: "BYTE_STREAM_SPLIT" for n in floats} | {n: "DELTA_BINARY_PACKED" for n in delta}
+    encodings = dict.fromkeys(floats, "BYTE_STREAM_SPLIT") | dict.fromkeys(delta, "DELTA_BINARY_PACKED")
     with atomic_file(path) as file:
         pq.write_table(
             table.replace_schema_metadata(None),

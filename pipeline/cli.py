@@ -277,6 +277,9 @@ def _report(error: Exception) -> int:
         usage = getattr(error, "ctx", None)
         hint = f"see `{usage.command_path} --help`" if usage else ""
         message, code = error.format_message(), 2
+    elif isinstance(error, OSError) and error.strerror:  # full disk, no permission: not a bug of ours
+        where = f"{error.filename}: " if error.filename else ""
+        message, hint, code = f"{where}{error.strerror}", "files that were there before are intact", 2
     else:
         raise error
     if "--json" in sys.argv[1:]:
