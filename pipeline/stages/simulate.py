@@ -141,11 +141,11 @@ def _load(config: Config, layout: Layout, symbol: str) -> History:
         )
     rows = slice(int(start), int(stop))
     bars = slice(first + rows.start, first + rows.stop)
-    prices = [np.ascontiguousarray(candles.column(merged, name)[bars]) for name in PRICES]
+    open_, high, low, close = (candles.column(merged, name)[bars] for name in PRICES)
     return History(
         symbol,
         times[rows],
-        Bars(*prices, merged["is_filled"].to_numpy()[bars]),
+        Bars(open_, high, low, close, merged["is_filled"].to_numpy()[bars]),
         candles.column(signals, score)[rows],
         signals["buy_signal"].to_numpy()[rows],
         signals["sell_signal"].to_numpy()[rows],

@@ -117,8 +117,7 @@ def hold_until(
                 deepest = min(deepest, trough / peak - 1)
                 lowest = min(lowest, trough)
                 peak = trough = value
-            elif value < trough:
-                trough = value
+            trough = value if value < trough else trough
         t += 1
     state.best, state.worst = side * best, side * worst
     if side * stop != state.stop:
