@@ -5,7 +5,7 @@ each. Lengths that it wants typed by hand (features_horizon, label_horizon …) 
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pipeline.config.features import FeatureEntry
@@ -44,6 +44,15 @@ class Conversion:
 
     def note(self, key: str, text: str) -> None:
         self.notes.append(f"{key}: {text}")
+
+    def entries(self, key: str) -> Iterator[tuple[str, Old, Old]]:
+        """Each object in the list `key`: where it stands, itself, and its `config`."""
+        for number, entry in enumerate(_list(self.old.get(key))):
+            if isinstance(entry, Mapping):
+                spec = entry.get("config")
+                yield f"{key}[{number}]", entry, spec if isinstance(spec, Mapping) else {}
+            else:
+                self.note(f"{key}[{number}]", f"not carried over: {entry!r} is not an object")
 
     def take(self, key: str, spec: Old, known: tuple[str, ...]) -> None:
         """Note the keys of `spec` that nothing here reads."""
@@ -84,8 +93,7 @@ def _basics(c: Conversion) -> None:
 def _sources(c: Conversion) -> None:
     symbol = c.new.get("symbols", [""])[0]
     others = []
-    for number, source in enumerate(c.old.get("data_sources", [])):
-        key = f"data_sources[{number}]"
+    for key, source, _ in c.entries("data_sources"):
         folder, file = str(source.get("folder", symbol)).upper(), source.get("file", "klines")
         if file == "depth":
             c.note(key, "not carried over: order-book files are not read by merge")
@@ -93,7 +101,7 @@ def _sources(c: Conversion) -> None:
             others.append(folder)
             c.note(key, f"its columns are called {folder}_close and so on here")
         elif file == "futures":
-            if len(c.old["data_sources"]) == 1:
+            if len(_list(c.old["data_sources"])) == 1:
                 c.new["download"] = {"market": "um"}
             else:
                 c.note(key, "not carried over: one config reads spot or futures of a symbol, not both")
@@ -111,9 +119,8 @@ def _features(c: Conversion) -> None:
         "itblib": _itblib,
     }
     features = []
-    for number, entry in enumerate(c.old.get("feature_sets", [])):
-        key, generator = f"feature_sets[{number}]", str(entry.get("generator"))
-        spec = entry.get("config") or {}
+    for key, entry, spec in c.entries("feature_sets"):
+        generator = str(entry.get("generator"))
         if generator not in makers:
             advice = (
                 "rewrite it as `custom`: it gets the last `lookback` values and returns one row"
@@ -136,8 +143,8 @@ def _features(c: Conversion) -> None:
 
 
 def _other_symbol(c: Conversion, prefix: str | None) -> str:
-    sources = c.old.get("data_sources", [])
-    return next((str(s["folder"]).upper() for s in sources if prefix and s.get("column_prefix") == prefix), "")
+    sources = [source for _, source, _ in c.entries("data_sources")]
+    return next((str(s.get("folder")).upper() for s in sources if prefix and s.get("column_prefix") == prefix), "")
 
 
 def _talib(c: Conversion, key: str, spec: Old) -> dict[str, Any] | None:
@@ -164,7 +171,7 @@ def _talib(c: Conversion, key: str, spec: Old) -> dict[str, Any] | None:
 
 def _tsfresh(c: Conversion, key: str, spec: Old) -> dict[str, Any] | None:
     columns = spec.get("columns", "close")
-    column = next(iter(columns.values())) if isinstance(columns, dict) else _list(columns)[0]
+    column = next(iter(columns.values())) if isinstance(columns, dict) else next(iter(_list(columns)), "close")
     c.note(key, "columns are called skew and kurtosis instead of skewness_…; msdc is not carried over")
     functions = ["skew", "kurtosis", "lsbm", "fmax"]
     return {"stats": {"functions": functions, "inputs": [column], "windows": _list(spec.get("windows")), "bias": False}}
@@ -181,10 +188,9 @@ def _itblib(c: Conversion, key: str, spec: Old) -> dict[str, Any] | None:
 
 def _labels(c: Conversion) -> None:
     labels: list[dict[str, Any]] = []
-    wanted = [str(name) for name in c.old.get("labels", [])]
-    for number, entry in enumerate(c.old.get("label_sets", [])):
-        key, generator = f"label_sets[{number}]", str(entry.get("generator"))
-        spec = entry.get("config") or {}
+    wanted = [str(name) for name in _list(c.old.get("labels"))]
+    for key, entry, spec in c.entries("label_sets"):
+        generator = str(entry.get("generator"))
         if generator == "highlow2":
             body = {k: spec[k] for k in ("function", "tolerance", "horizon") if k in spec}
             body |= {"thresholds": _list(spec.get("thresholds")), "tie": "success"}
@@ -227,7 +233,7 @@ def _train(c: Conversion) -> None:
         train["labels"] = list(c.old["labels"])
     if c.old.get("train_features"):
         train["features"] = [str(f).replace("_skewness_", "_skew_") for f in c.old["train_features"]]
-    algorithms = [_algorithm(c, f"algorithms[{n}]", a) for n, a in enumerate(c.old.get("algorithms", []))]
+    algorithms = [_algorithm(c, key, entry) for key, entry, _ in c.entries("algorithms")]
     if algorithms:
         train["algorithms"] = [algorithm for algorithm, _ in algorithms]
     lengths = [length for length in (c.old.get("train_length"), *(length for _, length in algorithms)) if length]
@@ -267,9 +273,8 @@ _LIGHTGBM = ("max_depth", "learning_rate", "num_leaves", "lambda_l1", "lambda_l2
 
 def _signals(c: Conversion) -> None:
     steps: list[dict[str, Any]] = []
-    for number, entry in enumerate(c.old.get("signal_sets", [])):
-        key, generator = f"signal_sets[{number}]", str(entry.get("generator"))
-        spec = entry.get("config") or {}
+    for key, entry, spec in c.entries("signal_sets"):
+        generator = str(entry.get("generator"))
         columns, names = _list(spec.get("columns")), spec.get("names", "trade_score")
         if generator == "combine":
             how = spec.get("combine")
@@ -287,9 +292,9 @@ def _signals(c: Conversion) -> None:
         elif generator in ("threshold_rule", "threshold_rule2"):
             parameters = spec.get("parameters") or {}
             buy, sell = parameters.get("buy_signal_threshold"), parameters.get("sell_signal_threshold")
-            steps.append({"threshold": {"column": columns[0], "buy": buy, "sell": sell}})
+            steps.append({"threshold": {"column": next(iter(columns), "trade_score"), "buy": buy, "sell": sell}})
             if generator == "threshold_rule2":
-                c.note(key, f"only {columns[0]} is looked at; combine it with {columns[1:]} in a step before")
+                c.note(key, f"only {columns[:1]} is looked at; combine it with {columns[1:]} in a step before")
         else:
             c.note(key, f"'{generator}' not carried over: there is no such step here")
     thresholds = [step for step in steps if "threshold" in step]
@@ -304,7 +309,7 @@ def _simulate(c: Conversion) -> None:
     key = next((k for k in ("simulate_model", "train_signal_model") if c.old.get(k)), None)
     if key is None:
         return
-    spec = c.old[key]
+    spec = c.old[key] if isinstance(c.old[key], Mapping) else {}
     c.take(key, spec, ("data_start", "data_end", "direction", "grid", "signal_generator"))
     simulate: dict[str, Any] = {}
     if spec.get("direction") in ("long", "short", "both"):
@@ -325,7 +330,7 @@ def _simulate(c: Conversion) -> None:
 
 
 def _rolling(c: Conversion) -> None:
-    spec = c.old.get("rolling_predict")
+    spec = c.old.get("rolling_predict") or {}
     rolling: dict[str, Any] = {}
     length = c.new.get("train", {}).get("length")
     if length:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pipeline.config.importer import convert
 from pipeline.config.loading import validate
@@ -146,3 +148,23 @@ def test_bad_files_are_one_error(tmp_path: Path, text: str, says: str) -> None:
 def test_missing_file_is_one_error(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no such file"):
         read_jsonc(tmp_path / "none.jsonc")
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["data_sources", "feature_sets", "label_sets", "algorithms", "signal_sets", "output_sets"]),
+        st.none()
+        | st.just("x")
+        | st.lists(
+            st.none()
+            | st.dictionaries(
+                st.sampled_from(["generator", "config", "folder", "file", "algo", "params", "name", "column_prefix"]),
+                st.none() | st.sampled_from(["talib", "tsfresh", "highlow2", "topbot2", "combine", "threshold_rule"]),
+            ),
+            max_size=3,
+        ),
+    )
+)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+def test_odd_sections_are_noted_and_never_a_crash(old: dict[str, Any]) -> None:
+    convert(old)
