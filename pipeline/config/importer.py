@@ -364,11 +364,9 @@ def _dates(c: Conversion, key: str, spec: Old, names: Mapping[str, str]) -> dict
 
 
 def _rest(c: Conversion) -> None:
-    for number, entry in enumerate(c.old.get("output_sets", [])):
+    for key, entry, _ in c.entries("output_sets"):
         if entry.get("generator") != "trader_simulation":
-            c.note(
-                f"output_sets[{number}]", f"'{entry.get('generator')}' not carried over: it belongs to live operation"
-            )
+            c.note(key, f"'{entry.get('generator')}' not carried over: it belongs to live operation")
     for key in c.old:
         if key in _SECRETS:
             c.note(key, "left out: keys and tokens do not belong in a config")
