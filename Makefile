@@ -30,7 +30,7 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	@git rev-parse --git-dir > /dev/null 2>&1 || dvc config --quiet --local core.no_scm true
 	@pipeline dvc -c configs/demo.yaml
-	@dvc repro --quiet
+	@dvc repro
 	@pipeline show -c configs/demo.yaml
 
 test: $(READY)

@@ -124,6 +124,11 @@ def test_second_repro_runs_nothing(finished: Repository) -> None:
     assert "up to date" in finished.run("dvc", "status")
 
 
+def test_cache_links_instead_of_copying(finished: Repository) -> None:
+    outputs = [path for path in (finished.folder / "data/small").rglob("*.parquet") if path.is_file()]
+    assert outputs and all(path.stat().st_nlink > 1 for path in outputs)
+
+
 def test_threshold_reruns_only_what_depends_on_it(repository: Repository) -> None:
     repository.edit("buy: 0.02", "buy: 0.05")
     assert repository.repro() == ["signals", "simulate", "output"]
