@@ -49,8 +49,7 @@ class Conversion:
         """Each object in the list `key`: where it stands, itself, and its `config`."""
         for number, entry in enumerate(_list(self.old.get(key))):
             if isinstance(entry, Mapping):
-                spec = entry.get("config")
-                yield f"{key}[{number}]", entry, spec if isinstance(spec, Mapping) else {}
+                yield f"{key}[{number}]", entry, _mapping(entry.get("config"))
             else:
                 self.note(f"{key}[{number}]", f"not carried over: {entry!r} is not an object")
 
@@ -158,7 +157,7 @@ def _talib(c: Conversion, key: str, spec: Old) -> dict[str, Any] | None:
         periods = [w for w in periods if w != 1]
     if periods:
         body["periods"] = periods
-    parameters = spec.get("parameters") or {}
+    parameters = _mapping(spec.get("parameters"))
     if parameters.get("rel_base"):
         body |= {"relative": parameters.get("rel_func", "rel"), "relative_base": parameters["rel_base"]}
         if parameters["rel_base"] == "first":
@@ -246,7 +245,7 @@ def _train(c: Conversion) -> None:
 def _algorithm(c: Conversion, key: str, spec: Old) -> tuple[dict[str, Any], int]:
     kind = spec.get("algo", "gb")
     # Which of the two holds the model's own parameters changed between its versions.
-    given = {**(spec.get("params") or {}), **(spec.get("train") or {})}
+    given = {**_mapping(spec.get("params")), **_mapping(spec.get("train"))}
     length = int(given.pop("length", 0) or 0)
     for ignored in ("is_scale", "shifts", "solver", "penalty", "objective", "metric", "is_regression"):
         given.pop(ignored, None)
@@ -290,7 +289,7 @@ def _signals(c: Conversion) -> None:
             body |= {k: spec[k] for k in ("point_threshold", "window") if spec.get(k)}
             steps.append({"smooth": body})
         elif generator in ("threshold_rule", "threshold_rule2"):
-            parameters = spec.get("parameters") or {}
+            parameters = _mapping(spec.get("parameters"))
             buy, sell = parameters.get("buy_signal_threshold"), parameters.get("sell_signal_threshold")
             steps.append({"threshold": {"column": next(iter(columns), "trade_score"), "buy": buy, "sell": sell}})
             if generator == "threshold_rule2":
@@ -309,7 +308,7 @@ def _simulate(c: Conversion) -> None:
     key = next((k for k in ("simulate_model", "train_signal_model") if c.old.get(k)), None)
     if key is None:
         return
-    spec = c.old[key] if isinstance(c.old[key], Mapping) else {}
+    spec = _mapping(c.old[key])
     c.take(key, spec, ("data_start", "data_end", "direction", "grid", "signal_generator"))
     simulate: dict[str, Any] = {}
     if spec.get("direction") in ("long", "short", "both"):
@@ -317,7 +316,7 @@ def _simulate(c: Conversion) -> None:
     simulate |= _dates(c, key, spec, {"data_start": "start", "data_end": "end"})
     axes = {}
     for ours, theirs in (("buy", "buy_signal_threshold"), ("sell", "sell_signal_threshold")):
-        values = sorted(_list((spec.get("grid") or {}).get(theirs)))
+        values = sorted(_list(_mapping(spec.get("grid")).get(theirs)))
         if values:
             axes[ours] = {"start": values[0], "stop": values[-1], "n": len(values)}
     if len(axes) == 2:
@@ -330,7 +329,7 @@ def _simulate(c: Conversion) -> None:
 
 
 def _rolling(c: Conversion) -> None:
-    spec = c.old.get("rolling_predict") or {}
+    spec = _mapping(c.old.get("rolling_predict"))
     rolling: dict[str, Any] = {}
     length = c.new.get("train", {}).get("length")
     if length:
@@ -378,3 +377,7 @@ def _rest(c: Conversion) -> None:
 
 def _list(value: Any) -> list[Any]:
     return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _mapping(value: Any) -> Old:
+    return value if isinstance(value, Mapping) else {}

@@ -165,6 +165,6 @@ def test_missing_file_is_one_error(tmp_path: Path) -> None:
         ),
     )
 )
-@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 def test_odd_sections_are_noted_and_never_a_crash(old: dict[str, Any]) -> None:
     convert(old)
