@@ -1,0 +1,133 @@
+"""`topbot2`: rows near a local top (or bottom) from which the price moved away by a level on both sides.
+
+A row e is a top if, going left and going right from it, the price falls below e·(1 − level) before
+anything exceeds it (equal values: the first is the top). That local statement selects the same rows as the
+recursive search for absolute extrema: splitting at a higher top never separates a lower one from the
+two points that prove it. It takes one pass, and it tells when each row is certain for ever.
+"""
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from pipeline.config.labels import TopBot2
+from pipeline.labels.column import LabelColumn
+
+Floats = npt.NDArray[np.float64]
+
+
+def names(spec: TopBot2) -> list[str]:
+    """The names given, or function, level and tolerance in percent: `top_2_0.5`."""
+    return spec.names or [f"{spec.function}_{100 * spec.level:g}_{t:g}" for t in spec.tolerances]
+
+
+def compute(spec: TopBot2, price: Floats) -> list[LabelColumn]:
+    """One bool label per tolerance.
+
+    True: strictly between the nearest rows on both sides of a top that lie below top·(1 − level·tolerance).
+    `end` of such rows is the bar that proves the top: the first below top·(1 − level) on its right.
+    Other rows are False from the bar on at which no top, confirmed later, can include them; `end` is
+    that bar. Rows that the data leave open are unknown.
+    Source: intelligent-trading-bot, `topbot2`, which labels open rows False.
+    """
+    # Bottoms of a price are tops of its negative: level·|x| is the same on both.
+    values = price if spec.function == "top" else -price
+    resolved, kind, alive = _candidates(values, spec.level)
+    return [LabelColumn(*_label(values, spec.level * t, resolved, kind, alive)) for t in spec.tolerances]
+
+
+@njit(cache=True)
+def _below(value: float, fraction: float) -> float:
+    return value - fraction * abs(value)
+
+
+@njit(cache=True)
+def _candidates(
+    values: Floats, level: float
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int8], npt.NDArray[np.int64]]:
+    # resolved[e]: bar at which candidate e is proven (kind 1) or exceeded (kind 2); kind 0: open or no candidate.
+    # alive[s]: the one candidate that is proven on its left and open on its right after bar s, or −1.
+    n = values.shape[0]
+    resolved, kind, alive = np.full(n, -1, np.int64), np.zeros(n, np.int8), np.full(n, -1, np.int64)
+    top = 0
+    lowest = values[0]  # since the bar that ended the last candidate
+    left_proven = False
+    for s in range(1, n):
+        value = values[s]
+        lowest = min(lowest, value)
+        if value > values[top]:
+            if left_proven:
+                resolved[top], kind[top] = s, 2
+            top = s
+            left_proven = lowest < _below(value, level)
+        elif value < _below(values[top], level):
+            if left_proven:
+                resolved[top], kind[top] = s, 1
+            top, lowest, left_proven = s, value, False
+        if left_proven:
+            alive[s] = top
+    return resolved, kind, alive
+
+
+@njit(cache=True)
+def _label(
+    values: Floats,
+    band: float,
+    resolved: npt.NDArray[np.int64],
+    kind: npt.NDArray[np.int8],
+    alive: npt.NDArray[np.int64],
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    n = values.shape[0]
+    label, known, end = np.zeros(n, np.bool_), np.zeros(n, np.bool_), np.full(n, -1, np.int64)
+    for e in range(n):
+        if kind[e] == 1:
+            limit = _below(values[e], band)
+            left, right = e - 1, e + 1
+            while left >= 0 and values[left] >= limit:
+                left -= 1
+            while right < n and values[right] >= limit:
+                right += 1
+            for t in range(left + 1, right):
+                label[t], known[t], end[t] = True, True, resolved[e]
+
+    # A later top can include row t only while all prices since t lie within one band: the window from t
+    # to s is grown until its lowest falls out of the band below its highest. Then only the candidate
+    # open at s can still decide the row.
+    highs, lows = np.empty(n, np.int64), np.empty(n, np.int64)
+    high_head = high_tail = low_head = low_tail = 0
+    s = -1
+    checked = -1
+    first = last = -1  # rows that candidate `checked` includes so far
+    for t in range(n):
+        while high_tail > high_head and highs[high_head] < t:
+            high_head += 1
+        while low_tail > low_head and lows[low_head] < t:
+            low_head += 1
+        while s < t or values[lows[low_head]] >= _below(values[highs[high_head]], band):
+            s += 1
+            if s == n:
+                return label, known, end
+            while high_tail > high_head and values[highs[high_tail - 1]] <= values[s]:
+                high_tail -= 1
+            highs[high_tail] = s
+            high_tail += 1
+            while low_tail > low_head and values[lows[low_tail - 1]] >= values[s]:
+                low_tail -= 1
+            lows[low_tail] = s
+            low_tail += 1
+        if known[t]:
+            continue
+        candidate = alive[s]
+        if candidate >= 0 and candidate != checked:
+            limit = _below(values[candidate], band)
+            checked, first, last = candidate, candidate, candidate
+            while first > 0 and values[first - 1] >= limit:
+                first -= 1
+            while last + 1 < n and values[last + 1] >= limit and (kind[candidate] == 0 or last + 1 < resolved[candidate]):
+                last += 1
+        if candidate >= 0 and first <= t <= last:
+            if kind[candidate] == 2:
+                known[t], end[t] = True, resolved[candidate]
+            continue
+        known[t], end[t] = True, s
+    return label, known, end
