@@ -4,6 +4,8 @@ A bar table is a pyarrow Table with `open_time` (timestamp[ms, UTC], ascending, 
 columns. `open_time` is a bar's start; its values are known at `open_time + interval`.
 """
 
+import datetime as dt
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -30,3 +32,10 @@ def column(table: pa.Table, name: str) -> np.ndarray:
     """A numeric column as float64 [n]; nulls become NaN."""
     values = table.column(name).combine_chunks()
     return pc.cast(values, pa.float64()).to_numpy(zero_copy_only=False)
+
+
+def iso(time_ms: int) -> str:
+    """A time as ISO 8601 in UTC: `2024-01-31T12:05Z`, with seconds and milliseconds only where there are any."""
+    moment = dt.datetime.fromtimestamp(time_ms // 1000, dt.UTC)
+    text = moment.strftime("%Y-%m-%dT%H:%M") + (moment.strftime(":%S") if time_ms % 60_000 else "")
+    return text + (f".{time_ms % 1000:03d}" if time_ms % 1000 else "") + "Z"

@@ -1,0 +1,202 @@
+"""Bars from any source made into one clean table, or refused with the row that is wrong.
+
+Sources stamp in seconds, milliseconds, microseconds (Binance spot archives since 2025) or nanoseconds,
+repeat rows at page borders, and sometimes hold a row that no market made. What can be understood
+without guessing is normalised; everything else is an error that shows the row.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.artifacts import TIME
+from pipeline.config import INTERVALS, interval_ms
+from pipeline.errors import BadInput
+from pipeline.market.candles import COLUMNS, PRICES, SCHEMA, iso, time_array
+
+REQUIRED = (*PRICES, "volume")
+# Numbers below these are seconds, milliseconds, microseconds; the rest are nanoseconds. Each bound is the
+# year 1973 in its own unit and 5138 in the one above, so no time of a crypto market is ambiguous.
+_UNIT_BOUNDS = np.array([1e11, 1e14, 1e17])
+_EARLIEST_MS = 946_684_800_000  # 2000-01-01: anything before is not a time but some other number
+# A bar may be snapped to the grid if it is off by less than this share of its length.
+_SNAP_SHARE = 4
+# So many bars must agree on a spacing before it is taken for the file's interval.
+_SPACING_SAMPLE = 8
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+def clean(table: pa.Table, interval: str, source: str, *, snap: bool = False) -> pa.Table:
+    """A bar table with `candles.SCHEMA`: ascending, unique, on the grid, every value possible.
+
+    table: `open_time` as numbers (s, ms, µs or ns, told apart row by row) or timestamps, prices and
+    volume; the other columns may be absent or null and become 0. Rows in any order.
+    source: named in errors. snap: move bars that are off the grid by less than a quarter of a bar.
+    Raises BadInput: a column is missing; a value is not finite, a price not positive, a volume negative,
+    high and low do not enclose open and close; conflicting duplicates; bars off the grid or of another
+    interval. The message shows the row, counted from 1.
+    """
+    missing = [name for name in ("open_time", *REQUIRED) if name not in table.column_names]
+    if missing:
+        raise BadInput(
+            f"{source}: no column '{missing[0]}'",
+            f"it has: {', '.join(table.column_names)}; map it: download.file.columns: {{{missing[0]}: theirs}}",
+        )
+    times = times_in_ms(table.column("open_time"), source)
+    values = {name: _numbers(table, name, source) for name in COLUMNS}
+    _check_values(times, values, source)
+    step = interval_ms(interval)
+    _check_spacing(times, step, interval, source)
+    times = _on_grid(times, step, interval, source, snap)
+    times, values = _unique(times, values, source)
+    return pa.table([time_array(times), *(pa.array(values[name]) for name in COLUMNS)], schema=SCHEMA)
+
+
+def absent_columns(table: pa.Table) -> list[str]:
+    """Columns that `clean` fills with zeros because the source has nothing in them."""
+    return [n for n in COLUMNS if n not in table.column_names or table.column(n).null_count == table.num_rows > 0]
+
+
+def times_in_ms(column: pa.ChunkedArray, source: str) -> Ints:
+    """Times of any unit as int64 milliseconds [n], rounded down; numbers are judged row by row.
+
+    Raises BadInput: a time is missing, not a number, or before the year 2000.
+    """
+    kind = column.type
+    if column.null_count:
+        row = int(np.argmax(column.is_null().to_numpy()))
+        raise BadInput(f"{source}: row {row + 1} has no open_time", "delete the row, or mend it")
+    if pa.types.is_timestamp(kind):
+        return np.asarray(pc.cast(pc.cast(column, TIME, safe=False), pa.int64()).to_numpy(), np.int64)
+    if pa.types.is_date(kind):
+        return np.asarray(pc.cast(pc.cast(column, pa.timestamp("ms")), pa.int64()).to_numpy(), np.int64)
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+        raise BadInput(
+            f"{source}: open_time holds {kind} such as {str(column[0])!r}, not times",
+            "give numbers since 1970, or ISO dates",
+        )
+    numbers = column.to_numpy() if not pa.types.is_decimal(kind) else pc.cast(column, pa.float64()).to_numpy()
+    finite = np.isfinite(numbers)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        raise BadInput(f"{source}: row {row + 1}: open_time is {numbers[row]}", "delete the row, or mend it")
+    unit = np.searchsorted(_UNIT_BOUNDS, np.abs(numbers), side="right")
+    if pa.types.is_integer(kind):
+        whole = numbers.astype(np.int64)
+        times = np.where(unit == 0, whole * (unit == 0) * 1000, whole // np.array([1, 1, 1000, 1_000_000])[unit])
+    else:
+        times = np.floor(numbers * np.array([1e3, 1.0, 1e-3, 1e-6])[unit] + 1e-6).astype(np.int64)
+    early = times < _EARLIEST_MS
+    if early.any():
+        row = int(np.argmax(early))
+        raise BadInput(
+            f"{source}: row {row + 1}: open_time {numbers[row]} is not a time of a bar ({iso(int(times[row]))})",
+            "give seconds, milliseconds, microseconds or nanoseconds since 1970; see download.file.columns",
+        )
+    return np.asarray(times, np.int64)
+
+
+def _numbers(table: pa.Table, name: str, source: str) -> Floats:
+    if name not in table.column_names:
+        return np.zeros(table.num_rows)
+    try:
+        column = pc.cast(table.column(name), pa.float64())
+    except pa.ArrowException as error:
+        raise BadInput(
+            f"{source}: column '{name}' holds something that is not a number: {str(error).splitlines()[0]}",
+            "mend the file, or see download.file.delimiter",
+        ) from None
+    values: Floats = np.asarray(column.to_numpy(), np.float64)
+    if name in REQUIRED or not column.null_count:
+        return values
+    # Null means that the source does not know; NaN that is written out stays, and is refused below.
+    return np.where(column.is_null().to_numpy(), 0.0, values)
+
+
+def _check_values(times: Ints, values: dict[str, Floats], source: str) -> None:
+    for name in COLUMNS:
+        column = values[name]
+        with np.errstate(invalid="ignore"):
+            good = np.isfinite(column) & ((column > 0) if name in PRICES else (column >= 0))
+        if not good.all():
+            row = int(np.argmin(good))
+            what = "must be above zero" if name in PRICES else "must not be negative"
+            if not np.isfinite(column[row]):
+                what = "is missing or not a finite number"
+            raise BadInput(
+                f"{source}: row {row + 1} ({iso(int(times[row]))}): {name} = {column[row]:.12g} {what}",
+                "no market made this bar: delete the row, or fetch the file again",
+            )
+    low, high = values["low"], values["high"]
+    for name in ("high", "open", "close"):
+        good = (values[name] >= low) & (values[name] <= high)
+        if not good.all():
+            row = int(np.argmin(good))
+            what = "is below low" if name == "high" else "is outside [low, high]"
+            raise BadInput(
+                f"{source}: row {row + 1} ({iso(int(times[row]))}): {name} = {values[name][row]:.12g} {what}"
+                f" (low = {low[row]:.12g}, high = {high[row]:.12g})",
+                "are the columns in the right order? otherwise delete the row, or fetch the file again",
+            )
+
+
+def _check_spacing(times: Ints, step: int, interval: str, source: str) -> None:
+    steps = np.diff(np.unique(times))
+    if len(steps) < _SPACING_SAMPLE:
+        return
+    spacings, counts = np.unique(steps, return_counts=True)
+    commonest = int(spacings[np.argmax(counts)])
+    if commonest == step or counts.max() * 2 < len(steps):
+        return
+    found = next((name for name in INTERVALS if interval_ms(name) == commonest), None)
+    if found:
+        raise BadInput(
+            f"{source}: holds {found} bars, not {interval}: that is the commonest spacing of its rows",
+            f"set `interval: {found}`, or give the file of {interval} bars",
+        )
+
+
+def _on_grid(times: Ints, step: int, interval: str, source: str, snap: bool) -> Ints:
+    off = (times + step // 2) % step - step // 2
+    if not off.any():
+        return times
+    if snap:
+        far = np.abs(off) * _SNAP_SHARE >= step
+        if not far.any():
+            return times - off
+        row, how = int(np.argmax(far)), f"too far from the {interval} grid to be snapped"
+    else:
+        row, how = int(np.argmax(off != 0)), f"not on the {interval} grid"
+    raise BadInput(
+        f"{source}: row {row + 1}: open_time {iso(int(times[row]))} is {how} (off by {off[row] / 1000:g} s)",
+        "set `merge.on_misaligned: snap` if its clock is a little off, or download.file.utc_offset for another zone",
+    )
+
+
+def _unique(times: Ints, values: dict[str, Floats], source: str) -> tuple[Ints, dict[str, Floats]]:
+    steps = np.diff(times)
+    if (steps > 0).all():
+        return times, values
+    order = np.argsort(times, kind="stable")
+    times = times[order]
+    same = times[1:] == times[:-1]
+    different = np.zeros(len(same), np.bool_)
+    for name in COLUMNS:
+        column = values[name][order]
+        different |= same & (column[1:] != column[:-1])
+    if different.any():
+        row = int(np.argmax(different))
+        rows = [int(order[row]), int(order[row + 1])]
+        shown = "\n".join(
+            f"         row {r + 1}: " + ", ".join(f"{name} {values[name][r]:.12g}" for name in COLUMNS) for r in rows
+        )
+        raise BadInput(
+            f"{source}: two different bars at {iso(int(times[row]))}"
+            f" ({int(different.sum())} such times in all):\n{shown}",
+            "delete the wrong one; identical duplicates are dropped by themselves",
+        )
+    keep = np.concatenate(([True], ~same))
+    return times[keep], {name: values[name][order][keep] for name in COLUMNS}
