@@ -48,7 +48,9 @@ def compute(config: Config, table: pa.Table) -> pa.Table:
     names = label_names(config)
     times = candles.times_ms(table)
     arrays: dict[str, pa.Array] = {"open_time": candles.time_array(times)}
-    columns = (column for number, entry in enumerate(config.labels) for column in _compute(config, number, entry, table))
+    columns = (
+        column for number, entry in enumerate(config.labels) for column in _compute(config, number, entry, table)
+    )
     for name, column in zip(names, columns, strict=True):
         unknown = ~column.known
         arrays[name] = pa.array(column.values, mask=unknown)

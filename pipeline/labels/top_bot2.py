@@ -81,23 +81,51 @@ def _label(
     label, known, end = np.zeros(n, np.bool_), np.zeros(n, np.bool_), np.full(n, -1, np.int64)
     for e in range(n):
         if kind[e] == 1:
-            limit = _below(values[e], band)
-            left, right = e - 1, e + 1
-            while left >= 0 and values[left] >= limit:
-                left -= 1
-            while right < n and values[right] >= limit:
-                right += 1
-            for t in range(left + 1, right):
-                label[t], known[t], end[t] = True, True, resolved[e]
+            first, last = _included(values, e, band, n)
+            label[first : last + 1] = True
+            known[first : last + 1] = True
+            end[first : last + 1] = resolved[e]
+    left_band = _leaves_band(values, band)
+    candidate, first, last = -1, -1, -1
+    for t in range(n):
+        s = left_band[t]
+        if s < 0:
+            break  # and so do all rows after it: the data end inside their band
+        if known[t]:
+            continue
+        if alive[s] != candidate:
+            candidate = alive[s]
+            if candidate >= 0:
+                stop = resolved[candidate] if kind[candidate] != 0 else n
+                first, last = _included(values, candidate, band, stop)
+        if candidate < 0 or not first <= t <= last:
+            known[t], end[t] = True, s
+        elif kind[candidate] == 2:
+            known[t], end[t] = True, resolved[candidate]
+    return label, known, end
 
-    # A later top can include row t only while all prices since t lie within one band: the window from t
-    # to s is grown until its lowest falls out of the band below its highest. Then only the candidate
-    # open at s can still decide the row.
+
+@njit(cache=True)
+def _included(values: Floats, e: int, band: float, stop: int) -> tuple[int, int]:
+    # First and last row around e, before `stop`, that do not fall out of the band below it.
+    limit = _below(values[e], band)
+    first, last = e, e
+    while first > 0 and values[first - 1] >= limit:
+        first -= 1
+    while last + 1 < stop and values[last + 1] >= limit:
+        last += 1
+    return first, last
+
+
+@njit(cache=True)
+def _leaves_band(values: Floats, band: float) -> npt.NDArray[np.int64]:
+    # First s ≥ t at which the lowest since t lies out of the band below the highest since t; −1 if none.
+    # From there on no later top can include t: only the candidate open at s can.
+    n = values.shape[0]
+    result = np.full(n, -1, np.int64)
     highs, lows = np.empty(n, np.int64), np.empty(n, np.int64)
     high_head = high_tail = low_head = low_tail = 0
     s = -1
-    checked = -1
-    first = last = -1  # rows that candidate `checked` includes so far
     for t in range(n):
         while high_tail > high_head and highs[high_head] < t:
             high_head += 1
@@ -106,7 +134,7 @@ def _label(
         while s < t or values[lows[low_head]] >= _below(values[highs[high_head]], band):
             s += 1
             if s == n:
-                return label, known, end
+                return result
             while high_tail > high_head and values[highs[high_tail - 1]] <= values[s]:
                 high_tail -= 1
             highs[high_tail] = s
@@ -115,19 +143,5 @@ def _label(
                 low_tail -= 1
             lows[low_tail] = s
             low_tail += 1
-        if known[t]:
-            continue
-        candidate = alive[s]
-        if candidate >= 0 and candidate != checked:
-            limit = _below(values[candidate], band)
-            checked, first, last = candidate, candidate, candidate
-            while first > 0 and values[first - 1] >= limit:
-                first -= 1
-            while last + 1 < n and values[last + 1] >= limit and (kind[candidate] == 0 or last + 1 < resolved[candidate]):
-                last += 1
-        if candidate >= 0 and first <= t <= last:
-            if kind[candidate] == 2:
-                known[t], end[t] = True, resolved[candidate]
-            continue
-        known[t], end[t] = True, s
-    return label, known, end
+        result[t] = s
+    return result

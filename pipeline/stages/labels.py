@@ -43,7 +43,9 @@ def run(config: Config, layout: Layout) -> Summary:
 
 def _require(config: Config) -> None:
     if not config.labels:
-        raise BadInput(f"{config.name}: labels: no label is configured", "add one; `pipeline list labels` shows them all")
+        raise BadInput(
+            f"{config.name}: labels: no label is configured", "add one; `pipeline list labels` shows them all"
+        )
 
 
 def _describe(summary: Summary, symbol: str, labels: pa.Table) -> None:
@@ -61,4 +63,6 @@ def _describe(summary: Summary, symbol: str, labels: pa.Table) -> None:
                 summary.warnings.append(f"{symbol}: {name} is {bool(rate)} on every row; no model can learn from it")
         else:
             figures["mean"] = f"{pc.mean(column).as_py():.4g}"
-        summary.figures[f"{symbol} {name}"] = ", ".join(f"{k} {v:,}" if isinstance(v, int) else f"{k} {v}" for k, v in figures.items())
+        summary.figures[f"{symbol} {name}"] = ", ".join(
+            f"{k} {v:,}" if isinstance(v, int) else f"{k} {v}" for k, v in figures.items()
+        )

@@ -1,0 +1,126 @@
+"""A bundle: model files as text, and one manifest that says what they are and proves they are whole.
+
+Files are compared with their SHA-256 before they are parsed: LightGBM's own parser ends the process on
+most damaged files, and loads some of them silently.
+"""
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.artifacts import read_json, sha256_file, write_json, write_text
+from pipeline.errors import BadInput
+from pipeline.models.fitting import Fitted
+from pipeline.models.linear import LinearModel
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Loaded models.
+
+    manifest: see `save`. models: `{label}_{algorithm}` → model, in the manifest's order.
+    """
+
+    manifest: Mapping[str, Any]
+    models: Mapping[str, Fitted]
+
+    @property
+    def features(self) -> list[str]:
+        """Feature columns in the order that the models want them."""
+        return list(self.manifest["features"])
+
+    def score(self, row: npt.NDArray[np.float32]) -> dict[str, float]:
+        """Scores of one feature row [k]; equal to the last bit to those of a table."""
+        return {name: float(model.predict(row.reshape(1, -1))[0]) for name, model in self.models.items()}
+
+
+def save(folder: Path, manifest: dict[str, Any], models: Mapping[str, tuple[str, Fitted]]) -> None:
+    """Write model files and `manifest.json`, which is completed by each file's name and hash.
+
+    manifest: has "models": name → facts. models: name → (file stem, model).
+    """
+    for name, (stem, model) in models.items():
+        path = folder / f"{stem}{model.suffix}"
+        write_text(path, model.text())
+        manifest["models"][name] |= {"file": path.name, "sha256": sha256_file(path)}
+    write_json(folder / "manifest.json", manifest)
+
+
+def load(folder: Path) -> Bundle:
+    """Verify and load a bundle.
+
+    Raises MissingInput: there is none. BadInput: a file is missing or altered, the manifest is damaged,
+    or TA-Lib or LightGBM is another version than the one that trained (features would differ in bits).
+    """
+    manifest = read_json(folder / "manifest.json", "train")
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise BadInput(
+            f"{folder / 'manifest.json'}: is not a manifest of format {FORMAT}", "run `pipeline train` again"
+        )
+    verify(folder, manifest)
+    current = versions()
+    for library in ("lightgbm", "talib"):
+        trained = manifest["versions"].get(library)
+        if trained != current[library]:
+            raise BadInput(
+                f"{folder}: trained with {library} {trained}, but {current[library]} is installed",
+                "install that version or train again",
+            )
+    return Bundle(manifest, {name: _load_model(folder, facts) for name, facts in manifest["models"].items()})
+
+
+def verify(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Compare every model file with the manifest. Raises BadInput: missing or altered; names it."""
+    for facts in manifest["models"].values():
+        path = folder / facts["file"]
+        if not path.is_file():
+            raise BadInput(f"{path}: missing, though manifest.json lists it", "run `pipeline train` again")
+        if sha256_file(path) != facts["sha256"]:
+            raise BadInput(
+                f"{path}: altered or damaged: its SHA-256 is not the manifest's", "run `pipeline train` again"
+            )
+
+
+def _load_model(folder: Path, facts: Mapping[str, Any]) -> Fitted:
+    text = (folder / facts["file"]).read_text(encoding="utf-8")
+    classification = facts["objective"] == "classification"
+    if facts["kind"] == "linear":
+        return Fitted(LinearModel.from_json(text), "linear", classification, facts["rounds"])
+    import lightgbm as lgb
+
+    return Fitted(lgb.Booster(model_str=text), "lightgbm", classification, facts["rounds"])
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the result depends on."""
+    from importlib.metadata import version
+
+    import talib
+
+    import pipeline
+
+    names = {"lightgbm": "lightgbm", "numpy": "numpy", "scikit-learn": "scikit-learn", "pyarrow": "pyarrow"}
+    return {
+        "pipeline": pipeline.__version__,
+        "python": platform.python_version(),
+        **{name: version(package) for name, package in names.items()},
+        "talib": f"{version('TA-Lib')} (C {talib.__ta_version__.decode().split()[0]})",
+    }
+
+
+def code_hash() -> str:
+    """SHA-256 over the sources that scores depend on."""
+    package = Path(__file__).parent.parent
+    digest = hashlib.sha256()
+    for part in ("features", "labels", "models", "market"):
+        for path in sorted((package / part).rglob("*.py")):
+            digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,161 @@
+"""One fit of one label with one algorithm, whichever family it is."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.config.training import Algorithm
+from pipeline.errors import BadInput
+from pipeline.models.samples import Samples
+
+if TYPE_CHECKING:
+    import lightgbm as lgb
+
+    from pipeline.models.lightgbm import BinnedRows
+    from pipeline.models.linear import LinearModel
+
+Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+
+MIN_ROWS = 50
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model.
+
+    model: a LightGBM booster or a `LinearModel`. rounds: boosting rounds or iterations used.
+    """
+
+    model: "lgb.Booster | LinearModel"
+    kind: str
+    classification: bool
+    rounds: int
+
+    def predict(self, features: npt.NDArray[np.float32], threads: int = 1) -> Floats:
+        """Scores [n] of feature rows [n, k]."""
+        if self.kind == "linear":
+            return self.model.predict(features)  # type: ignore[return-value]
+        from pipeline.models import lightgbm
+
+        return lightgbm.predict(self.model, features, threads)
+
+    def importance(self, names: list[str]) -> dict[str, float]:
+        """Share of each feature in the model, largest first."""
+        if self.kind == "linear":
+            return self.model.importance(names)  # type: ignore[union-attr]
+        from pipeline.models import lightgbm
+
+        return lightgbm.importance(self.model)
+
+    def text(self) -> str:
+        """The model file's content."""
+        return self.model.to_json() if self.kind == "linear" else self.model.model_to_string()  # type: ignore[union-attr]
+
+    @property
+    def suffix(self) -> str:
+        return ".json" if self.kind == "linear" else ".txt"
+
+
+def is_classification(algorithm: Algorithm, label: str, samples: Samples) -> bool:
+    """Whether the algorithm classifies this label.
+
+    Raises BadInput: classification of a label that is a number.
+    """
+    is_bool = samples.targets[label].is_bool
+    if algorithm.objective == "classification" and not is_bool:
+        raise BadInput(
+            f"train.algorithms: {algorithm.name}: label '{label}' is a number and cannot be classified",
+            "use objective: regression, or a label with a threshold",
+        )
+    return is_bool if algorithm.objective == "auto" else algorithm.objective == "classification"
+
+
+def check_target(label: str, y: Floats, classification: bool, where: str) -> None:
+    """Refuse what cannot be learnt.
+
+    Raises BadInput: too few rows, one class, or one value; names the label and the rows' origin.
+    """
+    if len(y) < MIN_ROWS:
+        raise BadInput(
+            f"label '{label}': only {len(y)} usable rows in {where}; at least {MIN_ROWS} are needed",
+            "download more bars, or shorten features' look-back, the horizon or train.length",
+        )
+    if y.min() == y.max():
+        what = f"{bool(y[0])}" if classification else f"{y[0]:g}"
+        raise BadInput(
+            f"label '{label}': is {what} on all {len(y):,} rows of {where}; there is nothing to learn",
+            "change its threshold or horizon, or train on a longer range",
+        )
+
+
+def fit(
+    samples: Samples,
+    binned: "BinnedRows | None",
+    label: str,
+    algorithm: Algorithm,
+    rows: Indices,
+    seed: int,
+    *,
+    rounds: int | None = None,
+    validation: Indices | None = None,
+) -> Fitted:
+    """Train on `rows`; stop early on `validation` if the algorithm asks for it.
+
+    binned: the shared dataset that LightGBM needs. rounds: instead of the algorithm's.
+    Raises BadInput: LightGBM refuses a parameter.
+    """
+    y = samples.targets[label].values
+    classification = is_classification(algorithm, label, samples)
+    params: dict[str, Any] = dict(algorithm.params)
+    balanced = algorithm.class_weight == "balanced" and classification
+    rounds = rounds or algorithm.rounds
+    if algorithm.kind == "linear":
+        from pipeline.models import linear
+
+        model = linear.fit(
+            samples.features[rows],
+            y[rows],
+            classification=classification,
+            iterations=rounds,
+            params=params,
+            balanced=balanced,
+        )
+        return Fitted(model, "linear", classification, rounds)
+    from lightgbm.basic import LightGBMError
+
+    assert binned is not None
+    try:
+        booster = binned.fit(
+            rows,
+            y[rows],
+            classification=classification,
+            rounds=rounds,
+            params=params,
+            seed=seed,
+            balanced=balanced,
+            validation=None if validation is None else (validation, y[validation]),
+            early_stopping=algorithm.early_stopping,
+        )
+    except LightGBMError as error:
+        raise BadInput(f"train.algorithms: {algorithm.name}: LightGBM refuses its parameters: {error}") from None
+    return Fitted(booster, "lightgbm", classification, booster.best_iteration if booster.best_iteration > 0 else rounds)
+
+
+def binned_rows(
+    samples: Samples, algorithms: list[Algorithm], past: Indices | None, threads: int
+) -> "dict[str, BinnedRows]":
+    """Binned datasets by algorithm name; algorithms whose bins agree share one."""
+    from pipeline.models.lightgbm import DATASET_KEYS, BinnedRows
+
+    shared: dict[str, BinnedRows] = {}
+    result: dict[str, BinnedRows] = {}
+    for algorithm in algorithms:
+        if algorithm.kind == "lightgbm":
+            key = repr(sorted((k, v) for k, v in algorithm.params.items() if k in DATASET_KEYS))
+            if key not in shared:
+                shared[key] = BinnedRows(samples.features, samples.names, algorithm.params, past, threads)
+            result[algorithm.name] = shared[key]
+    return result

@@ -1,0 +1,100 @@
+"""LightGBM on rows that are binned once and shared by all labels, horizons and folds."""
+
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+
+# Parameters of the binned data rather than of the fit; algorithms that agree on them share one dataset.
+DATASET_KEYS = ("max_bin", "max_bin_by_feature", "min_data_in_bin", "bin_construct_sample_cnt", "data_random_seed")
+# Deterministic, quiet, and one thread a fit: folds and labels are what runs in parallel, and the result
+# does not depend on how many cores there are.
+_FIXED = {"deterministic": True, "force_row_wise": True, "num_threads": 1, "verbosity": -1}
+_PREDICT_ROWS = 1 << 17
+_BIN_ROWS = 200_000  # LightGBM's own sample size, bin_construct_sample_cnt
+
+
+class BinnedRows:
+    """Feature rows, binned once.
+
+    features: float32 [n, k]. names: of the columns. params: the algorithm's; those that shape bins are used.
+    past: rows that bins are made from; bins over all rows would look ahead. All rows if None.
+    threads: for binning only, which does not depend on it.
+    """
+
+    def __init__(
+        self,
+        features: npt.NDArray[np.float32],
+        names: list[str],
+        params: dict[str, Any],
+        past: Indices | None = None,
+        threads: int = 0,
+    ) -> None:
+        settings = {"feature_pre_filter": False, "verbosity": -1, "force_row_wise": True, "num_threads": threads}
+        settings |= {key: params[key] for key in DATASET_KEYS if key in params}
+        label = np.zeros(len(features), np.float32)
+        reference = None
+        if past is not None and len(past) < len(features):
+            # Bins are made from a sample in any case; a stride keeps a second copy of the rows small.
+            past = past[:: -(-len(past) // _BIN_ROWS)]
+            reference = lgb.Dataset(features[past], label[past], feature_name=names, params=settings).construct()
+        self._rows = lgb.Dataset(features, label, reference, feature_name=names, params=settings).construct()
+        self._settings = settings
+
+    def fit(
+        self,
+        rows: Indices,
+        y: Floats,
+        *,
+        classification: bool,
+        rounds: int,
+        params: dict[str, Any],
+        seed: int,
+        balanced: bool = False,
+        validation: tuple[Indices, Floats] | None = None,
+        early_stopping: int | None = None,
+    ) -> lgb.Booster:
+        """Train on some of the rows.
+
+        rows: ascending positions [m]. y: their labels [m]. validation: rows and labels to stop early on.
+        Raises lightgbm.basic.LightGBMError: a parameter is refused.
+        """
+        own = {key: value for key, value in params.items() if key not in DATASET_KEYS}
+        settings = {"objective": "binary" if classification else "regression", "seed": seed} | own | _FIXED
+        settings |= {key: self._settings[key] for key in DATASET_KEYS if key in self._settings}
+        settings["feature_pre_filter"] = False
+        train = self._subset(rows, y, balanced)
+        if validation is None or early_stopping is None:
+            return lgb.train(settings, train, rounds)
+        held_out = self._subset(*validation, balanced=False)
+        stop = lgb.early_stopping(early_stopping, first_metric_only=True, verbose=False)
+        return lgb.train(settings, train, rounds, valid_sets=[held_out], callbacks=[stop])
+
+    def _subset(self, rows: Indices, y: Floats, balanced: bool) -> lgb.Dataset:
+        part = self._rows.subset(rows.astype(np.int32)).construct()
+        part.set_label(y.astype(np.float32))
+        if balanced:
+            share = float(y.mean())
+            part.set_weight(np.where(y > 0, 0.5 / share, 0.5 / (1 - share)).astype(np.float32))
+        return part
+
+
+def predict(booster: lgb.Booster, features: npt.NDArray[np.float32], threads: int = 1) -> Floats:
+    """Scores [n] of feature rows [n, k]; the same bits for one row as for many."""
+    result = np.empty(len(features))
+    for start in range(0, len(features), _PREDICT_ROWS):
+        part = np.ascontiguousarray(features[start : start + _PREDICT_ROWS])
+        result[start : start + len(part)] = booster.predict(part, num_threads=threads)
+    return result
+
+
+def importance(booster: lgb.Booster) -> dict[str, float]:
+    """Share of the total gain of each feature, largest first; features that are not used have 0."""
+    gain = booster.feature_importance("gain")
+    total = float(gain.sum()) or 1.0
+    shares = {name: float(g) / total for name, g in zip(booster.feature_name(), gain, strict=True)}
+    return dict(sorted(shares.items(), key=lambda item: -item[1]))

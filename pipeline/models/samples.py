@@ -1,0 +1,48 @@
+"""The rows that models learn from and score: features of all symbols in one matrix, with their labels."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Target:
+    """One label over the rows of a `Samples`.
+
+    values: float64 [n] (0 and 1 for a bool label). known: bool [n]. end_ms: int64 [n], open_time of the
+    bar that decided it. is_bool: whether the label is a yes or no.
+    """
+
+    values: Floats
+    known: npt.NDArray[np.bool_]
+    end_ms: npt.NDArray[np.int64]
+    is_bool: bool
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Rows whose features are all finite, symbol after symbol.
+
+    features: float32 [n, k], stored feature after feature (Fortran order), as LightGBM bins them.
+    times: open_time in ms, int64 [n]. symbols: index into the symbols, int32 [n]. rows: position in the
+    symbol's table, int64 [n]. trainable: bool [n], not made up nor looking back on too many made-up bars.
+    step_ms: bar length. excluded: reason → number of rows left out of training.
+    """
+
+    names: list[str]
+    features: npt.NDArray[np.float32]
+    times: npt.NDArray[np.int64]
+    symbols: npt.NDArray[np.int32]
+    rows: npt.NDArray[np.int64]
+    trainable: npt.NDArray[np.bool_]
+    targets: dict[str, Target]
+    step_ms: int
+    excluded: dict[str, int] = field(default_factory=dict)
+
+    def intervals(self, label: str, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Half-open time intervals [m, 2] in ms that a label's samples touch: from their own bar to the
+        end of the bar that decided them."""
+        return np.column_stack([self.times[chosen], self.targets[label].end_ms[chosen] + self.step_ms])

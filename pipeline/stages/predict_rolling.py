@@ -1,0 +1,279 @@
+"""`pipeline predict-rolling`: every block scored by models that were trained only on what came before it."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.artifacts import Layout, count_rows, read_table, sha256_file, sha256_json, write_json, write_table
+from pipeline.config import Config, utc_ms
+from pipeline.errors import BadInput
+from pipeline.evaluation.splits import Fold
+from pipeline.market import candles
+from pipeline.models.samples import Samples
+from pipeline.stages.reporting import Plan, Summary, progress
+from pipeline.stages.samples import feature_columns, label_columns, read_samples
+from pipeline.stages.times import iso
+from pipeline.stages.train import describe_scores
+
+Indices = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fold in time: train on [train_start, start), predict [start, stop), all in ms."""
+
+    number: int
+    train_start: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """Rows of one label that a block may learn from, and how many others overlapped or were embargoed."""
+
+    rows: Indices
+    purged: int
+    embargoed: int
+
+
+def plan(config: Config, layout: Layout) -> Plan:
+    """Check that features and labels are there and long enough for one block."""
+    names, labels = feature_columns(config, layout), label_columns(config, layout)
+    rows = sum(count_rows(layout.features(symbol), "features") for symbol in config.symbols)
+    inputs = [path(s) for s in config.symbols for path in (layout.features, layout.labels, layout.merged)]
+    outputs = [*(layout.rolling(symbol) for symbol in config.symbols), layout.folds]
+    columns = [f"{label}_{a.name}" for label in labels for a in config.train.algorithms]
+    return Plan("predict-rolling", inputs, outputs, rows, [*columns, "fold"], [f"{len(names)} features"])
+
+
+def run(config: Config, layout: Layout) -> Summary:
+    """Walk forward over all blocks; blocks that an interrupted run has finished are not computed again."""
+    from pipeline.features import lookback_bars
+
+    names, labels = feature_columns(config, layout), label_columns(config, layout)
+    samples = read_samples(config, layout, names, labels, lookback_bars(config))
+    blocks = make_blocks(config, samples)
+    key = _content_key(config, layout, names, labels)
+    kept = layout.run / ".folds" / key
+    for other in (layout.run / ".folds").glob("*"):
+        if other != kept:
+            shutil.rmtree(other, ignore_errors=True)
+    scores = _walk(config, samples, labels, blocks, kept)
+    report = _report(config, samples, labels, blocks, scores)
+    summary = Summary("predict-rolling", next="pipeline signals")
+    folds = _fold_numbers(samples, blocks)
+    for number, symbol in enumerate(config.symbols):
+        rows = np.flatnonzero((samples.symbols == number) & (folds >= 0))
+        columns = {"open_time": candles.time_array(samples.times[rows])}
+        columns |= {name: values[rows] for name, values in scores.items()}
+        write_table(layout.rolling(symbol), pa.table({**columns, "fold": folds[rows]}))
+        summary.outputs.append(layout.rolling(symbol))
+    write_json(layout.folds, report)
+    summary.outputs.append(layout.folds)
+    shutil.rmtree(layout.run / ".folds", ignore_errors=True)
+    summary.figures["folds"] = len(blocks)
+    summary.figures["rows"] = int((folds >= 0).sum())
+    summary.figures["range"] = f"{iso(blocks[0].start)[:10]} to {iso(blocks[-1].stop)[:10]}"
+    for name, pooled in report["pooled"].items():
+        base = f", base rate {pooled['base_rate']:.2%}" if pooled.get("base_rate") is not None else ""
+        summary.figures[name] = f"{describe_scores(pooled)} out of fold{base}"
+    return summary
+
+
+def make_blocks(config: Config, samples: Samples) -> list[Block]:
+    """Blocks on the complete time grid from the first row with all features to the last.
+
+    Raises BadInput: the data are shorter than train_length and one block.
+    """
+    from pipeline.evaluation.splits import walk_forward
+
+    rolling, step = config.predict_rolling, samples.step_ms
+    first = int(samples.times.min())
+    last = int(samples.times.max()) + step
+    if rolling.end:
+        last = min(last, utc_ms(rolling.end))
+    train_length, size = config.bars(rolling.train_length), config.bars(rolling.prediction_size)
+    total = (last - first) // step
+    # Rounded up to the grid: no bar before the start that was asked for.
+    first_test = -(-(utc_ms(rolling.start) - first) // step) if rolling.start else train_length
+    if not 0 < first_test < total:
+        wanted = f"predict_rolling.start {rolling.start}" if rolling.start else f"train_length of {train_length:,} bars"
+        raise BadInput(
+            f"predict_rolling: {wanted} leaves nothing to predict: the features reach from {iso(first)} to {iso(last)} "
+            f"({total:,} bars)",
+            "shorten train_length, choose another start, or download more bars",
+        )
+    folds = walk_forward(total, first_test, train_length, size, rolling.steps, rolling.window)
+    return [_block(fold, first, step) for fold in folds]
+
+
+def _block(fold: Fold, first: int, step: int) -> Block:
+    return Block(fold.number, first + fold.train[0] * step, first + fold.test[0] * step, first + fold.test[1] * step)
+
+
+def block_rows(samples: Samples, label: str, block: Block, embargo_bars: int) -> TrainingRows:
+    """Rows before the block whose outcome was known before it, less the embargo."""
+    from pipeline.evaluation.splits import purge
+
+    near = samples.trainable & samples.targets[label].known
+    near &= (samples.times >= block.train_start) & (samples.times < block.start)
+    rows = np.flatnonzero(near)
+    if not len(rows):
+        return TrainingRows(rows, 0, 0)
+    intervals = samples.intervals(label, rows)
+    clear = purge(intervals, np.array([[block.start, block.stop]]))
+    apart = purge(intervals, np.array([[block.start - embargo_bars * samples.step_ms, block.stop]]))
+    return TrainingRows(rows[apart], int((~clear).sum()), int((clear & ~apart).sum()))
+
+
+def _walk(config: Config, samples: Samples, labels: list[str], blocks: list[Block], kept: Path) -> dict[str, Floats]:
+    from joblib import Parallel, delayed
+    from threadpoolctl import threadpool_limits
+
+    from pipeline.models.fitting import binned_rows
+
+    workers = config.workers or os.cpu_count() or 1
+    algorithms = config.train.algorithms
+    names = [f"{label}_{algorithm.name}" for label in labels for algorithm in algorithms]
+    scores = {name: np.full(len(samples.times), np.nan) for name in names}
+    tests = {b.number: np.flatnonzero((samples.times >= b.start) & (samples.times < b.stop)) for b in blocks}
+    missing = []
+    for block in blocks:
+        for name in names:
+            done = _read_kept(kept, block, name, len(tests[block.number]))
+            if done is None:
+                missing.append((block, name))
+            else:
+                scores[name][tests[block.number]] = done
+    if not missing:
+        return scores
+    # Bins come from the first window only: what lies after it is the future of the first block.
+    first = np.flatnonzero(
+        samples.trainable & (samples.times >= blocks[0].train_start) & (samples.times < blocks[0].start)
+    )
+    if not len(first):
+        raise BadInput(
+            "predict_rolling: the first training window has no usable row", "start later or download more bars"
+        )
+    binned = binned_rows(samples, algorithms, first, workers)
+    chosen = {f"{label}_{algorithm.name}": (label, algorithm) for label in labels for algorithm in algorithms}
+    with threadpool_limits(1, user_api="blas"), progress("predict-rolling", len(missing)) as advance:
+        tasks = (
+            delayed(_score_block)(
+                config, samples, binned.get(chosen[name][1].name), *chosen[name], block, tests[block.number],
+                lambda values, block=block, name=name: _keep(kept, block, name, values),
+            )
+            for block, name in missing
+        )  # fmt: skip
+        results = Parallel(workers, prefer="threads", return_as="generator")(tasks)
+        for (block, name), values in zip(missing, results, strict=True):
+            scores[name][tests[block.number]] = values
+            advance(1, f"fold {block.number}")
+    return scores
+
+
+def _score_block(
+    config: Config,
+    samples: Samples,
+    binned: Any,
+    label: str,
+    algorithm: Any,
+    block: Block,
+    test: Indices,
+    keep: Callable[[Floats], None],
+) -> Floats:
+    from pipeline.models.fitting import check_target, fit, is_classification
+    from pipeline.stages.train import held_out
+
+    classification = is_classification(algorithm, label, samples)
+    rows = block_rows(samples, label, block, config.bars(config.predict_rolling.embargo)).rows
+    check_target(label, samples.targets[label].values[rows], classification, f"fold {block.number}")
+    rounds = None
+    if algorithm.early_stopping is not None:
+        parts = held_out(samples, label, rows, config.train.validation)
+        if parts is not None:
+            early, late = parts
+            check_target(label, samples.targets[label].values[early], classification, f"fold {block.number}")
+            rounds = fit(samples, binned, label, algorithm, early, config.seed, validation=late).rounds
+    model = fit(samples, binned, label, algorithm, rows, config.seed, rounds=rounds)
+    values = model.predict(samples.features[test])
+    keep(values)
+    return values
+
+
+def _content_key(config: Config, layout: Layout, names: list[str], labels: list[str]) -> str:
+    # Everything that a fold's scores depend on; another key, and nothing kept is used.
+    from pipeline.models import bundle
+
+    digest = hashlib.sha256()
+    resolved = config.model_dump(mode="json")
+    section = {key: resolved[key] for key in ("symbols", "interval", "seed", "train", "predict_rolling")}
+    digest.update(sha256_json([section, names, labels, bundle.versions(), bundle.code_hash()]).encode())
+    for symbol in config.symbols:
+        for path in (layout.features(symbol), layout.labels(symbol), layout.merged(symbol)):
+            digest.update(sha256_file(path).encode())
+    return digest.hexdigest()[:32]
+
+
+def _keep(folder: Path, block: Block, name: str, values: Floats) -> None:
+    write_table(folder / f"{block.number:04d}-{name}.parquet", pa.table({"score": values}))
+
+
+def _read_kept(folder: Path, block: Block, name: str, rows: int) -> Floats | None:
+    path = folder / f"{block.number:04d}-{name}.parquet"
+    if not path.is_file():
+        return None
+    table = read_table(path, "predict-rolling", ["score"]) if rows else None
+    return table.column("score").to_numpy() if table is not None and table.num_rows == rows else None
+
+
+def _fold_numbers(samples: Samples, blocks: list[Block]) -> npt.NDArray[np.int32]:
+    folds = np.full(len(samples.times), -1, np.int32)
+    for block in blocks:
+        folds[(samples.times >= block.start) & (samples.times < block.stop)] = block.number
+    return folds
+
+
+def _report(
+    config: Config, samples: Samples, labels: list[str], blocks: list[Block], scores: dict[str, Floats]
+) -> dict[str, Any]:
+    from pipeline.evaluation.scores import label_scores
+
+    embargo = config.bars(config.predict_rolling.embargo)
+
+    def scored(name: str, inside: npt.NDArray[np.bool_]) -> dict[str, Any]:
+        target = samples.targets[name.rsplit("_", 1)[0]]
+        rows = inside & target.known & np.isfinite(scores[name])
+        return label_scores(target.values[rows] > 0 if target.is_bool else target.values[rows], scores[name][rows])
+
+    folds, everywhere = [], np.zeros(len(samples.times), bool)
+    for block in blocks:
+        inside = (samples.times >= block.start) & (samples.times < block.stop)
+        everywhere |= inside
+        used = {label: block_rows(samples, label, block, embargo) for label in labels}
+        folds.append(
+            {
+                "fold": block.number,
+                "train_start": iso(block.train_start),
+                "train_end": iso(block.start),
+                "test_start": iso(block.start),
+                "test_end": iso(block.stop),
+                "train_rows": max(len(rows.rows) for rows in used.values()),
+                "purged": max(rows.purged for rows in used.values()),
+                "embargoed": max(rows.embargoed for rows in used.values()),
+                "test_rows": int(inside.sum()),
+                "scores": {name: scored(name, inside) for name in scores},
+            }
+        )
+    pooled = {name: scored(name, everywhere) for name in scores}
+    return {"interval": config.interval, "features": len(samples.names), "folds": folds, "pooled": pooled}

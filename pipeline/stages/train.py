@@ -1,0 +1,236 @@
+"""`pipeline train`: one model per label and algorithm, and the evidence that travels with them."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.artifacts import Layout, count_rows, read_table, replace_folder, sha256_file, sha256_json
+from pipeline.config import Config, utc_ms
+from pipeline.config.training import Algorithm
+from pipeline.market import candles
+from pipeline.models.samples import Samples
+from pipeline.stages.reporting import Plan, Summary
+from pipeline.stages.samples import feature_columns, label_columns, read_samples
+from pipeline.stages.times import iso
+
+Indices = npt.NDArray[np.int64]
+SECTIONS = ("symbols", "interval", "seed", "features", "labels", "train")
+# In-sample figures need no more rows than this; they are not evidence anyway.
+IN_SAMPLE_ROWS = 100_000
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One model of the bundle and what is known of it."""
+
+    name: str
+    label: str
+    algorithm: Algorithm
+    model: Any
+    rows: Indices
+    validation: dict[str, Any] | None
+    in_sample: dict[str, Any]
+
+
+def plan(config: Config, layout: Layout) -> Plan:
+    """Check that features and labels are there and that the columns asked for exist."""
+    names, labels = feature_columns(config, layout), label_columns(config, layout)
+    inputs = [path(s) for s in config.symbols for path in (layout.features, layout.labels, layout.merged)]
+    return Plan(
+        "train",
+        inputs,
+        [layout.trained],
+        sum(count_rows(layout.features(symbol), "features") for symbol in config.symbols),
+        [f"{label}_{algorithm.name}" for label in labels for algorithm in config.train.algorithms],
+        [f"{len(names)} features"],
+    )
+
+
+def run(config: Config, layout: Layout) -> Summary:
+    """Train everything and replace MODELS/NAME/trained."""
+    from pipeline.features import lookback_bars
+    from pipeline.models import bundle
+
+    names, labels = feature_columns(config, layout), label_columns(config, layout)
+    samples = read_samples(config, layout, names, labels, lookback_bars(config))
+    rows = {label: training_rows(config, samples, label) for label in labels}
+    trained = _train_all(config, samples, rows)
+    manifest = _manifest(config, layout, samples, rows, trained)
+    models = {one.name: (f"{one.label}-{one.algorithm.name}", one.model) for one in trained}
+    replace_folder(layout.trained, lambda folder: bundle.save(folder, manifest, models))
+    return _summary(layout, samples, manifest)
+
+
+def training_rows(config: Config, samples: Samples, label: str) -> Indices:
+    """Rows whose label may be learnt: trainable, known, inside train.start … train.end.
+
+    The outcome has to be known before train.end, not only the row to lie before it.
+    """
+    target, train = samples.targets[label], config.train
+    keep = samples.trainable & target.known
+    if train.start:
+        keep &= samples.times >= utc_ms(train.start)
+    if train.end:
+        keep &= target.end_ms + samples.step_ms <= utc_ms(train.end)
+    if train.length is not None and keep.any():
+        keep &= samples.times > samples.times[keep].max() - config.bars(train.length) * samples.step_ms
+    return np.flatnonzero(keep)
+
+
+def held_out(samples: Samples, label: str, rows: Indices, share: float) -> tuple[Indices, Indices] | None:
+    """The last share of the rows, in time, and those before it whose outcome was known by then.
+
+    None if the share is 0 or either part would have no rows.
+    """
+    from pipeline.evaluation.splits import purge
+
+    times = samples.times[rows]
+    count = int(len(rows) * share)
+    if count == 0:
+        return None
+    boundary = np.partition(times, len(times) - count)[len(times) - count]
+    late = rows[times >= boundary]
+    early = rows[times < boundary]
+    test = np.array([[boundary, samples.times[rows].max() + samples.step_ms]])
+    early = early[purge(samples.intervals(label, early), test)] if len(early) else early
+    return (early, late) if len(early) else None
+
+
+def _train_all(config: Config, samples: Samples, rows: dict[str, Indices]) -> list[Trained]:
+    from joblib import Parallel, delayed
+    from threadpoolctl import threadpool_limits
+
+    from pipeline.models.fitting import binned_rows, check_target, is_classification
+
+    workers = config.workers or os.cpu_count() or 1
+    for label, chosen in rows.items():
+        for algorithm in config.train.algorithms:
+            classification = is_classification(algorithm, label, samples)
+            check_target(label, samples.targets[label].values[chosen], classification, "the training range")
+    any_label = np.unique(np.concatenate(list(rows.values())))
+    binned = binned_rows(samples, config.train.algorithms, any_label, workers)
+    tasks = [(label, algorithm) for label in rows for algorithm in config.train.algorithms]
+    # Threads: LightGBM lets go of the interpreter, and they share the binned rows. BLAS gets one thread,
+    # since its sums depend on how many there are.
+    with threadpool_limits(1, user_api="blas"):
+        return Parallel(workers, prefer="threads")(
+            delayed(_train_one)(config, samples, binned.get(algorithm.name), label, algorithm, rows[label])
+            for label, algorithm in tasks
+        )
+
+
+def _train_one(
+    config: Config, samples: Samples, binned: Any, label: str, algorithm: Algorithm, rows: Indices
+) -> Trained:
+    # The held-out part says when to stop and how good it is; the model that is kept then learns from all rows.
+    from pipeline.evaluation.scores import label_scores
+    from pipeline.models.fitting import check_target, fit, is_classification
+
+    values = samples.targets[label].values
+    classification = is_classification(algorithm, label, samples)
+    outcomes = values > 0 if classification and samples.targets[label].is_bool else values
+    validation, rounds = None, None
+    parts = held_out(samples, label, rows, config.train.validation)
+    if parts is not None:
+        early, late = parts
+        check_target(label, values[early], classification, "the training range before the validation part")
+        trial = fit(samples, binned, label, algorithm, early, config.seed, validation=late)
+        rounds = trial.rounds
+        validation = label_scores(outcomes[late], trial.predict(samples.features[late]))
+    model = fit(samples, binned, label, algorithm, rows, config.seed, rounds=rounds)
+    seen = rows[:: -(-len(rows) // IN_SAMPLE_ROWS)]
+    in_sample = label_scores(outcomes[seen], model.predict(samples.features[seen]))
+    return Trained(f"{label}_{algorithm.name}", label, algorithm, model, rows, validation, in_sample)
+
+
+def _manifest(
+    config: Config, layout: Layout, samples: Samples, rows: dict[str, Indices], trained: list[Trained]
+) -> dict[str, Any]:
+    from pipeline.models import bundle
+
+    every = np.concatenate(list(rows.values()))
+    label_end = max(int(samples.targets[label].end_ms[chosen].max()) for label, chosen in rows.items())
+    resolved = config.model_dump(mode="json", exclude_none=True)
+    section = {key: resolved[key] for key in SECTIONS}
+    # Made from the data's own clock: the same data give the same bytes.
+    last = int(samples.times.max()) + samples.step_ms
+    inputs = [path(symbol) for symbol in config.symbols for path in (layout.features, layout.labels)]
+    return {
+        "format": bundle.FORMAT,
+        "name": config.name,
+        "created": iso(last),
+        "symbols": list(config.symbols),
+        "interval": config.interval,
+        "features": samples.names,
+        "origin": {s: iso(int(_first_bar(layout, s))) for s in config.symbols},
+        "train": {
+            "start": iso(int(samples.times[every].min())),
+            "end": iso(int(samples.times[every].max())),
+            "label_end": iso(label_end),
+            "rows": len(np.unique(every)),
+            "excluded": samples.excluded,
+        },
+        "models": {one.name: _facts(samples, one) for one in trained},
+        "config": section,
+        "hashes": {
+            "config": sha256_json(section),
+            "code": bundle.code_hash(),
+            **{f"{path.parent.name}/{path.name}": sha256_file(path) for path in inputs},
+        },
+        "versions": bundle.versions(),
+        "trials": len(trained),
+    }
+
+
+def _facts(samples: Samples, one: Trained) -> dict[str, Any]:
+    values = samples.targets[one.label].values[one.rows]
+    return {
+        "label": one.label,
+        "algorithm": one.algorithm.name,
+        "kind": one.algorithm.kind,
+        "objective": "classification" if one.model.classification else "regression",
+        "file": "",
+        "sha256": "",
+        "rounds": one.model.rounds,
+        "rows": len(one.rows),
+        "base_rate": float(values.mean()) if samples.targets[one.label].is_bool else None,
+        "validation": one.validation,
+        "train_scores_in_sample": one.in_sample,
+        "importance": one.model.importance(samples.names),
+    }
+
+
+def _first_bar(layout: Layout, symbol: str) -> int:
+    return int(candles.times_ms(read_table(layout.merged(symbol), "merge", ["open_time"]).slice(0, 1))[0])
+
+
+def _summary(layout: Layout, samples: Samples, manifest: dict[str, Any]) -> Summary:
+    train = manifest["train"]
+    summary = Summary("train", [layout.trained], next="pipeline predict-rolling")
+    summary.figures["rows"] = train["rows"]
+    summary.figures["range"] = f"{train['start'][:10]} to {train['end'][:10]}"
+    summary.figures["features"] = len(samples.names)
+    for reason, count in samples.excluded.items():
+        if count:
+            summary.figures[f"left out, {reason}"] = count
+    for name, facts in manifest["models"].items():
+        score = facts["validation"]
+        shown = "no held-out part" if score is None else describe_scores(score) + " held out"
+        summary.figures[name] = f"{shown}, {facts['rounds']} rounds"
+    span = np.ptp(samples.features, axis=0) if len(samples.features) else np.array([])
+    constant = [name for name, width in zip(samples.names, span, strict=True) if width == 0]
+    if constant:
+        summary.warnings.append(f"constant features tell nothing: {', '.join(constant[:8])}")
+    return summary
+
+
+def describe_scores(scores: dict[str, Any]) -> str:
+    """The one or two figures of a score table that a line of text has room for."""
+    if "auc" in scores:
+        auc = scores["auc"]
+        return f"AUC {auc:.4f}" if auc is not None else "AUC undefined (one class)"
+    r2 = scores["r2"]
+    return f"R² {r2:.4f}" if r2 is not None else "R² undefined"
