@@ -196,7 +196,17 @@ def _unique(times: Ints, values: dict[str, Floats], source: str) -> tuple[Ints, 
         raise BadInput(
             f"{source}: two different bars at {iso(int(times[row]))}"
             f" ({int(different.sum())} such times in all):\n{shown}",
-            "delete the wrong one; identical duplicates are dropped by themselves",
+            _which_is_wrong(rows, values),
         )
     keep = np.concatenate(([True], ~same))
     return times[keep], {name: values[name][order][keep] for name in COLUMNS}
+
+
+def _which_is_wrong(rows: list[int], values: dict[str, Floats]) -> str:
+    # The usual cause: a source that stores the current bar and later adds it again, closed.
+    growing = ("high", "volume", "quote_volume", "trades", "taker_buy_volume", "taker_buy_quote_volume")
+    for early, late in (rows, rows[::-1]):
+        inside = all(values[n][early] <= values[n][late] for n in growing)
+        if inside and values["low"][early] >= values["low"][late] and values["open"][early] == values["open"][late]:
+            return f"row {early + 1} looks like the same bar stored before it closed; delete it, and its like"
+    return "delete the wrong one; identical duplicates are dropped by themselves"
