@@ -88,7 +88,8 @@ def times_in_ms(column: pa.ChunkedArray, source: str) -> Ints:
         whole = numbers.astype(np.int64)
         times = np.where(unit == 0, whole * (unit == 0) * 1000, whole // np.array([1, 1, 1000, 1_000_000])[unit])
     else:
-        times = np.floor(numbers * np.array([1e3, 1.0, 1e-3, 1e-6])[unit] + 1e-6).astype(np.int64)
+        # A double holds today's milliseconds to about 0.0002: less than that is noise, not time.
+        times = np.floor(np.round(numbers * np.array([1e3, 1.0, 1e-3, 1e-6])[unit], 2)).astype(np.int64)
     early = times < _EARLIEST_MS
     if early.any():
         row = int(np.argmax(early))

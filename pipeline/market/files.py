@@ -55,8 +55,9 @@ def read(
 ) -> pa.Table:
     """Clean bars with open times in [start_ms, end_ms) from the files that `source.path` names.
 
-    Returns `candles.SCHEMA`. Raises MissingInput: no such file. BadInput: a file is empty, cut off or of
-    another kind; a column is missing; a row is bad (see `cleaning.clean`); no bar lies in the range.
+    Returns `candles.SCHEMA`, without rows if the files have none in the range.
+    Raises MissingInput: no such file. BadInput: a file is empty, cut off or of another kind; a column is
+    missing; a row is bad (see `cleaning.clean`), even outside the range.
     """
     load = _read_csv if kind == "csv" else _read_parquet
     paths = matching(source, symbol, interval)
@@ -137,7 +138,7 @@ def _utc(column: pa.ChunkedArray, source: FileSource, path: Path) -> pa.Array:
     numeric = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
     if numeric and source.timestamp_unit != "auto" and not column.null_count:
         scaled = column.to_numpy() / _PER_MS[source.timestamp_unit]
-        column = pa.chunked_array([time_array(np.floor(scaled + 1e-6).astype(np.int64))])
+        column = pa.chunked_array([time_array(np.floor(np.round(scaled, 2)).astype(np.int64))])
     times = cleaning.times_in_ms(column, str(path))
     # A bare number is hours here, unlike the lengths in bars elsewhere.
     ahead = source.utc_offset * 3_600_000 if isinstance(source.utc_offset, int) else duration_ms(source.utc_offset)
