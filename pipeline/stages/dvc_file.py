@@ -62,7 +62,9 @@ RECIPES = {
             "market/candles.py",
         ),
     ),
-    "output": Recipe(("symbols", "output"), ("stages/output.py", "report", "market/candles.py")),
+    "output": Recipe(
+        ("symbols", "output"), ("stages/output.py", "report", "evaluation/scores.py", "market/candles.py")
+    ),
 }
 
 
