@@ -6,13 +6,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from builders import START_MS, bars, random_walk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import BadInput
 from pipeline.market import cleaning
 from pipeline.market.candles import COLUMNS, SCHEMA, column, times_ms
-from tests.builders import START_MS, bars, random_walk
 
 MINUTE = 60_000
 

@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from builders import START_MS, bars, random_walk
 
 from pipeline.config import utc_ms
 from pipeline.config.sources import FileSource
 from pipeline.errors import BadInput, MissingInput
 from pipeline.market import files, grid
 from pipeline.market.candles import SCHEMA, column, times_ms
-from tests.builders import START_MS, bars, random_walk
 
 FOREVER = (0, 1 << 60)
 HEADER = "open_time,open,high,low,close,volume\n"

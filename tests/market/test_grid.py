@@ -6,13 +6,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from builders import START_MS, bars, random_walk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import BadInput
 from pipeline.market import cleaning, grid
 from pipeline.market.candles import COLUMNS, PRICES, SCHEMA, column, times_ms
-from tests.builders import START_MS, bars, random_walk
 
 MINUTE = 60_000
 present = st.sets(st.integers(0, 80), min_size=1, max_size=60).map(sorted)

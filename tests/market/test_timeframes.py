@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from builders import START_MS, bars, random_walk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.market.candles import COLUMNS, column, times_ms
 from pipeline.market.timeframes import last_closed, resample, take
-from tests.builders import START_MS, bars, random_walk
 
 MINUTE, HOUR = 60_000, 3_600_000
 
