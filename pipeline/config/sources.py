@@ -54,6 +54,7 @@ class Download(Section):
     also_symbols: list[str] = Field([], description="Reference symbols, read by merge but not traded.")
     also_intervals: list[Interval] = Field([], description="Further intervals of the same symbols.")
     funding: bool = Field(False, description="Funding rates of USD-M symbols.")
+    recheck: bool = Field(False, description="Compare checksums with the archive's and re-read re-published files.")
     binance: BinanceSource = BinanceSource()
     file: FileSource | None = None
     synthetic: SyntheticSource = SyntheticSource()

@@ -1,0 +1,186 @@
+"""Where bars come from: one small protocol, and the loop that keeps a series of months up to date."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from pipeline.artifacts import TIME, sha256_file
+from pipeline.config import Config, interval_ms
+from pipeline.errors import BadInput
+from pipeline.market import candles, files, synthetic
+from pipeline.market.ranges import Range, subtract, union
+from pipeline.market.store import Fetched, Month, Part, Series, Stored, add, months, without
+
+# `open_time` is the funding hour, `funding_time` the stamp as it was published, some ms later.
+FUNDING_SCHEMA = pa.schema([("open_time", TIME), ("funding_time", TIME), ("funding_rate", pa.float64())])
+
+
+class Source(Protocol):
+    """Something that answers for ranges of time with rows, and says which times it could answer for."""
+
+    warnings: list[str]
+    # Of what a stored month was made with; a month made with other settings is fetched anew.
+    settings: dict[str, Any]
+
+    def now_ms(self) -> int:
+        """The time up to which bars may have closed: the server's, where there is one."""
+        ...
+
+    def begin(self, series: Series, symbol: str, interval: str, wanted: list[tuple[Month, list[Range]]]) -> None:
+        """Told once what will be asked of a series, in order; a chance to fetch ahead."""
+        ...
+
+    def fetch(self, stored: Stored, symbol: str, interval: str, month: Month, ranges: list[Range]) -> Iterator[Fetched]:
+        """Answers for as much of `ranges` as there is; may go beyond, within the month."""
+        ...
+
+    def republished(self, stored: Stored) -> list[Part]:
+        """Parts whose file at the source is no longer the one that was read."""
+        ...
+
+
+def update(
+    source: Source, series: Series, symbol: str, interval: str, start_ms: int, end_ms: int
+) -> Iterator[tuple[Month, Stored, str]]:
+    """Bring the months of [start_ms, end_ms) up to date, one after the other.
+
+    Yields each month, what is kept of it, and what happened: kept, new, extended, republished, empty.
+    Each month is on disk when it is yielded.
+    """
+    asked = []
+    for month in months(start_ms, end_ms):
+        part = (max(month.start, start_ms), min(month.end, end_ms))
+        asked.append((month, part))
+    todo = [(month, subtract([part], series.covered(month))) for month, part in asked]
+    source.begin(series, symbol, interval, [(month, missing) for month, missing in todo if missing])
+    for month, part in asked:
+        stored = series.load(month)
+        change = "extended" if stored.covered else "new"
+        if stored.covered and stored.settings != source.settings:
+            stored, change = series.empty(), "made anew"
+        stored.settings = source.settings
+        for old in source.republished(stored):
+            stored, change = without(stored, old), "republished"
+        missing = subtract([part], stored.covered)
+        if not missing:
+            yield month, stored, "kept"
+            continue
+        rows = stored.table.num_rows
+        try:
+            for fetched in source.fetch(stored, symbol, interval, month, missing):
+                stored = add(stored, fetched, f"{symbol} {interval}")
+        finally:
+            # What came before the network failed is kept.
+            if stored.covered:
+                series.save(month, stored)
+        if not stored.table.num_rows:
+            change = "without bars"
+        elif stored.table.num_rows == rows and change == "extended":
+            change = "kept"
+        yield month, stored, change
+
+
+def open_source(config: Config, raw: Path) -> Source:
+    """The source that the config names."""
+    match config.download.source:
+        case "synthetic":
+            return SyntheticMarket(config)
+        case "csv" | "parquet":
+            return OwnFiles(config)
+        case _:
+            from pipeline.market.binance import Binance
+
+            return Binance(config, raw)
+
+
+def kind_of(part: Part) -> str:
+    """What a part is called in a summary."""
+    return "archive" if part.sha256 and part.url.endswith(".zip") else part.url.partition("?")[0]
+
+
+class SyntheticMarket:
+    """The simulated market; every bar up to now exists."""
+
+    def __init__(self, config: Config) -> None:
+        self.source = config.download.synthetic
+        self.settings = self.source.model_dump()
+        self.warnings: list[str] = []
+
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def begin(self, series: Series, symbol: str, interval: str, wanted: list[tuple[Month, list[Range]]]) -> None:
+        pass
+
+    def fetch(self, stored: Stored, symbol: str, interval: str, month: Month, ranges: list[Range]) -> Iterator[Fetched]:
+        for start, end in ranges:
+            if interval == "funding":
+                table = funding_table(*_columns(synthetic.funding(self.source, symbol, start, end)))
+            else:
+                table = synthetic.bars(self.source, symbol, interval, start, end)
+            yield Fetched(table, Part("synthetic", start, end, table.num_rows))
+
+    def republished(self, stored: Stored) -> list[Part]:
+        return []
+
+
+class OwnFiles:
+    """Files of the user's own, read whole once, then given out by month."""
+
+    def __init__(self, config: Config) -> None:
+        assert config.download.file is not None and config.download.source != "binance"
+        self.file = config.download.file
+        self.kind: Any = config.download.source
+        self.snap = config.merge.on_misaligned == "snap"
+        self.settings: dict[str, Any] = {}
+        self.warnings: list[str] = []
+        self._table: pa.Table | None = None
+        self._name = ""
+
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def begin(self, series: Series, symbol: str, interval: str, wanted: list[tuple[Month, list[Range]]]) -> None:
+        if interval == "funding":
+            raise BadInput("download.funding: files of your own hold bars only", "set download.funding: false")
+        paths = files.matching(self.file, symbol, interval)
+        # Names and hashes of the files: when one changes, its months are made anew.
+        self.settings = {
+            "files": {str(path): sha256_file(path) for path in paths},
+            "read": self.file.model_dump(exclude={"path"}) | {"snap": self.snap},
+        }
+        self._name, self._table = str(paths[0]) if len(paths) == 1 else self.file.path, None
+
+    def fetch(self, stored: Stored, symbol: str, interval: str, month: Month, ranges: list[Range]) -> Iterator[Fetched]:
+        if self._table is None:
+            self._table = files.read(self.file, self.kind, symbol, interval, 0, 1 << 62, snap=self.snap)
+        step = interval_ms(interval)
+        times = candles.times_ms(self._table)
+        for start, end in union([(month.start, month.end)]):
+            rows = slice(*(int(n) for n in times.searchsorted([start, end])))
+            table = self._table.slice(rows.start, rows.stop - rows.start)
+            # A file covers the time from its first bar to its last; what lies outside may still come.
+            first = start if rows.start > 0 else max(start, int(times[0])) if len(times) else end
+            last = end if rows.stop < len(times) else min(end, int(times[-1]) + step) if len(times) else start
+            yield Fetched(table, Part(self._name, first, max(first, last), table.num_rows))
+
+    def republished(self, stored: Stored) -> list[Part]:
+        return []
+
+
+def funding_table(times: Any, rates: Any) -> pa.Table:
+    """`FUNDING_SCHEMA` rows of published stamps (int64 ms) and rates.
+
+    A stamp lies some ms around its hour: the hour is rounded down, after a second's grace.
+    """
+    hours = (times + 1000) // 3_600_000 * 3_600_000
+    return pa.table(
+        [candles.time_array(hours), candles.time_array(times), pa.array(rates, pa.float64())], schema=FUNDING_SCHEMA
+    )
+
+
+def _columns(table: pa.Table) -> tuple[Any, Any]:
+    return candles.times_ms(table), candles.column(table, "funding_rate")

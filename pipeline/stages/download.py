@@ -1,0 +1,173 @@
+"""`pipeline download`: bars and funding rates from their source into data/raw, month by month."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from pipeline.artifacts import Layout, exclusive
+from pipeline.config import Config, interval_ms, utc_ms
+from pipeline.errors import BadInput
+from pipeline.market import candles, sources
+from pipeline.market.ranges import clip, subtract
+from pipeline.market.store import DAY_MS, Month, Series, Stored, months
+from pipeline.stages.reporting import Plan, Summary, progress
+
+DEFAULT_DAYS = 30
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One series to fetch: `interval` is "funding" for funding rates."""
+
+    symbol: str
+    interval: str
+    series: Series
+
+
+@dataclass
+class Told:
+    """What the summary says of one series."""
+
+    rows: int = 0
+    first_ms: int | None = None
+    last_ms: int | None = None
+    gaps: list[tuple[int, int, int]] = field(default_factory=list)
+    months: dict[str, int] = field(default_factory=dict)
+    uncovered: int = 0
+    sources: set[str] = field(default_factory=set)
+
+
+def plan(config: Config, layout: Layout) -> Plan:
+    """The months that would be fetched; asks nobody."""
+    start, end = _range(config, _now_ms())
+    outputs, kept = [], 0
+    for wanted in _all_wanted(config, layout):
+        for month in months(start, end):
+            if subtract([_part_of(month, start, end)], wanted.series.covered(month)):
+                outputs.append(wanted.series.path(month))
+            else:
+                kept += 1
+    notes = [f"{candles.iso(start)} to {candles.iso(end)} from {config.download.source}, {config.download.market}"]
+    if kept:
+        notes.append(f"{kept} months are complete already" + (_recheck_note(config)))
+    return Plan("download", outputs=outputs, columns=list(candles.COLUMNS), notes=notes)
+
+
+def run(config: Config, layout: Layout) -> Summary:
+    """Fetch what is not there yet; each month is on disk before the next is begun."""
+    source = sources.open_source(config, layout.raw)
+    start, end = _range(config, source.now_ms())
+    told: dict[str, Told] = {}
+    all_wanted = list(_all_wanted(config, layout))
+    total = len(all_wanted) * len(list(months(start, end)))
+    with progress("download", total) as advance:
+        for wanted in all_wanted:
+            lock = layout.raw / ".locks" / f"{config.download.venue}-{config.download.market}-{wanted.symbol}.lock"
+            with exclusive(lock, f"a download of {wanted.symbol}"):
+                name = f"{wanted.symbol} {wanted.interval}"
+                told[name] = Told()
+                for month, stored, change in sources.update(
+                    source, wanted.series, wanted.symbol, wanted.interval, start, end
+                ):
+                    _note(told[name], wanted.series, month, stored, change, start, end)
+                    advance(1, f"{name} {month.name}")
+                if not told[name].rows:
+                    _nothing(config, wanted, start, end)
+    return _summary(config, layout, told, source)
+
+
+def _all_wanted(config: Config, layout: Layout) -> Iterator[Wanted]:
+    download = config.download
+    symbols = dict.fromkeys([*config.symbols, *download.also_symbols, *config.merge.symbols])
+    for symbol in symbols:
+        for interval in dict.fromkeys([config.interval, *download.also_intervals]):
+            folder = layout.bars(download.venue, download.market, symbol, interval)
+            yield Wanted(symbol, interval, Series(folder, candles.SCHEMA, interval_ms(interval)))
+        if download.funding:
+            folder = layout.bars(download.venue, "um", symbol, "funding")
+            yield Wanted(symbol, "funding", Series(folder, sources.FUNDING_SCHEMA, None))
+
+
+def _range(config: Config, now_ms: int) -> tuple[int, int]:
+    """The range asked for, cut at the last closed bar, in ms."""
+    step, download = config.step_ms, config.download
+    last = now_ms // step * step
+    end = min(-(-utc_ms(download.end) // step) * step, last) if download.end else last
+    start = utc_ms(download.start) if download.start else (end - DEFAULT_DAYS * DAY_MS) // DAY_MS * DAY_MS
+    start = -(-start // step) * step
+    if start >= end:
+        raise BadInput(
+            f"download.start: {candles.iso(start)} is not before {candles.iso(end)},"
+            f" {'download.end' if download.end else 'the last closed bar'}",
+            "choose an earlier start",
+        )
+    return start, end
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _part_of(month: Month, start: int, end: int) -> tuple[int, int]:
+    return max(month.start, start), min(month.end, end)
+
+
+def _note(told: Told, series: Series, month: Month, stored: Stored, change: str, start: int, end: int) -> None:
+    times = candles.times_ms(stored.table)
+    first, last = _part_of(month, start, end)
+    inside = times[(times >= first) & (times < last)]
+    told.rows += len(inside)
+    if len(inside):
+        told.first_ms = int(inside[0]) if told.first_ms is None else told.first_ms
+        told.last_ms = int(inside[-1])
+    for gap in series.gaps(times, clip(stored.covered, first, last)):
+        if told.gaps and told.gaps[-1][1] == gap["start"]:
+            begun, _, bars = told.gaps.pop()
+            told.gaps.append((begun, gap["end"], bars + gap["bars"]))
+        else:
+            told.gaps.append((gap["start"], gap["end"], gap["bars"]))
+    told.months[change] = told.months.get(change, 0) + 1
+    told.uncovered += sum(b - a for a, b in subtract([(first, last)], stored.covered))
+    told.sources |= {sources.kind_of(part) for part in stored.parts}
+
+
+def _nothing(config: Config, wanted: Wanted, start: int, end: int) -> None:
+    what = "funding rates" if wanted.interval == "funding" else f"{wanted.interval} bars"
+    raise BadInput(
+        f"download: no {what} of {wanted.symbol} from {candles.iso(start)} to {candles.iso(end)}"
+        f" at {config.download.source}, {config.download.market}",
+        "check the symbol, download.market and download.start",
+    )
+
+
+def _recheck_note(config: Config) -> str:
+    return "; their checksums would be compared" if config.download.recheck else ""
+
+
+def _summary(config: Config, layout: Layout, told: dict[str, Told], source: "sources.Source") -> Summary:
+    folders = list(dict.fromkeys(wanted.series.folder for wanted in _all_wanted(config, layout)))
+    summary = Summary("download", folders, next="pipeline merge")
+    for name, series in told.items():
+        assert series.first_ms is not None and series.last_ms is not None
+        # What is missing before the first row is not a gap: the symbol was not traded yet.
+        gaps = [gap for gap in series.gaps if gap[1] > series.first_ms]
+        head = f"{name}: " if len(told) > 1 else ""
+        summary.figures[f"{head}rows"] = series.rows
+        summary.figures[f"{head}range"] = f"{candles.iso(series.first_ms)} to {candles.iso(series.last_ms)}"
+        if not name.endswith(" funding"):
+            summary.figures[f"{head}gaps"] = _gaps_text(gaps)
+        summary.figures[f"{head}months"] = ", ".join(f"{n} {change}" for change, n in sorted(series.months.items()))
+        summary.figures[f"{head}from"] = ", ".join(sorted(series.sources))
+        if series.uncovered:
+            bars = series.uncovered // config.step_ms
+            summary.warnings.append(f"{name}: {bars:,} bars of the range are not to be had yet at the source")
+    summary.warnings += source.warnings
+    return summary
+
+
+def _gaps_text(gaps: list[tuple[int, int, int]]) -> str:
+    if not gaps:
+        return "none"
+    start, end, bars = max(gaps, key=lambda gap: gap[2])
+    missing = sum(gap[2] for gap in gaps)
+    return f"{len(gaps)} ({missing:,} bars missing; the longest {bars:,}, {candles.iso(start)} to {candles.iso(end)})"
