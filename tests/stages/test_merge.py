@@ -119,6 +119,13 @@ def test_a_gap_at_the_start_is_filled_from_what_came_before(workspace: Path) -> 
     assert column(result, "close")[0] == column(candle_bars(200), "close")[9]
 
 
+def test_what_closed_before_the_start_is_known_at_the_start(workspace: Path) -> None:
+    download(candle_bars(2880, start_ms=START_MS - 5 * DAY))
+    result = merged(config(start=iso(START_MS), timeframes=["1h", "1d"]))
+    assert times_ms(result)[0] == START_MS
+    assert np.isfinite(column(result, "1d_close")).all() and np.isfinite(column(result, "1h_close")).all()
+
+
 def test_a_reference_symbol_stands_beside_with_its_prefix(workspace: Path) -> None:
     other = candle_bars(80, seed=1, start_ms=START_MS + 10 * FIVE)
     download(candle_bars(100))
