@@ -1,1 +1,80 @@
-"""features"""
+"""Features: declared once, computed over a table and bar by bar with the same bits."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.config import Config, interval_ms
+from pipeline.config.features import FeatureEntry
+
+__all__ = ["FeatureStream", "catalogue", "compute", "feature_names", "lookback_bars", "required_columns"]
+
+
+def feature_names(config: Config) -> list[str]:
+    """Feature columns of a config, in order. Raises BadInput: a feature is declared wrongly."""
+    return [name for one in _place(config) for name in one.names]
+
+
+def required_columns(config: Config) -> list[str]:
+    """Bar columns that the config's features read."""
+    return sorted({name for one in _place(config) for name in one.block.inputs})
+
+
+def lookback_bars(config: Config) -> int:
+    """Base bars that the longest feature looks back on."""
+    lengths = [
+        one.block.lookback * (interval_ms(one.timeframe) // config.step_ms if one.timeframe else 1)
+        for one in _place(config)
+    ]
+    return max(lengths, default=1)
+
+
+def compute(config: Config, table: pa.Table) -> pa.Table:
+    """All features over a bar table: open_time and float32 columns. See `executor.compute`."""
+    _register()
+    from pipeline.features import executor
+
+    return executor.compute(config, table)
+
+
+class FeatureStream:
+    """Features bar by bar, equal to `compute` to the last bit; see `executor.FeatureStream`."""
+
+    def __init__(self, config: Config, history: pa.Table) -> None:
+        _register()
+        from pipeline.features import executor
+
+        self._stream = executor.FeatureStream(config, history)
+        self.names = self._stream.names
+
+    def update(self, bar: Mapping[str, float], open_time_ms: int) -> npt.NDArray[np.float32]:
+        """Features [k] after the next closed bar."""
+        return self._stream.update(bar, open_time_ms)
+
+
+def catalogue() -> dict[str, str]:
+    """Every family and every TA-Lib function with a line of text, for `pipeline list features`."""
+    from pipeline.features.talib_functions import functions
+
+    result = {name: (field.annotation.__args__[0].__doc__ or "") for name, field in FeatureEntry.model_fields.items()}  # type: ignore[union-attr]
+    for name, function in functions().items():
+        parameters = ", ".join(f"{k}={v:g}" for k, v in function.parameters.items())
+        outputs = f" → {', '.join(function.outputs)}" if len(function.outputs) > 1 else ""
+        result[f"talib {name}"] = (
+            f"{function.title}: {', '.join(function.inputs)}; {parameters or 'no parameters'}{outputs}"
+        )
+    return result
+
+
+def _place(config: Config):  # type: ignore[no-untyped-def]
+    _register()
+    from pipeline.features.executor import place
+
+    return place(config)
+
+
+def _register() -> None:
+    # Families register themselves; numba and TA-Lib are imported only when features are computed.
+    from pipeline.features import clock, custom, talib_functions, window_family  # noqa: F401

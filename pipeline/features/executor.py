@@ -1,0 +1,216 @@
+"""Runs the blocks of a config: over a table into one matrix, or bar by bar."""
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.config import Config, interval_ms
+from pipeline.errors import BadInput
+from pipeline.features.family import FAMILIES, Columns, Floats, Placed, Stream, Times
+from pipeline.features.higher import HigherBar, higher_bars
+from pipeline.market import candles
+
+
+def place(config: Config) -> list[Placed]:
+    """All blocks of a config with their final names.
+
+    Raises BadInput: names the entry and what is wrong with it, or a name that is made twice.
+    """
+    placed: list[Placed] = []
+    seen: dict[str, str] = {}
+    for number, entry in enumerate(config.features):
+        where = f"features[{number}]"
+        spec = entry.spec
+        timeframe = getattr(spec, "timeframe", None)
+        if timeframe and (interval_ms(timeframe) % config.step_ms or interval_ms(timeframe) <= config.step_ms):
+            raise BadInput(f"{where}.{entry.kind}.timeframe: {timeframe} is not a longer multiple of {config.interval}")
+        prefix = "_".join(part for part in (timeframe, getattr(spec, "prefix", "")) if part)
+        try:
+            blocks = FAMILIES[entry.kind](spec)
+        except BadInput as error:
+            raise BadInput(f"{where}.{error.message}", error.hint) from error.__cause__
+        for block in blocks:
+            names = [f"{prefix}_{name}" if prefix else name for name in block.names]
+            for name in names:
+                if name in seen:
+                    raise BadInput(
+                        f"{where}: feature '{name}' is made twice, first by {seen[name]}", "set a prefix on one"
+                    )
+                seen[name] = where
+            placed.append(Placed(block, names, timeframe, f"{where}.{entry.kind}"))
+    return placed
+
+
+def required_columns(placed: Sequence[Placed]) -> list[str]:
+    """Bar columns that the blocks read, sorted."""
+    return sorted({name for one in placed for name in one.block.inputs})
+
+
+def read_columns(placed: Sequence[Placed], table: pa.Table) -> tuple[dict[str, Floats], Times]:
+    """The bar columns as contiguous float64.
+
+    Raises BadInput: a column is missing, or not finite after its first value (TA-Lib would go on with
+    wrong numbers after it).
+    """
+    times = candles.times_ms(table)
+    columns: dict[str, Floats] = {}
+    for one in placed:
+        for name in one.block.inputs:
+            if name in columns:
+                continue
+            if name not in table.schema.names:
+                near = difflib.get_close_matches(name, table.schema.names, 1)
+                hint = f"did you mean '{near[0]}'?" if near else f"it has: {', '.join(table.schema.names)}"
+                raise BadInput(f"{one.where}: the merged table has no column '{name}'", hint)
+            values = np.ascontiguousarray(candles.column(table, name))
+            finite = np.isfinite(values)
+            first = int(finite.argmax()) if finite.any() else len(values)
+            holes = np.flatnonzero(~finite[first:])
+            if holes.size:
+                at = np.datetime64(int(times[first + holes[0]]), "ms")
+                raise BadInput(f"column '{name}' is not a finite number at {at}Z", "run `pipeline merge` again")
+            columns[name] = values
+    return columns, times
+
+
+def compute(config: Config, table: pa.Table, threads: int | None = None) -> pa.Table:
+    """All features over a bar table.
+
+    table: open_time and the columns that the features need, on a complete grid [n].
+    threads: TA-Lib and the compiled windows let go of the interpreter; the result does not depend on it.
+    Returns open_time and float32 columns [n], views of one matrix; NaN while warming up.
+    """
+    placed = place(config)
+    columns, times = read_columns(placed, table)
+    names = [name for one in placed for name in one.names]
+    matrix = np.empty((len(names), len(times)), np.float32)
+    higher = {one.timeframe: None for one in placed if one.timeframe}
+    tables: dict[str | None, tuple[dict[str, Floats], Times]] = {None: (columns, times)}
+    lagged: dict[str, npt.NDArray[np.int64]] = {}
+    for timeframe in higher:
+        assert timeframe is not None
+        length = interval_ms(timeframe)
+        wanted = {name for one in placed if one.timeframe == timeframe for name in one.block.inputs}
+        opens, grouped = higher_bars({n: columns[n] for n in sorted(wanted)}, times, config.step_ms, length)
+        tables[timeframe] = (grouped, opens)
+        lagged[timeframe] = np.searchsorted(opens + length, times + config.step_ms, side="right") - 1
+
+    def fill(job: tuple[Placed, int]) -> None:
+        one, row = job
+        own, own_times = tables[one.timeframe]
+        start = first_row(one, own)
+        part = {name: own[name][start:] for name in one.block.inputs}
+        values = one.block.batch(part, own_times[start:])
+        for offset, value in enumerate(values):
+            target = matrix[row + offset]
+            if one.timeframe is None:
+                target[:start] = np.nan
+                target[start:] = value
+                continue
+            full = np.full(len(own_times) + 1, np.nan, np.float32)  # the last one answers for "none closed yet"
+            full[start:-1] = value
+            target[:] = full[lagged[one.timeframe]]
+
+    rows = np.cumsum([0, *(len(one.names) for one in placed)]).tolist()
+    jobs = list(zip(placed, rows, strict=False))
+    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+        list(pool.map(fill, jobs))
+    return pa.table([candles.time_array(times), *(pa.array(row) for row in matrix)], names=["open_time", *names])
+
+
+def first_row(one: Placed, columns: Columns) -> int:
+    """Row from which all inputs of a block are known; the number of rows if they never are."""
+    start = 0
+    for name in one.block.inputs:
+        finite = np.isfinite(columns[name])
+        start = max(start, int(finite.argmax()) if finite.any() else len(finite))
+    return start
+
+
+class _Lane:
+    # The blocks of one timeframe, each opened at the first row at which its inputs are known.
+    def __init__(self, placed: Sequence[Placed], columns: Columns, times: Times) -> None:
+        self._placed = placed
+        self._streams: list[Stream | None] = []
+        for one in placed:
+            start = first_row(one, columns)
+            part = {name: columns[name][start:] for name in one.block.inputs}
+            waiting = bool(one.block.inputs) and start == len(times)
+            self._streams.append(None if waiting else one.block.stream(part, times[start:]))
+
+    def update(self, bar: Mapping[str, float], time_ms: int) -> list[Sequence[float]]:
+        result: list[Sequence[float]] = []
+        for number, (one, stream) in enumerate(zip(self._placed, self._streams, strict=True)):
+            if stream is None:
+                if not all(np.isfinite(bar[name]) for name in one.block.inputs):
+                    result.append([np.nan] * len(one.names))
+                    continue
+                empty = {name: np.empty(0) for name in one.block.inputs}
+                stream = one.block.stream(empty, np.empty(0, np.int64))
+                self._streams[number] = stream
+            result.append(stream.update(bar, time_ms))
+        return result
+
+
+class FeatureStream:
+    """Features bar by bar, equal to `compute` over all bars to the last bit.
+
+    history: merged bars from the same first bar that the batch features started at (the origin).
+    Raises BadInput: as `compute`; later, if a bar does not follow the one before it.
+    """
+
+    def __init__(self, config: Config, history: pa.Table) -> None:
+        placed = place(config)
+        columns, times = read_columns(placed, history)
+        self._step_ms = config.step_ms
+        self._last = int(times[-1])
+        self._inputs = required_columns(placed)
+        self._lanes: list[tuple[str | None, _Lane, HigherBar | None]] = []
+        self._order: list[tuple[int, int]] = []
+        self._held: list[list[Sequence[float]]] = []
+        for timeframe in dict.fromkeys(one.timeframe for one in placed):
+            members = [one for one in placed if one.timeframe == timeframe]
+            self._held.append([[np.nan] * len(one.names) for one in members])
+            if timeframe is None:
+                self._lanes.append((None, _Lane(members, columns, times), None))
+                continue
+            # All but the newest higher bars open the streams; the newest one and what follows are replayed.
+            length = interval_ms(timeframe)
+            names = sorted({name for one in members for name in one.block.inputs})
+            opens, grouped = higher_bars({n: columns[n] for n in names}, times, config.step_ms, length)
+            done = max(len(opens) - 1, 0)
+            lane = _Lane(members, {n: v[:done] for n, v in grouped.items()}, opens[:done])
+            self._lanes.append((timeframe, lane, HigherBar(names, config.step_ms, length)))
+            since = opens[done - 1] + length if done else int(times[0])
+            for row in range(int(np.searchsorted(times, since)), len(times)):
+                self._feed(len(self._lanes) - 1, {n: float(columns[n][row]) for n in names}, int(times[row]))
+        counts: dict[str | None, int] = {}
+        lanes = [timeframe for timeframe, _, _ in self._lanes]
+        for one in placed:
+            self._order.append((lanes.index(one.timeframe), counts.get(one.timeframe, 0)))
+            counts[one.timeframe] = counts.get(one.timeframe, 0) + 1
+        self.names = [name for one in placed for name in one.names]
+
+    def update(self, bar: Mapping[str, float], open_time_ms: int) -> npt.NDArray[np.float32]:
+        """Features [k] after a closed bar; the bar has to be the next of the grid."""
+        if open_time_ms != self._last + self._step_ms:
+            raise BadInput(f"a bar of {open_time_ms} does not follow {self._last} at steps of {self._step_ms} ms")
+        self._last = open_time_ms
+        for number in range(len(self._lanes)):
+            self._feed(number, bar, open_time_ms)
+        values = [v for lane, place_ in self._order for v in self._held[lane][place_]]
+        return np.array(values, dtype=np.float64).astype(np.float32)
+
+    def _feed(self, number: int, bar: Mapping[str, float], time_ms: int) -> None:
+        _, lane, building = self._lanes[number]
+        if building is None:
+            self._held[number] = lane.update(bar, time_ms)
+            return
+        closed = building.add(bar, time_ms)
+        if closed is not None:
+            self._held[number] = lane.update(*closed)

@@ -1,0 +1,279 @@
+"""Every TA-Lib function by name: its batch function over a table, its stateful handle bar by bar.
+
+TA-Lib's handles equal its batch functions to the last bit if they are opened on the same first bar.
+"""
+
+import difflib
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from pipeline.config.features import TalibFeatures
+from pipeline.errors import BadInput
+from pipeline.features.family import Block, Columns, Floats, Stream, Times, family
+
+
+@dataclass(frozen=True)
+class Function:
+    """What TA-Lib tells of a function: inputs and parameters in the order of its arguments, outputs."""
+
+    name: str
+    inputs: tuple[str, ...]
+    parameters: Mapping[str, int | float]
+    outputs: tuple[str, ...]
+    title: str
+
+
+@cache
+def functions() -> dict[str, Function]:
+    """All functions of the installed TA-Lib by name."""
+    import talib
+    from talib import abstract
+
+    result = {}
+    for name in talib.get_functions():
+        info = abstract.Function(name).info
+        inputs = itertools.chain.from_iterable([v] if isinstance(v, str) else v for v in info["input_names"].values())
+        result[name] = Function(
+            name, tuple(inputs), dict(info["parameters"]), tuple(info["output_names"]), info["display_name"]
+        )
+    return result
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call: a function, its input columns, and all its parameters in order."""
+
+    function: Function
+    inputs: tuple[str, ...]
+    values: tuple[int | float, ...]
+    given: tuple[str, ...]
+
+    def names(self) -> list[str]:
+        """Columns joined, function, periods and parameters that were given, and the output if there are several."""
+        shown = [
+            v for k, v in zip(self.function.parameters, self.values, strict=True) if "period" in k or k in self.given
+        ]
+        stem = "_".join([*self.inputs, self.function.name, *(f"{v:g}" for v in shown)])
+        outputs = self.function.outputs
+        if len(outputs) == 1:
+            return [stem]
+        own = self.function.name.lower()
+        return [f"{stem}_{o.removeprefix(own) if o != own else o}" for o in outputs]
+
+    def batch(self, columns: Columns) -> list[Floats]:
+        """Outputs [n] as float64."""
+        import talib
+
+        series = [columns[name] for name in self.inputs]
+        if _is_identity(self):
+            return [series[0]]
+        result = getattr(talib, self.function.name)(*series, *self.values)
+        outputs = result if isinstance(result, tuple) else (result,)
+        if any(o.dtype != np.float64 for o in outputs):
+            # Whole-number outputs have no NaN: 0 while warming up, as the handle gives too.
+            return [o.astype(np.float64) for o in outputs]
+        return list(outputs)
+
+    def lookback(self) -> int:
+        """Bars after which the value no longer depends on what was before, for practical purposes."""
+        periods = [v for k, v in zip(self.function.parameters, self.values, strict=True) if "period" in k]
+        return 1 + int(sum(periods))
+
+
+def _is_identity(call: Call) -> bool:
+    # The ancestor's convention: an average over one bar is the bar, though TA-Lib refuses a period of 1.
+    return len(call.inputs) == 1 and call.given == ("timeperiod",) and call.values[0] == 1 and len(call.values) <= 2
+
+
+class CallStream:
+    """A handle, or, until there is enough history to open one, the bars so far."""
+
+    def __init__(self, call: Call, columns: Columns) -> None:
+        self._call = call
+        self._outputs = len(call.function.outputs)
+        self._handle: Any = None
+        self._waiting: list[list[float]] = []
+        history = [np.ascontiguousarray(columns[name]) for name in call.inputs]
+        if not _is_identity(call):
+            self._open(history)
+        if self._handle is None:
+            self._waiting = [h.tolist() for h in history]
+
+    def _open(self, history: list[Floats]) -> None:
+        from talib import stream
+        from talib._ta_lib import InsufficientHistory  # not exported
+
+        try:
+            self._handle = getattr(stream, self._call.function.name)(*history, *self._call.values)
+        except InsufficientHistory:
+            self._handle = None
+
+    def update(self, bar: Mapping[str, float]) -> Sequence[float]:
+        """Outputs after a closed bar."""
+        values = [bar[name] for name in self._call.inputs]
+        if _is_identity(self._call):
+            return values
+        if self._handle is not None:
+            result = self._handle.update(*values)
+            return result if isinstance(result, tuple) else (result,)
+        for past, value in zip(self._waiting, values, strict=True):
+            past.append(value)
+        history = {name: np.array(past) for name, past in zip(self._call.inputs, self._waiting, strict=True)}
+        self._open([history[name] for name in self._call.inputs])
+        return [float(o[-1]) for o in self._call.batch(history)]
+
+
+@dataclass(frozen=True)
+class TalibBlock:
+    """One function over one set of inputs and all its periods, perhaps each relative to another."""
+
+    calls: tuple[Call, ...]
+    spec: TalibFeatures
+
+    @property
+    def names(self) -> list[str]:
+        return [name for call in self.calls for name in call.names()]
+
+    @property
+    def inputs(self) -> list[str]:
+        return list(self.calls[0].inputs)
+
+    @property
+    def lookback(self) -> int:
+        return max(call.lookback() for call in self.calls)
+
+    def batch(self, columns: Columns, times: Times) -> Sequence[npt.NDArray]:
+        outputs = [call.batch(columns) for call in self.calls]
+        if self.spec.relative is None and not self.spec.percent and not self.spec.log:
+            return [o for call in outputs for o in call]
+        table = np.array(outputs)  # [periods, outputs, n]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            related = self._relate(table)
+        return list(related.reshape(-1, related.shape[2]))
+
+    def stream(self, columns: Columns, times: Times) -> Stream:
+        return _TalibStream(self, columns)
+
+    def _relate(self, table: Floats) -> Floats:
+        # Elementwise, so one bar gets the bits of the table. The base of the others stays as it is.
+        spec, count = self.spec, len(table)
+        result = table.copy()
+        for i in range(count if spec.relative else 0):
+            base = {"next": i + 1, "last": count - 1, "prev": i - 1, "first": 0}[spec.relative_base]
+            if not 0 <= base < count or base == i:
+                continue
+            if spec.relative == "rel":
+                result[i] = table[i] / table[base]
+            elif spec.relative == "diff":
+                result[i] = table[i] - table[base]
+            else:
+                result[i] = (table[i] - table[base]) / table[base]
+        if spec.percent:
+            result *= 100.0
+        return _log(result) if spec.log else result
+
+
+class _TalibStream:
+    def __init__(self, block: TalibBlock, columns: Columns) -> None:
+        self._block = block
+        self._streams = [CallStream(call, columns) for call in block.calls]
+        spec = block.spec
+        self._plain = spec.relative is None and not spec.percent and not spec.log
+
+    def update(self, bar: Mapping[str, float], time_ms: int) -> Sequence[float]:
+        outputs = [stream.update(bar) for stream in self._streams]
+        if self._plain:
+            return [value for call in outputs for value in call]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            related = self._block._relate(np.array(outputs, dtype=np.float64)[:, :, None])
+        return related.ravel().tolist()
+
+
+@njit(cache=True)
+def _log(values: Floats) -> Floats:
+    # numpy's vectorised logarithm may round other than its scalar one; this is one code for both.
+    result = np.empty_like(values)
+    flat, out = values.ravel(), result.ravel()
+    for i in range(flat.shape[0]):
+        out[i] = np.log(flat[i]) if flat[i] > 0 else np.nan
+    return out.reshape(values.shape)
+
+
+@family("talib")
+def blocks(spec: TalibFeatures) -> list[Block]:
+    """Blocks of a `talib` entry.
+
+    Raises BadInput: unknown function, parameter or number of inputs.
+    """
+    result: list[Block] = []
+    for name in spec.functions:
+        function = _find(name)
+        for inputs in _inputs(function, spec):
+            calls = _calls(function, inputs, spec)
+            if spec.relative is None:
+                result += [TalibBlock((call,), spec) for call in calls]
+            else:
+                result.append(TalibBlock(tuple(calls), spec))
+    return result
+
+
+def _find(name: str) -> Function:
+    known = functions()
+    if name not in known:
+        near = difflib.get_close_matches(name.upper(), known, 1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        raise BadInput(
+            f"talib.functions: '{name}' is not a TA-Lib function",
+            f"{hint}`pipeline list features` shows all {len(known)}",
+        )
+    return known[name]
+
+
+def _inputs(function: Function, spec: TalibFeatures) -> list[tuple[str, ...]]:
+    if not spec.inputs:
+        return [function.inputs]
+    if len(function.inputs) == 1:
+        return [(name,) for name in spec.inputs]
+    if len(spec.inputs) != len(function.inputs):
+        raise BadInput(
+            f"talib.inputs: {function.name} takes {len(function.inputs)} columns, found {len(spec.inputs)}: "
+            f"{', '.join(spec.inputs)}",
+            f"leave inputs out for {', '.join(function.inputs)}",
+        )
+    return [tuple(spec.inputs)]
+
+
+def _calls(function: Function, inputs: tuple[str, ...], spec: TalibFeatures) -> list[Call]:
+    for key, value in spec.parameters.items():
+        if key not in function.parameters:
+            near = difflib.get_close_matches(key, function.parameters, 1)
+            hint = f"did you mean '{near[0]}'?" if near else f"it has: {', '.join(function.parameters) or 'none'}"
+            raise BadInput(f"talib.parameters: {function.name} has no parameter '{key}'", hint)
+        whole = isinstance(function.parameters[key], int)
+        if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+            raise BadInput(f"talib.parameters.{key}: must be a {'whole ' if whole else ''}number, found {value!r}")
+    defaults = {**function.parameters, **spec.parameters}
+    given = tuple(spec.parameters)
+    if spec.periods and "timeperiod" in function.parameters:
+        for period in spec.periods:
+            if period < 1:
+                raise BadInput(f"talib.periods: must be at least 1, found {period}")
+        return [
+            Call(function, inputs, _ordered(function, {**defaults, "timeperiod": p}), (*given, "timeperiod"))
+            for p in spec.periods
+        ]
+    return [Call(function, inputs, _ordered(function, defaults), given)]
+
+
+def _ordered(function: Function, values: Mapping[str, int | float]) -> tuple[int | float, ...]:
+    return tuple(
+        float(values[key]) if isinstance(default, float) else int(values[key])
+        for key, default in function.parameters.items()
+    )
