@@ -34,11 +34,18 @@ def price_chart(symbol: str, bars: Bars, trades: pa.Table, split_ms: int | None)
         "increasing": {"line": {"color": "$up", "width": 1}, "fillcolor": "$up"},
         "decreasing": {"line": {"color": "$down", "width": 1}, "fillcolor": "$down"},
         "showlegend": False,
-        "opacity": 0.55 if rows else 1,
+        "opacity": 0.7 if rows else 1,
     }
     data = [candles, *_trade_lines(rows), _entries(rows), _exits(rows)] if rows else [candles]
     layout = {
-        "xaxis": {"rangeslider": {"visible": False}, "type": "date"},
+        "xaxis": {
+            "rangeslider": {"visible": False},
+            "type": "date",
+            "range": [
+                _iso(int(bars.times[0])),
+                _iso(int(2 * bars.times[-1] - bars.times[max(len(bars.times) - 2, 0)])),
+            ],
+        },
         "yaxis": {"title": {"text": "price"}, "tickformat": ",~g"},
         "hovermode": "closest",
         "showlegend": bool(rows),
@@ -71,7 +78,7 @@ def score_chart(model: ModelScores) -> Figure:
     """How the scores are distributed, apart for each outcome."""
     known = model.known
     score, outcome = model.score[known], model.outcome[known]
-    groups = [("outcome: no", outcome == 0, "$hold"), ("outcome: yes", outcome == 1, "$accent")]
+    groups = [("outcome: no", outcome == 0, "$muted"), ("outcome: yes", outcome == 1, "$accent")]
     if not model.boolean:
         groups = [("all rows", np.ones(len(score), bool), "$accent")]
     data = []
@@ -84,7 +91,7 @@ def score_chart(model: ModelScores) -> Figure:
                 "x": _rounded(centres),
                 "y": _rounded(share, 4),
                 "width": width,
-                "marker": {"color": f"{colour}/0.55", "line": {"width": 0}},
+                "marker": {"color": f"{colour}/0.45", "line": {"width": 0}},
                 "hovertemplate": "score %{x:.3f}: %{y:.1%} of these<extra>" + name + "</extra>",
             }
         )
@@ -138,7 +145,7 @@ def fold_chart(folds: Mapping[str, Any]) -> Figure:
         scores = [block["scores"].get(name, {}) for block in blocks]
         colour = f"$series{number % 6}"
         skill = [s.get("auc") if ranks else s.get("correlation") for s in scores]
-        gain = [_difference(s, "base_log_loss", "log_loss") or _difference(s, "base_rmse", "rmse") for s in scores]
+        gain = [_gain(s) for s in scores]
         common = {"type": "scatter", "mode": "lines+markers", "x": starts, "legendgroup": name, "name": name}
         style = {"line": {"color": colour, "width": 1.8}, "marker": {"color": colour, "size": 5}}
         data.append({**common, **style, "y": _rounded(skill), "hovertemplate": "%{y:.3f}"})
@@ -227,6 +234,10 @@ def _trade_lines(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return lines
 
 
+def _marker_size(rows: list[dict[str, Any]]) -> int:
+    return 10 if len(rows) <= 80 else 8 if len(rows) <= 300 else 6
+
+
 def _entries(rows: list[dict[str, Any]]) -> dict[str, Any]:
     up = [row["side"] == "long" for row in rows]
     return {
@@ -237,7 +248,7 @@ def _entries(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "y": _rounded([row["entry_price"] for row in rows]),
         "marker": {
             "symbol": ["triangle-up" if u else "triangle-down" for u in up],
-            "size": 9,
+            "size": _marker_size(rows),
             "color": "$ink",
             "line": {"color": "$panel", "width": 1},
         },
@@ -258,7 +269,7 @@ def _exits(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "y": _rounded([row["exit_price"] for row in rows]),
         "marker": {
             "symbol": "circle",
-            "size": 8,
+            "size": _marker_size(rows) - 1,
             "color": ["$up" if row["pnl"] > 0 else "$down" for row in rows],
             "line": {"color": "$panel", "width": 1},
         },
@@ -315,7 +326,7 @@ def _split(split_ms: int | None, times: npt.NDArray[np.int64]) -> dict[str, Any]
     x = _iso(split_ms)
     line = {"type": "line", "xref": "x", "yref": "paper", "x0": x, "x1": x, "y0": 0, "y1": 1}
     chosen = {"type": "rect", "xref": "x", "yref": "paper", "x0": _iso(int(times[0])), "x1": x, "y0": 0, "y1": 1}
-    note = {"xref": "x", "yref": "paper", "y": 1, "yanchor": "bottom", "showarrow": False, "x": x}
+    note = {"xref": "x", "yref": "paper", "y": 1, "yanchor": "top", "showarrow": False, "x": x}
     font = {"size": 11, "color": "$muted"}
     return {
         "shapes": [
@@ -323,15 +334,16 @@ def _split(split_ms: int | None, times: npt.NDArray[np.int64]) -> dict[str, Any]
             {**line, "line": {"color": "$muted", "width": 1.5, "dash": "dash"}},
         ],
         "annotations": [
-            {**note, "text": "thresholds chosen ", "xanchor": "right", "font": font},
-            {**note, "text": " evaluation", "xanchor": "left", "font": font},
+            {**note, "text": "← thresholds chosen ", "xanchor": "right", "font": font},
+            {**note, "text": " evaluation →", "xanchor": "left", "font": font},
         ],
     }
 
 
-def _difference(scores: Mapping[str, Any], first: str, second: str) -> float | None:
-    a, b = scores.get(first), scores.get(second)
-    return None if a is None or b is None else a - b
+def _gain(scores: Mapping[str, Any]) -> float | None:
+    loss = "log_loss" if "log_loss" in scores else "rmse"
+    base, own = scores.get(f"base_{loss}"), scores.get(loss)
+    return None if base is None or own is None else base - own
 
 
 def _rounded(values: Any, digits: int = 6) -> list[float | None]:

@@ -43,9 +43,22 @@ def columns(*parts: str) -> str:
     return f'<div class="columns">{"".join(f"<div>{part}</div>" for part in parts)}</div>'
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, kind: str = "", caption: str = "") -> str:
-    """A table with a header row; the first column names the row. `head` is text, cells are HTML."""
+def table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    kind: str = "",
+    caption: str = "",
+    groups: Sequence[tuple[str, int]] = (),
+) -> str:
+    """A table with a header row; the first column names the row. `head` is text, cells are HTML.
+
+    groups: names above the second column and those after it, and how many columns each spans.
+    """
     top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
+    if groups:
+        above = "".join(f'<th scope="colgroup" colspan="{span}">{escape(name)}</th>' for name, span in groups)
+        top = f"<td></td>{above}</tr><tr>{top}"
     body = "".join(
         f'<tr><th scope="row">{row[0]}</th>{"".join(f"<td>{cell}</td>" for cell in row[1:])}</tr>' for row in rows
     )

@@ -131,7 +131,8 @@ def folds(data: ReportData) -> str:
     )  # fmt: skip
     lead = (
         f"{len(blocks)} blocks, each predicted by models that were trained only on bars before it; rows whose outcome "
-        "reaches into a block are purged from its training."
+        "reaches into a block are purged from its training. Above: skill, where the dotted line is knowing nothing. "
+        "Below: loss saved against always saying the base rate; under zero is worse than that."
     )
     label = "Skill of each model by block"
     return section(

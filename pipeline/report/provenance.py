@@ -30,13 +30,16 @@ def gaps(data: ReportData) -> str:
     ]
     missing = sum(int(gap["bars"]) for _, gap in found)
     lead = (
-        f"{missing:,} bars in {len(found):,} gaps were missing at the source and carried forward with volume 0. "
+        f"{missing:,} bars in {len(found):,} gap{'s' if len(found) > 1 else ''} were missing at the source and carried "
+        "forward with volume 0. "
         "There is no signal on them and nothing is filled in them."
     )
     more = (
         "" if len(found) <= LISTED_GAPS else note(f"The longest {LISTED_GAPS} of {len(found):,} are listed.", "plain")
     )
-    return section("gaps", "Gaps in the data", table(["Symbol", "From", "To", "Bars"], rows), more, lead=lead)
+    return section(
+        "gaps", "Gaps in the data", table(["Symbol", "From", "To", "Bars"], rows, kind="compact"), more, lead=lead
+    )
 
 
 def provenance(data: ReportData) -> str:

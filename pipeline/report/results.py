@@ -23,7 +23,7 @@ FIGURES = (
     ("sortino", "Sortino ratio", "number"),
     ("calmar", "Calmar ratio", "number"),
     ("max_drawdown", "Deepest drawdown", "percent"),
-    ("max_drawdown_bars", "Longest way back, of the deepest", "bars"),
+    ("max_drawdown_bars", "its length", "bars"),
     ("trades", "Trades", "number"),
     ("win_rate", "Won", "share"),
     ("profit_factor", "Profit factor", "number"),
@@ -43,16 +43,21 @@ def header(data: ReportData) -> str:
     mood, why = text.meaning(m)
     first, last = text.part_range(m, "all")
     symbols = ", ".join(m["symbols"])
-    sample = "in sample" if m.get("in_sample") else {"walk-forward": "walk-forward"}.get(data.scores_from, "")
+    sample = (
+        "in sample"
+        if m.get("in_sample")
+        else ("walk-forward" if data.scores_from == "walk-forward" and data.scores else "")
+    )
     facts = [
         symbols,
         f"{m['interval']} bars",
         f"{text.day(first)} to {text.day(last)}",
         f"{m['period']['bars']:,} bars",
     ]
+    named = "" if data.title == m["name"] else f" of {escape(m['name'])}"
     meta = " · ".join(escape(fact) for fact in [*facts, sample] if fact)
     return (
-        f'<header><p class="eyebrow">Backtest of {escape(m["name"])}</p><h1>{escape(data.title)}</h1>'
+        f'<header><p class="eyebrow">Backtest{named}</p><h1>{escape(data.title)}</h1>'
         f'<p class="meta">{meta}</p>'
         f'<p class="verdict">{escape(text.verdict(m))}</p><p class="mood {mood}">{escape(why)}</p></header>'
         f'<h2 class="cards-title">{escape(PARTS[part][0].upper() + PARTS[part][1:])}'
@@ -113,13 +118,14 @@ def figures(data: ReportData) -> str:
     m = data.metrics
     order = [m["headline_part"], *(p for p in ("evaluation", "selection", "all") if p != m["headline_part"])]
     parts = [part for part in order if part in m["parts"]]
-    head = [""] + [f"{name}, {who}" for part in parts for name in [PARTS[part]] for who in ("strategy", "buy & hold")]
+    groups = [(PARTS[part][0].upper() + PARTS[part][1:], 2) for part in parts]
+    head = ["", *("Strategy", "Buy & hold") * len(parts)]
     pairs = [(m["parts"][part], m["buy_and_hold"][part]) for part in parts]
     rows = [
         [name, *(_written(side.get(key), how) for pair in pairs for side in pair)]
         for key, name, how in FIGURES
     ]  # fmt: skip
-    blocks = [table(head, rows, kind="figures")]
+    blocks = [table(head, rows, kind="figures", groups=groups)]
     if len(m["symbols"]) > 1:
         shown = [entry for entry in FIGURES if entry[0] in SYMBOL_FIGURES]
         by_symbol = [
@@ -128,9 +134,8 @@ def figures(data: ReportData) -> str:
         ]
         caption = f"By symbol, {PARTS[m['headline_part']]}, equal capital in each"
         blocks.append(table(["", *(name for _, name, _ in shown)], by_symbol, caption=caption))
-    words = "In sample. " if m.get("in_sample") else ""
-    lead = f"{words}After fees and slippage. Annual figures count 365 days, as this market never closes."
-    return section("figures", "Figures", *blocks, lead=lead)
+    lead = "After fees and slippage. Annual figures count 365 days, as this market never closes."
+    return section("figures", _title(data, "Figures"), *blocks, lead=lead)
 
 
 def price(data: ReportData) -> str:
@@ -147,7 +152,7 @@ def price(data: ReportData) -> str:
     lead = (
         "Triangles are entries, dots are exits, both with their details on hover. Drag to zoom, double-click to reset."
     )
-    return section("price", "Price and trades", chooser, charts, lead=lead)
+    return section("price", _title(data, "Price and trades"), chooser, charts, lead=lead)
 
 
 def _marks(data: ReportData, symbol: str) -> str:
@@ -163,7 +168,7 @@ def equity(data: ReportData) -> str:
     """Equity and drawdown; the scale of the first can be switched."""
     switch = '<label class="tool"><input type="checkbox" data-log="equity"> logarithmic</label>'
     label = "Equity and drawdown of the strategy and of buy and hold"
-    return section("equity-section", "Equity and drawdown", switch, chart("equity", "tall", label))
+    return section("equity-section", _title(data, "Equity and drawdown"), switch, chart("equity", "tall", label))
 
 
 def months(data: ReportData) -> str:
@@ -182,7 +187,7 @@ def months(data: ReportData) -> str:
         f"Months before {text.day(text.parse_ms(split))} belong to the part that chose the thresholds." if split else ""
     )
     body = f'<table class="months"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
-    return section("months", "Return by month", f'<div class="scroll">{body}</div>', lead=lead)
+    return section("months", _title(data, "Return by month"), f'<div class="scroll">{body}</div>', lead=lead)
 
 
 def _month_cell(value: float | None, limit: float) -> str:
@@ -197,18 +202,20 @@ def _month_cell(value: float | None, limit: float) -> str:
 def thresholds(data: ReportData) -> str:
     """The searched surface of both parts, with the pair that was traded."""
     m = data.metrics
-    used, configured = m["thresholds"]["used"], m["thresholds"]["configured"]
-    pair = f"buy {used['buy']:.4g}, sell {used['sell']:.4g}"
+    used = m["thresholds"]["used"]
+    pair = f"buy {_threshold(used['buy'])}, sell {_threshold(used['sell'])}"
     if data.grid is None:
         where = f"Thresholds are those of the config ({pair}); nothing was searched."
         return section(
-            "thresholds", "Thresholds", note(where + " Add simulate.grid to the config and run `pipeline simulate`.")
+            "thresholds",
+            _title(data, "Thresholds"),
+            note(where + " Add simulate.grid to the config and run `pipeline simulate`."),
         )
     searched = m["grid"]
     if m["thresholds"]["chosen_by"] == "grid":
         chosen = f"chosen because its {searched['metric'].replace('_', ' ')} was the best in the selection part"
     else:
-        chosen = f"from the config ({configured['buy']:.4g}, {configured['sell']:.4g})"
+        chosen = "from the config"
     lead = (
         f"{searched['sets']:,} pairs were tried, {searched['qualified']:,} made enough trades. "
         f"Traded: {pair}, {chosen}. If the two surfaces do not look alike, the choice did not carry over."
@@ -221,7 +228,7 @@ def thresholds(data: ReportData) -> str:
         f"<h3>{heading}</h3>" + chart(f"grid-{part}", "square", f"{searched['metric']} by thresholds, {part} part")
         for part, heading in headings.items()
     ]
-    return section("thresholds", "Thresholds", columns(*maps), lead=lead)
+    return section("thresholds", _title(data, "Thresholds"), columns(*maps), lead=lead)
 
 
 def trades(data: ReportData) -> str:
@@ -230,10 +237,11 @@ def trades(data: ReportData) -> str:
     total = data.trades.num_rows
     if total == 0:
         used = m["thresholds"]["used"]
-        said = f"No trades at all: no score reached {used['buy']:.4g} to buy or {used['sell']:.4g} to sell."
+        pair = f"{_threshold(used['buy'])} to buy or {_threshold(used['sell'])} to sell"
+        said = f"No trades at all: no score reached {pair}."
         if m["counts"]["buy_signals"] + m["counts"]["sell_signals"]:
             said = "No trades at all, though there were signals: see simulate.direction and the gaps in the data."
-        return section("trades", "Trades", note(said))
+        return section("trades", _title(data, "Trades"), note(said))
     reasons = [
         (reason.replace("_", " "), f"{count:,} ({count / total:.0%})")
         for reason, count in sorted(m["exit_reasons"].items(), key=lambda item: -item[1])
@@ -251,7 +259,7 @@ def trades(data: ReportData) -> str:
     )
     link = '<p><a href="trades.csv">trades.csv</a></p>'
     title = f"The first {shown:,} of {total:,}" if shown < total else f"All {total:,}"
-    return section("trades", "Trades", blocks, f"<h3>{title}</h3>", _trade_list(data), link, lead=lead)
+    return section("trades", _title(data, "Trades"), blocks, f"<h3>{title}</h3>", _trade_list(data), link, lead=lead)
 
 
 def _costs(data: ReportData) -> list[tuple[str, str]]:
@@ -272,15 +280,16 @@ def _costs(data: ReportData) -> list[tuple[str, str]]:
 
 def _trade_list(data: ReportData) -> str:
     split = data.split_ms
-    head = ["Entry", "Symbol", "Side", "At", "Exit", "At", "Return", "Profit", "Reason", "Bars", "Worst", "Best"]
-    head += ["Part"] if split else []
+    several = len(data.metrics["symbols"]) > 1
+    head = ["Entry", *(["Symbol"] if several else []), "Side", "At", "Exit", "At", "Return", "Profit", "Reason", "Bars"]
+    head += ["Worst", "Best", *(["Part"] if split else [])]
     rows = []
     for row in data.trades.slice(0, LISTED_TRADES).to_pylist():
         entry, exit_ = (round(row[name].timestamp() * 1000) for name in ("entry_time", "exit_time"))
         tone = "up" if row["pnl"] > 0 else "down"
         cells = [
             _cell(entry, text.clock(entry)),
-            _cell(row["symbol"], row["symbol"]),
+            *([_cell(row["symbol"], row["symbol"])] if several else []),
             _cell(row["side"], row["side"]),
             _cell(row["entry_price"], text.price(row["entry_price"])),
             _cell(exit_, text.clock(exit_)),
@@ -316,12 +325,20 @@ def _written(value: float | int | None, how: str) -> str:
     if how == "percent":
         return text.percent(value)
     if how == "percent2":
-        return text.percent(value, 3)
+        return text.percent(value, 2)
     if how == "share":
         return text.percent(value, sign=False)
     if how == "bars":
         return text.UNKNOWN if value is None else f"{text.number(round(value))} bars"
     return text.number(value)
+
+
+def _title(data: ReportData, title: str) -> str:
+    return f"{title}, in sample" if data.metrics.get("in_sample") else title
+
+
+def _threshold(value: float) -> str:
+    return f"{value:.4g}".replace("-", text.MINUS)
 
 
 def _tone(value: float | None) -> str:

@@ -12,6 +12,7 @@ import pyarrow as pa
 from pipeline import __version__
 from pipeline.artifacts import (
     Layout,
+    atomic_file,
     count_rows,
     read_json,
     read_schema,
@@ -77,7 +78,8 @@ def run(config: Config, layout: Layout) -> Summary:
         write_text(folder / "report.html", page)
         write_text(folder / "trades.csv", table)
         for name, content in pictures.items():
-            (folder / name).write_bytes(content)
+            with atomic_file(folder / name) as file:
+                file.write(content)
 
     replace_folder(layout.output, fill)
     report = layout.output / "report.html"
@@ -111,7 +113,7 @@ def _load(config: Config, layout: Layout) -> "ReportData":
     _check_symbols(config, folder / "metrics.json", metrics)
     manifest = _optional_json(layout.trained / "manifest.json", "train")
     scores, scores_from = _model_scores(config, layout)
-    resolved = config.model_dump(mode="json", exclude_none=True)
+    resolved = config.model_dump(mode="json", exclude_none=True, exclude={"workers"})  # changes no result
     hashes = {"config": sha256_json(resolved)}
     hashes |= {
         path.name: sha256_file(path)

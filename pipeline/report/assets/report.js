@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  const figures = JSON.parse(document.getElementById("figures").textContent);
+  const figures = JSON.parse(document.getElementById("chart-data").textContent);
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const narrow = matchMedia("(max-width: 640px)");
 
@@ -15,7 +15,7 @@
 
   function painted(value) {
     if (typeof value === "string") return /^\$[a-z]+\d?(\/[\d.]+)?$/.test(value) ? colour(value) : value;
-    if (Array.isArray(value)) return typeof value[0] === "number" ? value : value.map(painted);
+    if (Array.isArray(value)) return value.some((v) => typeof v !== "number") ? value.map(painted) : value;
     if (value === null || typeof value !== "object") return value;
     return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, painted(inner)]));
   }
@@ -29,7 +29,8 @@
       font: { family: font, size: 12, color: "$muted" },
       margin: { l: 8, r: 8, t: 30, b: 8 },
       hoverlabel: { bgcolor: "$panel", bordercolor: "$line", font: { family: font, size: 12, color: "$ink" }, align: "left" },
-      legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 1, xanchor: "right", font: { size: 12 } },
+      legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, xanchor: "left", font: { size: 12 } },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: "$line", activecolor: "$muted" },
       dragmode: narrow.matches ? false : "zoom",
       ...own,
     };
@@ -42,14 +43,18 @@
     responsive: true,
     displaylogo: false,
     scrollZoom: false,
-    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "toImage"],
+    displayModeBar: narrow.matches ? false : "hover",
+    modeBarButtons: [["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
   };
 
   function draw(place) {
     const figure = figures[place.dataset.figure];
-    // Lazily drawn panels have no size while hidden.
+    // What is hidden has no size; it is drawn when it is shown.
     if (figure && place.offsetWidth) Plotly.react(place, painted(figure.data), layout(figure.layout), options);
   }
+
+  for (const details of document.querySelectorAll("details"))
+    details.addEventListener("toggle", () => details.querySelectorAll("[data-figure]").forEach(draw));
 
   const places = [...document.querySelectorAll("[data-figure]")];
   const drawAll = () => places.forEach(draw);
