@@ -7,15 +7,12 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from pipeline.artifacts import TIME, sha256_file
+from pipeline.artifacts import sha256_file
 from pipeline.config import Config, interval_ms
 from pipeline.errors import BadInput
 from pipeline.market import candles, files, synthetic
 from pipeline.market.ranges import Range, subtract, union
-from pipeline.market.store import Fetched, Month, Part, Series, Stored, add, months, without
-
-# `open_time` is the funding hour, `funding_time` the stamp as it was published, some ms later.
-FUNDING_SCHEMA = pa.schema([("open_time", TIME), ("funding_time", TIME), ("funding_rate", pa.float64())])
+from pipeline.market.store import Fetched, Month, Part, Series, Stored, add, funding_table, months, without
 
 
 class Source(Protocol):
@@ -39,6 +36,10 @@ class Source(Protocol):
 
     def republished(self, stored: Stored) -> list[Part]:
         """Parts whose file at the source is no longer the one that was read."""
+        ...
+
+    def close(self) -> None:
+        """Stop fetching ahead."""
         ...
 
 
@@ -126,6 +127,9 @@ class SyntheticMarket:
     def republished(self, stored: Stored) -> list[Part]:
         return []
 
+    def close(self) -> None:
+        pass
+
 
 class OwnFiles:
     """Files of the user's own, read whole once, then given out by month."""
@@ -170,16 +174,8 @@ class OwnFiles:
     def republished(self, stored: Stored) -> list[Part]:
         return []
 
-
-def funding_table(times: Any, rates: Any) -> pa.Table:
-    """`FUNDING_SCHEMA` rows of published stamps (int64 ms) and rates.
-
-    A stamp lies some ms around its hour: the hour is rounded down, after a second's grace.
-    """
-    hours = (times + 1000) // 3_600_000 * 3_600_000
-    return pa.table(
-        [candles.time_array(hours), candles.time_array(times), pa.array(rates, pa.float64())], schema=FUNDING_SCHEMA
-    )
+    def close(self) -> None:
+        pass
 
 
 def _columns(table: pa.Table) -> tuple[Any, Any]:

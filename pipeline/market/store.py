@@ -12,15 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.artifacts import read_json, read_table, sha256_file, write_json, write_table
+from pipeline.artifacts import TIME, read_json, read_table, sha256_file, write_json, write_table
 from pipeline.config import utc_ms
 from pipeline.errors import BadInput
 from pipeline.market import candles, grid
 from pipeline.market.ranges import Range, clip, subtract, union
 
 DAY_MS = 86_400_000
+# `open_time` is the funding hour, `funding_time` the stamp as it was published, some ms off it.
+FUNDING_SCHEMA = pa.schema([("open_time", TIME), ("funding_time", TIME), ("funding_rate", pa.float64())])
+_HOUR_MS = 3_600_000
+_GRACE_MS = 1_000
 
 
 @dataclass(frozen=True)
@@ -217,6 +222,34 @@ def without(stored: Stored, part: Part) -> Stored:
     parts = [p for p in stored.parts if not (part.start <= p.start and p.end <= part.end)]
     covered = subtract(stored.covered, [(part.start, part.end)])
     return Stored(stored.table.filter(pa.array(keep)), parts, covered, stored.settings)
+
+
+def funding_table(times: npt.NDArray[np.int64], rates: npt.NDArray[np.float64]) -> pa.Table:
+    """`FUNDING_SCHEMA` rows of published stamps (int64 ms, ascending) and rates.
+
+    A stamp's hour is rounded down, after a second's grace for a clock that is early.
+    Raises BadInput: two rates in one hour, or one that is not finite.
+    """
+    hours = (times + _GRACE_MS) // _HOUR_MS * _HOUR_MS
+    order = np.argsort(hours, kind="stable")
+    times, rates, hours = times[order], rates[order], hours[order]
+    if not np.isfinite(rates).all():
+        row = int(np.argmin(np.isfinite(rates)))
+        raise BadInput(
+            f"funding rate at {candles.iso(int(times[row]))} is {rates[row]}", "mend the source, or leave it out"
+        )
+    keep = np.concatenate(([True], hours[1:] != hours[:-1])) if len(hours) else np.zeros(0, np.bool_)
+    clash = ~keep
+    clash[1:] &= rates[1:] != rates[:-1]
+    if clash.any():
+        row = int(np.argmax(clash))
+        raise BadInput(
+            f"two funding rates at {candles.iso(int(hours[row]))}: {rates[row - 1]:.12g} and {rates[row]:.12g}",
+            "mend the source, or leave it out",
+        )
+    return pa.table(
+        [candles.time_array(hours[keep]), candles.time_array(times[keep]), pa.array(rates[keep])], schema=FUNDING_SCHEMA
+    )
 
 
 def _row(table: pa.Table, row: int, names: list[str]) -> str:

@@ -9,7 +9,7 @@ from pipeline.config import Config, interval_ms, utc_ms
 from pipeline.errors import BadInput
 from pipeline.market import candles, sources
 from pipeline.market.ranges import clip, subtract
-from pipeline.market.store import DAY_MS, Month, Series, Stored, months
+from pipeline.market.store import DAY_MS, FUNDING_SCHEMA, Month, Series, Stored, months
 from pipeline.stages.reporting import Plan, Summary, progress
 
 DEFAULT_DAYS = 30
@@ -56,7 +56,19 @@ def plan(config: Config, layout: Layout) -> Plan:
 def run(config: Config, layout: Layout) -> Summary:
     """Fetch what is not there yet; each month is on disk before the next is begun."""
     source = sources.open_source(config, layout.raw)
-    start, end = _range(config, source.now_ms())
+    try:
+        told = _update_all(config, layout, source)
+    finally:
+        source.close()
+    return _summary(config, layout, told, source)
+
+
+def _update_all(config: Config, layout: Layout, source: sources.Source) -> dict[str, "Told"]:
+    now = _now_ms()
+    if not config.download.end or utc_ms(config.download.end) > now - DAY_MS:
+        # A range that is well over needs no clock but ours, and so no network if all is there.
+        now = source.now_ms()
+    start, end = _range(config, now)
     told: dict[str, Told] = {}
     all_wanted = list(_all_wanted(config, layout))
     total = len(all_wanted) * len(list(months(start, end)))
@@ -72,8 +84,8 @@ def run(config: Config, layout: Layout) -> Summary:
                     _note(told[name], wanted.series, month, stored, change, start, end)
                     advance(1, f"{name} {month.name}")
                 if not told[name].rows:
-                    _nothing(config, wanted, start, end)
-    return _summary(config, layout, told, source)
+                    _nothing(config, wanted, source, start, end)
+    return told
 
 
 def _all_wanted(config: Config, layout: Layout) -> Iterator[Wanted]:
@@ -85,7 +97,7 @@ def _all_wanted(config: Config, layout: Layout) -> Iterator[Wanted]:
             yield Wanted(symbol, interval, Series(folder, candles.SCHEMA, interval_ms(interval)))
         if download.funding:
             folder = layout.bars(download.venue, "um", symbol, "funding")
-            yield Wanted(symbol, "funding", Series(folder, sources.FUNDING_SCHEMA, None))
+            yield Wanted(symbol, "funding", Series(folder, FUNDING_SCHEMA, None))
 
 
 def _range(config: Config, now_ms: int) -> tuple[int, int]:
@@ -131,11 +143,11 @@ def _note(told: Told, series: Series, month: Month, stored: Stored, change: str,
     told.sources |= {sources.kind_of(part) for part in stored.parts}
 
 
-def _nothing(config: Config, wanted: Wanted, start: int, end: int) -> None:
+def _nothing(config: Config, wanted: Wanted, source: sources.Source, start: int, end: int) -> None:
     what = "funding rates" if wanted.interval == "funding" else f"{wanted.interval} bars"
     raise BadInput(
         f"download: no {what} of {wanted.symbol} from {candles.iso(start)} to {candles.iso(end)}"
-        f" at {config.download.source}, {config.download.market}",
+        f" at {config.download.source}, {config.download.market}" + "".join(f"; {text}" for text in source.warnings),
         "check the symbol, download.market and download.start",
     )
 
@@ -144,7 +156,7 @@ def _recheck_note(config: Config) -> str:
     return "; their checksums would be compared" if config.download.recheck else ""
 
 
-def _summary(config: Config, layout: Layout, told: dict[str, Told], source: "sources.Source") -> Summary:
+def _summary(config: Config, layout: Layout, told: dict[str, Told], source: sources.Source) -> Summary:
     folders = list(dict.fromkeys(wanted.series.folder for wanted in _all_wanted(config, layout)))
     summary = Summary("download", folders, next="pipeline merge")
     for name, series in told.items():
