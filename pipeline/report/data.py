@@ -61,7 +61,7 @@ class ReportData:
 
     metrics, folds, gaps, manifest: the JSON artifacts. candles: each symbol's bars, few enough to draw, and how
     long each lasts, in words. trades, grid: the contract's tables. scores_from: 'walk-forward', 'held out' or
-    'in sample': what the rows of `scores` were to their models. direction: pairs of score columns, up and
+    'in sample': what the rows of `scores` were to their models. traded_on: whose scores the signals are. direction: pairs of score columns, up and
     down, that the strategy weighs against each other. config_yaml: as resolved, defaults included.
     """
 
@@ -74,6 +74,7 @@ class ReportData:
     grid: pa.Table | None = None
     scores: Sequence[ModelScores] = ()
     scores_from: str = "walk-forward"
+    traded_on: str = "walk-forward scores"
     direction: Sequence[tuple[str, str]] = ()
     folds: Mapping[str, Any] | None = None
     manifest: Mapping[str, Any] | None = None

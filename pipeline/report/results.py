@@ -43,17 +43,7 @@ def header(data: ReportData) -> str:
     mood, why = text.meaning(m)
     first, last = text.part_range(m, "all")
     symbols = ", ".join(m["symbols"])
-    sample = (
-        "in sample"
-        if m.get("in_sample")
-        else ("walk-forward" if data.scores_from == "walk-forward" and data.scores else "")
-    )
-    facts = [
-        symbols,
-        f"{m['interval']} bars",
-        f"{text.day(first)} to {text.day(last)}",
-        f"{m['period']['bars']:,} bars",
-    ]
+    sample = "in sample" if m.get("in_sample") else data.traded_on
     named = "" if data.title == m["name"] else f" of {escape(m['name'])}"
     meta = " · ".join(escape(fact) for fact in [*facts, sample] if fact)
     return (

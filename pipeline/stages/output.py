@@ -131,6 +131,7 @@ def _load(config: Config, layout: Layout) -> "ReportData":
         grid=read_table(folder / "grid.parquet", "simulate") if (folder / "grid.parquet").is_file() else None,
         scores=scores,
         scores_from=scores_from,
+        traded_on="walk-forward scores" if config.signals.predictions == "rolling" else "the trained models' scores",
         direction=[(step.combine.columns[0], step.combine.columns[1]) for step in config.signals.steps if step.combine],
         folds=_optional_json(layout.folds, "predict-rolling"),
         manifest=manifest,
