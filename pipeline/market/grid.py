@@ -47,6 +47,9 @@ def fill(table: pa.Table, interval: str, start_ms: int, end_ms: int) -> pa.Table
     grid = np.arange(start_ms, end_ms, step, dtype=np.int64)
     rows = np.searchsorted(times, grid, side="right") - 1
     filled = times[rows] != grid
+    if not filled.any():
+        whole = table.select(["open_time", *COLUMNS]).slice(int(rows[0]), len(grid))
+        return whole.append_column("is_filled", pa.array(filled))
     values = {}
     close = column(table, "close")[rows]
     for name in COLUMNS:
