@@ -151,9 +151,8 @@ class _Lane:
                     result.append([np.nan] * len(one.names))
                     continue
                 empty = {name: np.empty(0) for name in one.block.inputs}
-                stream = one.block.stream(empty, np.empty(0, np.int64))
-                self._streams[number] = stream
-            result.append(stream.update(bar, time_ms))
+                self._streams[number] = one.block.stream(empty, np.empty(0, np.int64))
+            result.append(self._streams[number].update(bar, time_ms))  # type: ignore[union-attr]
         return result
 
 

@@ -37,8 +37,8 @@ def functions() -> dict[str, Function]:
     from talib import abstract
 
     result = {}
-    for name in talib.get_functions():
-        info = abstract.Function(name).info
+    for name in talib.get_functions():  # type: ignore[no-untyped-call]
+        info = abstract.Function(name).info  # type: ignore[attr-defined]
         inputs = itertools.chain.from_iterable([v] if isinstance(v, str) else v for v in info["input_names"].values())
         result[name] = Function(
             name, tuple(inputs), dict(info["parameters"]), tuple(info["output_names"]), info["display_name"]
@@ -108,7 +108,7 @@ class CallStream:
 
     def _open(self, history: list[Floats]) -> None:
         from talib import stream
-        from talib._ta_lib import InsufficientHistory  # not exported
+        from talib._ta_lib import InsufficientHistory  # type: ignore[attr-defined]
 
         try:
             self._handle = getattr(stream, self._call.function.name)(*history, *self._call.values)

@@ -17,7 +17,7 @@ from pipeline.config.features import (
     VolatilityFeatures,
     VolumeProfileFeatures,
 )
-from pipeline.features.family import Block, Columns, Floats, Stream, Times, family
+from pipeline.features.family import Block, Columns, Stream, Times, family
 from pipeline.features.windows import CODES, rolling, value
 
 OHLC = ("open", "high", "low", "close")

@@ -67,7 +67,7 @@ def _statistic(code: int, p: Floats, x: Floats, a: int, b: int) -> float:
         return mean
     if code == STD:
         return 0.0 if _flat(x, a, b) else np.sqrt(_moment(x, a, b, mean, 2))
-    if code == SKEW or code == KURTOSIS:
+    if code in (SKEW, KURTOSIS):
         least = 3 if code == SKEW else 4
         if p[0] == 0.0 and n < least:
             return np.nan

@@ -112,7 +112,7 @@ def versions() -> dict[str, str]:
         "pipeline": pipeline.__version__,
         "python": platform.python_version(),
         **{name: version(package) for name, package in names.items()},
-        "talib": f"{version('TA-Lib')} (C {talib.__ta_version__.decode().split()[0]})",
+        "talib": f"{version('TA-Lib')} (C {talib.__ta_version__.decode().split()[0]})",  # type: ignore[attr-defined]
     }
 
 

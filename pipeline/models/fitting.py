@@ -40,7 +40,7 @@ class Fitted:
             return self.model.predict(features)  # type: ignore[return-value]
         from pipeline.models import lightgbm
 
-        return lightgbm.predict(self.model, features, threads)
+        return lightgbm.predict(self.model, features, threads)  # type: ignore[arg-type]
 
     def importance(self, names: list[str]) -> dict[str, float]:
         """Share of each feature in the model, largest first."""
@@ -48,7 +48,7 @@ class Fitted:
             return self.model.importance(names)  # type: ignore[union-attr]
         from pipeline.models import lightgbm
 
-        return lightgbm.importance(self.model)
+        return lightgbm.importance(self.model)  # type: ignore[arg-type]
 
     def text(self) -> str:
         """The model file's content."""

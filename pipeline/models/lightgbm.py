@@ -75,7 +75,8 @@ class BinnedRows:
         return lgb.train(settings, train, rounds, valid_sets=[held_out], callbacks=[stop])
 
     def _subset(self, rows: Indices, y: Floats, balanced: bool) -> lgb.Dataset:
-        part = self._rows.subset(rows.astype(np.int32)).construct()
+        part = self._rows.subset(rows.astype(np.int32))  # type: ignore[arg-type]
+        part.construct()
         part.set_label(y.astype(np.float32))
         if balanced:
             share = float(y.mean())

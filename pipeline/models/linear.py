@@ -62,8 +62,8 @@ class LinearModel:
     def from_json(cls, text: str) -> "LinearModel":
         """The model of a text made by `to_json`. Raises KeyError or ValueError: it is not one."""
         value = json.loads(text)
-        arrays = (np.array(value[key], dtype=np.float64) for key in ("mean", "scale", "coefficients"))
-        return cls(bool(value["classification"]), *arrays, float(value["intercept"]))
+        mean, scale, coefficients = (np.array(value[key], np.float64) for key in ("mean", "scale", "coefficients"))
+        return cls(bool(value["classification"]), mean, scale, coefficients, float(value["intercept"]))
 
 
 def fit(

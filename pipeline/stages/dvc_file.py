@@ -35,18 +35,26 @@ class Recipe:
     code: tuple[str, ...]
 
 
+# What the stages that learn or score have in common.
+LEARNING = (
+    "stages/samples.py",
+    "stages/times.py",
+    "models",
+    "features",
+    "evaluation/splits.py",
+    "evaluation/scores.py",
+    "market/candles.py",
+)
 RECIPES = {
     "download": Recipe(("symbols", "interval", "download", "merge"), ("stages/download.py", "market")),
     "merge": Recipe(("symbols", "interval", "download", "merge"), ("stages/merge.py", "market")),
     "features": Recipe(("symbols", "features"), ("stages/features.py", "features", "market/candles.py")),
     "labels": Recipe(("symbols", "labels"), ("stages/labels.py", "labels", "market/candles.py")),
-    "train": Recipe(
-        ("symbols", "seed", "features", "labels", "train"), ("stages/train.py", "models", "market/candles.py")
-    ),
-    "predict": Recipe(("symbols", "predict"), ("stages/predict.py", "models", "market/candles.py")),
+    "train": Recipe(("symbols", "seed", "features", "labels", "train"), ("stages/train.py", *LEARNING)),
+    "predict": Recipe(("symbols", "predict"), ("stages/predict.py", "stages/train.py", *LEARNING)),
     "predict-rolling": Recipe(
         ("symbols", "seed", "labels", "train", "predict_rolling"),
-        ("stages/predict_rolling.py", "models", "evaluation/splits.py", "evaluation/scores.py", "market/candles.py"),
+        ("stages/predict_rolling.py", "stages/train.py", *LEARNING),
     ),
     "signals": Recipe(("symbols", "signals"), ("stages/signals.py", "signals", "market/candles.py")),
     "simulate": Recipe(

@@ -1,5 +1,7 @@
 """Splits: nothing leaks and nothing legal is lost."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -80,7 +82,7 @@ def test_blocks_follow_each_other_and_training_always_ends_where_they_start(n, d
     folds = walk_forward(n, first, length, size, steps, window)
     assert [f.number for f in folds] == list(range(len(folds)))
     assert folds[0].test[0] == first
-    for before, after in zip(folds, folds[1:], strict=False):
+    for before, after in itertools.pairwise(folds):
         assert before.test[1] == after.test[0]
     for fold in folds:
         assert 0 <= fold.train[0] < fold.train[1] == fold.test[0] < fold.test[1] <= n
