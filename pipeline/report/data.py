@@ -61,8 +61,9 @@ class ReportData:
 
     metrics, folds, gaps, manifest: the JSON artifacts. candles: each symbol's bars, few enough to draw, and how
     long each lasts, in words. trades, grid: the contract's tables. scores_from: 'walk-forward', 'held out' or
-    'in sample': what the rows of `scores` were to their models. traded_on: whose scores the signals are. direction: pairs of score columns, up and
-    down, that the strategy weighs against each other. config_yaml: as resolved, defaults included.
+    'in sample': what the rows of `scores` were to their models. traded_on: whose scores the signals are made of.
+    direction: pairs of score columns, up and down, that the strategy weighs against each other. config_yaml: as
+    resolved, defaults included.
     """
 
     title: str

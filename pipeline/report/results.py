@@ -42,10 +42,15 @@ def header(data: ReportData) -> str:
     part = m["headline_part"]
     mood, why = text.meaning(m)
     first, last = text.part_range(m, "all")
-    symbols = ", ".join(m["symbols"])
-    sample = "in sample" if m.get("in_sample") else data.traded_on
+    facts = (
+        ", ".join(m["symbols"]),
+        f"{m['interval']} bars",
+        f"{text.day(first)} to {text.day(last)}",
+        f"{m['period']['bars']:,} bars",
+        "in sample" if m.get("in_sample") else data.traded_on,
+    )
+    meta = " · ".join(escape(fact) for fact in facts)
     named = "" if data.title == m["name"] else f" of {escape(m['name'])}"
-    meta = " · ".join(escape(fact) for fact in [*facts, sample] if fact)
     return (
         f'<header><p class="eyebrow">Backtest{named}</p><h1>{escape(data.title)}</h1>'
         f'<p class="meta">{meta}</p>'
