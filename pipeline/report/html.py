@@ -38,9 +38,9 @@ def card(label: str, value: str, beside: str = "", tone: str = "") -> str:
     )
 
 
-def columns(*parts: str) -> str:
+def columns(*parts: str, kind: str = "") -> str:
     """Parts side by side where there is room."""
-    return f'<div class="columns">{"".join(f"<div>{part}</div>" for part in parts)}</div>'
+    return f'<div class="columns {kind}">{"".join(f"<div>{part}</div>" for part in parts)}</div>'
 
 
 def table(

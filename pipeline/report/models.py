@@ -86,10 +86,9 @@ def _direction(data: ReportData, pair: tuple[str, str]) -> str:
     if found is None:
         return ""
     auc, rows = found
-    told = "chance" if abs(auc - 0.5) < 0.01 else "better than chance" if auc > 0.5 else "worse than chance"
     return note(
         f"Direction: among the {rows:,} bars where exactly one of the two came true, {pair[0]} less {pair[1]} says "
-        f"which with an AUC of {auc:.3f} ({told}; 0.5 is a coin).",
+        f"which with an AUC of {auc:.3f}; 0.5 is a coin.",
         "plain",
     )
 
@@ -172,7 +171,7 @@ def importance(data: ReportData) -> str:
         "Share of each feature in what the model gained, of the models trained on "
         f"{_range(trained['start'], trained['end'])}. Taken in sample: it says what a model uses, not whether it helps."
     )
-    return section("importance", "Features", columns(*lists), lead=lead)
+    return section("importance", "Features", columns(*lists, kind="pairs"), lead=lead)
 
 
 def _range(start: str, end: str) -> str:

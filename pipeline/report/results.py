@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.config import interval_ms
 from pipeline.report import text
 from pipeline.report.data import ReportData
 from pipeline.report.html import card, chart, columns, escape, key_values, note, section, table
@@ -23,7 +24,7 @@ FIGURES = (
     ("sortino", "Sortino ratio", "number"),
     ("calmar", "Calmar ratio", "number"),
     ("max_drawdown", "Deepest drawdown", "percent"),
-    ("max_drawdown_bars", "its length", "bars"),
+    ("max_drawdown_bars", "Length of that drawdown", "bars"),
     ("trades", "Trades", "number"),
     ("win_rate", "Won", "share"),
     ("profit_factor", "Profit factor", "number"),
@@ -33,6 +34,7 @@ FIGURES = (
     ("avg_bars_held", "Mean holding time", "bars"),
     ("fees", "Fees, quote asset", "number"),
 )
+NAMES = {key: name for key, name, _ in FIGURES}
 SYMBOL_FIGURES = ("total_return", "sharpe", "max_drawdown", "trades", "win_rate", "profit_factor", "exposure", "fees")
 
 
@@ -69,7 +71,7 @@ def _cards(m: Any, part: str) -> str:
     return "".join(
         [
             card("Total return", text.percent(made), _held(text.percent(hold["total_return"])), _tone(made)),
-            card("Sharpe ratio", text.number(own["sharpe"]), _held(text.number(hold["sharpe"])), _tone(own["sharpe"])),
+            card("Sharpe ratio", text.number(own["sharpe"]), _held(text.number(hold["sharpe"]))),
             card("Deepest drawdown", text.percent(own["max_drawdown"]), _held(text.percent(hold["max_drawdown"]))),
             card("Trades", text.number(own["trades"]), f"{text.percent(own['win_rate'], 0, sign=False)} won"),
             card("Profit factor", text.number(own["profit_factor"]), f"{text.percent(own['expectancy'], 2)} a trade"),
@@ -111,20 +113,21 @@ def _warnings(data: ReportData) -> str:
 def figures(data: ReportData) -> str:
     """Every metric, of each part, beside buy & hold; then by symbol."""
     m = data.metrics
+    step = interval_ms(m["interval"])
     order = [m["headline_part"], *(p for p in ("evaluation", "selection", "all") if p != m["headline_part"])]
     parts = [part for part in order if part in m["parts"]]
     groups = [(PARTS[part][0].upper() + PARTS[part][1:], 2) for part in parts]
     head = ["", *("Strategy", "Buy & hold") * len(parts)]
     pairs = [(m["parts"][part], m["buy_and_hold"][part]) for part in parts]
     rows = [
-        [name, *(_written(side.get(key), how) for pair in pairs for side in pair)]
+        [name, *(_written(side.get(key), how, step) for pair in pairs for side in pair)]
         for key, name, how in FIGURES
     ]  # fmt: skip
     blocks = [table(head, rows, kind="figures", groups=groups)]
     if len(m["symbols"]) > 1:
         shown = [entry for entry in FIGURES if entry[0] in SYMBOL_FIGURES]
         by_symbol = [
-            [escape(symbol), *(_written(own.get(key), how) for key, _, how in shown)]
+            [escape(symbol), *(_written(own.get(key), how, step) for key, _, how in shown)]
             for symbol, own in m["by_symbol"].items()
         ]
         caption = f"By symbol, {PARTS[m['headline_part']]}, equal capital in each"
@@ -208,7 +211,7 @@ def thresholds(data: ReportData) -> str:
         )
     searched = m["grid"]
     if m["thresholds"]["chosen_by"] == "grid":
-        chosen = f"chosen because its {searched['metric'].replace('_', ' ')} was the best in the selection part"
+        chosen = f"chosen because its {NAMES[searched['metric']].lower()} was the best in the selection part"
     else:
         chosen = "from the config"
     lead = (
@@ -246,15 +249,9 @@ def trades(data: ReportData) -> str:
         "<h3>What they cost</h3>" + key_values(_costs(data)),
         "<h3>Signals</h3>" + key_values((name.replace("_", " "), f"{count:,}") for name, count in m["counts"].items()),
     )
-    shown = min(total, LISTED_TRADES)
-    lead = (
-        f"All {total:,} are in trades.csv beside this page."
-        if shown < total
-        else "Also in trades.csv beside this page."
-    )
-    link = '<p><a href="trades.csv">trades.csv</a></p>'
-    title = f"The first {shown:,} of {total:,}" if shown < total else f"All {total:,}"
-    return section("trades", _title(data, "Trades"), blocks, f"<h3>{title}</h3>", _trade_list(data), link, lead=lead)
+    listed = f"The first {LISTED_TRADES:,} of {total:,}" if total > LISTED_TRADES else f"All {total:,}"
+    link = '<small><a href="trades.csv">trades.csv</a> beside this page has all of them</small>'
+    return section("trades", _title(data, "Trades"), blocks, f"<h3>{listed}{link}</h3>", _trade_list(data))
 
 
 def _costs(data: ReportData) -> list[tuple[str, str]]:
@@ -276,8 +273,8 @@ def _costs(data: ReportData) -> list[tuple[str, str]]:
 def _trade_list(data: ReportData) -> str:
     split = data.split_ms
     several = len(data.metrics["symbols"]) > 1
-    head = ["Entry", *(["Symbol"] if several else []), "Side", "At", "Exit", "At", "Return", "Profit", "Reason", "Bars"]
-    head += ["Worst", "Best", *(["Part"] if split else [])]
+    head = ["Entry", *(["Symbol"] if several else []), "Side", "Price", "Exit", "Price", "Return", "Profit", "Reason"]
+    head += ["Bars", "Worst", "Best", *(["Part"] if split else [])]
     rows = []
     for row in data.trades.slice(0, LISTED_TRADES).to_pylist():
         entry, exit_ = (round(row[name].timestamp() * 1000) for name in ("entry_time", "exit_time"))
@@ -316,7 +313,7 @@ def _cell(value: object, shown: str, tone: str = "") -> str:
     return f'<td{kind} data-value="{escape(value)}">{escape(shown)}</td>'
 
 
-def _written(value: float | int | None, how: str) -> str:
+def _written(value: float | int | None, how: str, step_ms: int) -> str:
     if how == "percent":
         return text.percent(value)
     if how == "percent2":
@@ -324,7 +321,7 @@ def _written(value: float | int | None, how: str) -> str:
     if how == "share":
         return text.percent(value, sign=False)
     if how == "bars":
-        return text.UNKNOWN if value is None else f"{text.number(round(value))} bars"
+        return text.UNKNOWN if value is None else text.duration(value * step_ms)
     return text.number(value)
 
 
@@ -336,8 +333,9 @@ def _threshold(value: float) -> str:
     return f"{value:.4g}".replace("-", text.MINUS)
 
 
-def _tone(value: float | None) -> str:
-    return "" if value is None or value == 0 else "up" if value > 0 else "down"
+def _tone(value: float) -> str:
+    # What rounds to zero is neither.
+    return "" if abs(value) < 0.0005 else "up" if value > 0 else "down"
 
 
 def _held(figure: str) -> str:
