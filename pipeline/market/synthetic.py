@@ -97,10 +97,10 @@ def _month(source: SyntheticSource, symbol: str, month: int, step: int) -> tuple
     )
     pressure = _pressure(source, symbol, month, n, step)
     push = _PUSH * source.edge * math.sqrt(step / MINUTE)
-    # Pressure as of the bar before moves this one; dividing keeps the volatility that was asked for.
+    # Pressure as of the bar before moves this one. It adds to the volatility over hours, not to that of a bar.
     pushed = shocks.copy()
     pushed[1:] += push * pressure[:-1]
-    returns = deviation * pushed / math.sqrt(1 + push**2 * (_PRESSURE_MS // step)) + drift
+    returns = deviation * pushed + drift
 
     # Bend the path so that it ends at the month's anchor. Bending in proportion to the variance passed
     # turns a random walk into a bridge plus an independent end: a random walk again.
