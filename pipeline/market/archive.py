@@ -22,7 +22,7 @@ from pipeline.artifacts import sha256_file
 from pipeline.config.sources import BinanceSource, FileSource
 from pipeline.errors import BadInput, ExchangeError, StorageError
 from pipeline.market import files
-from pipeline.market.network import backoff_seconds, is_loopback, retry_after
+from pipeline.market.network import backoff_seconds, cause, is_loopback, retry_after
 
 _CHUNK = 1 << 16
 _FOLDER = {"spot": "spot", "um": "futures/um"}
@@ -31,18 +31,15 @@ _FOLDER = {"spot": "spot", "um": "futures/um"}
 class Archive:
     """Files of one market in an archive at an http(s):// or file:// address.
 
-    folder: where partial downloads wait to be resumed. sleep: how to wait before a further try.
+    folder: where partial downloads wait to be resumed.
     """
 
-    def __init__(
-        self, options: BinanceSource, market: str, folder: Path, sleep: Callable[[float], None] = time.sleep
-    ) -> None:
+    def __init__(self, options: BinanceSource, market: str, folder: Path) -> None:
         self.base = options.archive_url.rstrip("/")
         self.market = market
         self.folder = folder
         self.timeout = options.timeout
         self.retries = options.retries
-        self.sleep = sleep
         self.session = requests.Session()
         # The environment's proxy cannot reach this machine's own servers.
         self.session.trust_env = not is_loopback(self.base)
@@ -133,9 +130,9 @@ class Archive:
                         return outcome == "done"
                     reason = outcome
                 except requests.RequestException as error:
-                    reason, wait = f"{type(error).__name__}: {str(error)[:200]}", None
+                    reason, wait = cause(error), None
                 if attempt < self.retries:
-                    self.sleep(backoff_seconds(attempt) if wait is None else wait)
+                    time.sleep(backoff_seconds(attempt) if wait is None else wait)
         except OSError as error:
             raise StorageError(f"{part}: cannot be written: {error.strerror}") from error
         raise ExchangeError(

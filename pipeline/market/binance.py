@@ -47,6 +47,8 @@ class Binance:
         self._to_come: list[Month] = []
         self._listed_ms: int | None = None
         self._unknown = False
+        # Why REST cannot be reached, so that it is not tried again and again.
+        self._down: ExchangeError | None = None
 
     def now_ms(self) -> int:
         return self.rest.server_ms() if self.options.rest else time.time_ns() // 1_000_000
@@ -100,13 +102,13 @@ class Binance:
             if answer:
                 yield self._fetched(answer, symbol, interval, month.name, month.start, month.end)
                 return
-            if month.end < _now_ms() - SETTLED_MS and self.options.rest:
+            if self.options.rest:
                 before = clip(ranges, month.start, self._listed(symbol, interval))
                 for start, end in before:
                     empty = (FUNDING_SCHEMA if interval == "funding" else candles.SCHEMA).empty_table()
                     yield Fetched(empty, Part(f"{self.rest.base} (not listed yet)", start, end, 0))
                 ranges = subtract(ranges, before)
-                if self._unknown:
+                if self._unknown and month.end < _now_ms() - SETTLED_MS:
                     return
         if interval == "funding":
             return
@@ -118,6 +120,8 @@ class Binance:
     def _from_rest(self, symbol: str, interval: str, start: int, end: int, overlap: bool) -> Iterator[Fetched]:
         from pipeline.market.rest import UnknownSymbol
 
+        if self._down:
+            raise self._down
         url = f"{self.rest.base} (REST)"
         step = 0 if interval == "funding" else interval_ms(interval)
         try:
@@ -169,15 +173,17 @@ class Binance:
             from pipeline.market.rest import UnknownSymbol
 
             self._listed_ms = 0
+            if self._down:
+                return 0
             try:
                 if interval == "funding":
                     interval = "1d"
                 self._listed_ms = self.rest.first_open_ms(symbol, interval) or 0
             except UnknownSymbol as error:
                 self._not_known(error.message)
-            except ExchangeError:
+            except ExchangeError as error:
                 # Only a shortcut: the daily files will be looked for instead.
-                pass
+                self._down = error
         return self._listed_ms
 
     def _not_known(self, message: str) -> None:

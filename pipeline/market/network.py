@@ -14,6 +14,20 @@ def is_loopback(url: str) -> bool:
     return host in ("localhost", "::1") or host.startswith("127.")
 
 
+def cause(error: BaseException) -> str:
+    """The innermost reason of a network error, in a line: `Connection refused`."""
+    inner: object = error
+    while (
+        deeper := getattr(inner, "reason", None)
+        or next((a for a in getattr(inner, "args", ()) if isinstance(a, BaseException)), None)
+    ) and deeper is not inner:
+        if not isinstance(deeper, BaseException):
+            break
+        inner = deeper
+    text = str(inner) or type(inner).__name__
+    return text.rpartition("object at 0x")[2].partition(": ")[2][:160] if "object at 0x" in text else text[:160]
+
+
 def backoff_seconds(attempt: int) -> float:
     """Pause after a failed try: 0.5, 1, 2 … seconds, at most 30."""
     return min(0.5 * 2.0**attempt, 30.0)

@@ -21,7 +21,7 @@ from pipeline.errors import BadInput, ExchangeError
 from pipeline.market import cleaning
 from pipeline.market.candles import SCHEMA
 from pipeline.market.files import BINANCE
-from pipeline.market.network import backoff_seconds, is_loopback, retry_after
+from pipeline.market.network import backoff_seconds, cause, is_loopback, retry_after
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -39,12 +39,11 @@ class UnknownSymbol(BadInput):
 
 
 class Rest:
-    """Public market data of one market. sleep: how to wait."""
+    """Public market data of one market."""
 
-    def __init__(self, options: BinanceSource, market: str, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, options: BinanceSource, market: str) -> None:
         self.market = market
         self.retries = options.retries
-        self.sleep = sleep
         self.most_weight = (
             min(options.max_weight_per_minute, _FUTURES_WEIGHT) if market == "um" else (options.max_weight_per_minute)
         )
@@ -137,9 +136,9 @@ class Rest:
                 wait = self._judge(error, parameters, wait)
                 reason = f"HTTP {error.status_code}: {error.message}"
             except (BinanceRequestException, requests.RequestException) as error:
-                reason = f"{type(error).__name__}: {str(error)[:200]}"
+                reason = cause(error)
             if attempt < self.retries:
-                self.sleep(wait)
+                time.sleep(wait)
         raise ExchangeError(
             f"{self.base}: cannot be reached: {reason}",
             "check the network and download.binance.api_url; what has come so far is kept, run it again."
@@ -168,5 +167,5 @@ class Rest:
     def _keep_within_weight(self) -> None:
         if self._used_weight >= self.most_weight:
             # Weights are counted by the minute of the clock.
-            self.sleep(60 - time.time() % 60 + 1)
+            time.sleep(60 - time.time() % 60 + 1)
             self._used_weight = 0

@@ -185,7 +185,7 @@ def add(stored: Stored, fetched: Fetched, what: str) -> Stored:
     """
     old, new = candles.times_ms(stored.table), candles.times_ms(fetched.table)
     common, in_old, in_new = np.intersect1d(old, new, assume_unique=True, return_indices=True)
-    names = [name for name in stored.table.column_names if name != "open_time"]
+    names = [f.name for f in stored.table.schema if pa.types.is_floating(f.type)]
     differ = np.zeros(len(common), np.bool_)
     for name in names:
         differ |= candles.column(stored.table, name)[in_old] != candles.column(fetched.table, name)[in_new]
