@@ -19,7 +19,8 @@ REQUIRED = (*PRICES, "volume")
 # Numbers below these are seconds, milliseconds, microseconds; the rest are nanoseconds. Each bound is the
 # year 1973 in its own unit and 5138 in the one above, so no time of a crypto market is ambiguous.
 _UNIT_BOUNDS = np.array([1e11, 1e14, 1e17])
-_EARLIEST_MS = 946_684_800_000  # 2000-01-01: anything before is not a time but some other number
+# 2000 to 2200: anything else is not a time but some other number, or a time in another unit.
+_EARLIEST_MS, _LATEST_MS = 946_684_800_000, 7_258_118_400_000
 # A bar may be snapped to the grid if it is off by less than this share of its length.
 _SNAP_SHARE = 4
 # So many bars must agree on a spacing before it is taken for the file's interval.
@@ -63,39 +64,40 @@ def absent_columns(table: pa.Table) -> list[str]:
 def times_in_ms(column: pa.ChunkedArray, source: str) -> Ints:
     """Times of any unit as int64 milliseconds [n], rounded down; numbers are judged row by row.
 
-    Raises BadInput: a time is missing, not a number, or before the year 2000.
+    Raises BadInput: a time is missing, not a number, or not in 2000 to 2199 (another unit, another column).
     """
     kind = column.type
     if column.null_count:
         row = int(np.argmax(column.is_null().to_numpy()))
         raise BadInput(f"{source}: row {row + 1} has no open_time", "delete the row, or mend it")
-    if pa.types.is_timestamp(kind):
-        return np.asarray(pc.cast(pc.cast(column, TIME, safe=False), pa.int64()).to_numpy(), np.int64)
-    if pa.types.is_date(kind):
-        return np.asarray(pc.cast(pc.cast(column, pa.timestamp("ms")), pa.int64()).to_numpy(), np.int64)
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        naive = column if pa.types.is_timestamp(kind) else pc.cast(column, pa.timestamp("ms"))
+        times = pc.cast(pc.cast(naive, TIME, safe=False), pa.int64()).to_numpy()
+    elif pa.types.is_integer(kind):
+        numbers = column.to_numpy()
+        unit = np.searchsorted(_UNIT_BOUNDS, np.abs(numbers.astype(np.float64)), side="right")
+        whole = numbers.astype(np.int64)
+        times = np.where(unit == 0, whole * (unit == 0) * 1000, whole // np.array([1, 1, 1000, 1_000_000])[unit])
+    elif pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        numbers = pc.cast(column, pa.float64()).to_numpy()
+        unit = np.searchsorted(_UNIT_BOUNDS, np.abs(numbers), side="right")
+        # A double holds today's milliseconds to about 0.0002: less than that is noise, not time.
+        exact = np.floor(np.round(numbers * np.array([1e3, 1.0, 1e-3, 1e-6])[unit], 2))
+        times = np.nan_to_num(exact, nan=0).clip(0, 2.0 * _LATEST_MS).astype(np.int64)
+    else:
         raise BadInput(
             f"{source}: open_time holds {kind} such as {str(column[0])!r}, not times",
             "give numbers since 1970, or ISO dates",
         )
-    numbers = column.to_numpy() if not pa.types.is_decimal(kind) else pc.cast(column, pa.float64()).to_numpy()
-    finite = np.isfinite(numbers)
-    if not finite.all():
-        row = int(np.argmin(finite))
-        raise BadInput(f"{source}: row {row + 1}: open_time is {numbers[row]}", "delete the row, or mend it")
-    unit = np.searchsorted(_UNIT_BOUNDS, np.abs(numbers), side="right")
-    if pa.types.is_integer(kind):
-        whole = numbers.astype(np.int64)
-        times = np.where(unit == 0, whole * (unit == 0) * 1000, whole // np.array([1, 1, 1000, 1_000_000])[unit])
-    else:
-        # A double holds today's milliseconds to about 0.0002: less than that is noise, not time.
-        times = np.floor(np.round(numbers * np.array([1e3, 1.0, 1e-3, 1e-6])[unit], 2)).astype(np.int64)
-    early = times < _EARLIEST_MS
-    if early.any():
-        row = int(np.argmax(early))
+    outside = (times < _EARLIEST_MS) | (times >= _LATEST_MS)
+    if outside.any():
+        row = int(np.argmax(outside))
+        # Python's dates end with the year 9999; Parquet's do not.
+        wild = pa.types.is_timestamp(kind) and not 0 <= times[row] < 1e14
+        shown = f"{times[row]} ms" if wild else column[row]
         raise BadInput(
-            f"{source}: row {row + 1}: open_time {numbers[row]} is not a time of a bar ({iso(int(times[row]))})",
-            "give seconds, milliseconds, microseconds or nanoseconds since 1970; see download.file.columns",
+            f"{source}: row {row + 1}: open_time {shown} is not the time of a bar (2000 to 2199)",
+            "which unit is it in, and is it the right column? see download.file.timestamp_unit and columns",
         )
     return np.asarray(times, np.int64)
 

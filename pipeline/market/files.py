@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
@@ -85,6 +86,45 @@ def matching(source: FileSource, symbol: str, interval: str) -> list[Path]:
     return found
 
 
+FUNDING: Mapping[str, tuple[str, ...]] = {
+    "open_time": ("funding_time", "fundingtime", "calc_time", "timestamp", "date", "time"),
+    "funding_rate": ("funding rate", "fundingrate", "last_funding_rate", "rate"),
+}
+
+
+def read_funding(source: FileSource, symbol: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Stamps (ms, UTC, ascending) and rates of the files that `source.path` names, CSV or Parquet by their ending.
+
+    Raises MissingInput, BadInput as `read`; rates may have any sign, and are looked at by the caller.
+    """
+    times, rates = [], []
+    for path in matching(source, symbol, "funding"):
+        try:
+            table = pq.read_table(path) if path.suffix in (".parquet", ".pq") else _read_csv(path, source)
+            if table.num_rows == 0:
+                raise BadInput(f"{path}: has no rows", "delete the file, or fetch it again")
+            rates.append(pc.cast(table.column(_funding_column(path, table, source, "funding_rate")), pa.float64()))
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile, pa.ArrowException) as error:
+            text = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise BadInput(f"{path}: cannot be read: {text}", "the file is damaged: fetch it again") from None
+        times.append(_utc(table.column(_funding_column(path, table, source, "open_time")), source, path))
+    stamps = np.concatenate([pc.cast(column, pa.int64()).to_numpy(zero_copy_only=False) for column in times])
+    order = np.argsort(stamps, kind="stable")
+    return stamps[order], np.concatenate([column.to_numpy() for column in rates])[order]
+
+
+def _funding_column(path: Path, table: pa.Table, source: FileSource, ours: str) -> str:
+    lowered = {name.strip().lower(): name for name in reversed(table.column_names)}
+    candidates = (source.columns[ours].lower(),) if ours in source.columns else (ours, *FUNDING[ours])
+    theirs = next((lowered[name] for name in candidates if name in lowered), None)
+    if theirs is None:
+        raise BadInput(
+            f"{path}: no column '{source.columns.get(ours, ours)}'",
+            f"it has: {', '.join(table.column_names)}; write download.funding_file.columns: {{{ours}: its name there}}",
+        )
+    return theirs
+
+
 def _one_file(path: Path, source: FileSource, load: Callable[[Path, FileSource], pa.Table]) -> pa.Table:
     """A file's columns under our names, with times in UTC."""
     try:
@@ -137,8 +177,9 @@ def _utc(column: pa.ChunkedArray, source: FileSource, path: Path) -> pa.Array:
         column = _parsed(column, path)
     numeric = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
     if numeric and source.timestamp_unit != "auto" and not column.null_count:
-        scaled = column.to_numpy() / _PER_MS[source.timestamp_unit]
-        column = pa.chunked_array([time_array(np.floor(np.round(scaled, 2)).astype(np.int64))])
+        scaled = np.floor(np.round(column.to_numpy() / _PER_MS[source.timestamp_unit], 2))
+        # What is no number becomes 1970, which no source may hold.
+        column = pa.chunked_array([time_array(np.nan_to_num(scaled, nan=0).clip(0, 1e16).astype(np.int64))])
     times = cleaning.times_in_ms(column, str(path))
     # A bare number is hours here, unlike the lengths in bars elsewhere.
     ahead = source.utc_offset * 3_600_000 if isinstance(source.utc_offset, int) else duration_ms(source.utc_offset)

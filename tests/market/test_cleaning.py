@@ -128,12 +128,19 @@ def test_text_in_a_column_of_numbers_is_refused() -> None:
         cleaning.clean(raw(volume=["n/a"] * 20), "1m", "x.csv")
 
 
-@pytest.mark.parametrize("time", [None, float("nan"), 0.0, 12.5, -1.0])
+@pytest.mark.parametrize("time", [None, float("nan"), float("inf"), 0.0, 12.5, -1.0, 1e300])
 def test_a_time_that_is_none_is_refused_with_its_row(time: float | None) -> None:
     times = times_ms(raw()).astype(float).tolist()
     times[3] = time
     with pytest.raises(BadInput, match=r"x\.csv: row 4"):
         cleaning.clean(raw(open_time=pa.array(times, pa.float64())), "1m", "x.csv")
+
+
+@pytest.mark.parametrize("time", [0, -(10**15), 10**17])
+def test_a_timestamp_of_another_age_is_refused_with_its_row(time: int) -> None:
+    times = pa.array([START_MS, time], pa.timestamp("ms"))
+    with pytest.raises(BadInput, match=r"x\.csv: row 2: open_time .* is not the time of a bar"):
+        cleaning.clean(raw(2, open_time=times), "1m", "x.csv")
 
 
 @given(st.integers(0, 19), st.integers(-29_999, 29_999).filter(bool))

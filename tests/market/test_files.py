@@ -96,6 +96,13 @@ def test_clocks_of_every_kind_come_out_in_utc(tmp_path: Path, stamps: list[Any],
     assert times_ms(read(path, **settings)).tolist() == [START_MS, START_MS + 60_000]
 
 
+@pytest.mark.parametrize("unit", ["s", "us", "ns"])
+def test_a_wrong_unit_of_time_is_refused(plain: Path, unit: str) -> None:
+    with pytest.raises(BadInput, match=r"BTCUSDT\.csv: row 1: open_time .* is not the time of a bar") as error:
+        read(plain, timestamp_unit=unit)
+    assert "download.file.timestamp_unit" in error.value.hint
+
+
 def test_columns_are_mapped_and_the_delimiter_is_configurable(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text(f"when;first;H;L;last;amount;n\n{START_MS};1;3;1;2;5;9\n")
