@@ -36,6 +36,8 @@ def _download(config: Config) -> Iterator[str]:
             yield f"download.file: source {download.source} needs it; write file: {example}"
         elif len(config.symbols) > 1 and "{symbol}" not in download.file.path:
             yield f"download.file.path: {len(config.symbols)} symbols would read one file; put {{symbol}} into the path"
+        if download.funding and download.funding_file is None:
+            yield "download.funding_file: download.funding needs it where the bars are files of your own"
     if download.funding and download.market != "um":
         yield "download.funding: spot has no funding rates; set download.market: um"
     if config.merge.funding and not download.funding:

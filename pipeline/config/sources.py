@@ -57,6 +57,7 @@ class Download(Section):
     recheck: bool = Field(False, description="Compare checksums with the archive's and re-read re-published files.")
     binance: BinanceSource = BinanceSource()
     file: FileSource | None = None
+    funding_file: FileSource | None = Field(None, description="Funding rates, where the bars are in files as well.")
     synthetic: SyntheticSource = SyntheticSource()
 
     @property

@@ -9,10 +9,14 @@ import pyarrow as pa
 
 from pipeline.artifacts import sha256_file
 from pipeline.config import Config, interval_ms
+from pipeline.config.sources import FileSource
 from pipeline.errors import BadInput
 from pipeline.market import candles, files, synthetic
-from pipeline.market.ranges import Range, subtract, union
+from pipeline.market.ranges import Range, subtract
 from pipeline.market.store import Fetched, Month, Part, Series, Stored, add, funding_table, months, without
+
+# A funding row stands for its hour.
+_FUNDING_STEP = 3_600_000
 
 
 class Source(Protocol):
@@ -107,7 +111,8 @@ class SyntheticMarket:
 
     def __init__(self, config: Config) -> None:
         self.source = config.download.synthetic
-        self.settings = self.source.model_dump()
+        # A month made by other code or settings would not fit the months beside it.
+        self.settings = self.source.model_dump() | {"code": sha256_file(Path(synthetic.__file__))[:12]}
         self.warnings: list[str] = []
 
     def now_ms(self) -> int:
@@ -137,6 +142,7 @@ class OwnFiles:
     def __init__(self, config: Config) -> None:
         assert config.download.file is not None and config.download.source != "binance"
         self.file = config.download.file
+        self.funding_file = config.download.funding_file
         self.kind: Any = config.download.source
         self.snap = config.merge.on_misaligned == "snap"
         self.settings: dict[str, Any] = {}
@@ -148,34 +154,45 @@ class OwnFiles:
         return time.time_ns() // 1_000_000
 
     def begin(self, series: Series, symbol: str, interval: str, wanted: list[tuple[Month, list[Range]]]) -> None:
-        if interval == "funding":
-            raise BadInput("download.funding: files of your own hold bars only", "set download.funding: false")
-        paths = files.matching(self.file, symbol, interval)
+        file = self._file(interval)
+        paths = files.matching(file, symbol, interval)
         # Names and hashes of the files: when one changes, its months are made anew.
         self.settings = {
             "files": {str(path): sha256_file(path) for path in paths},
-            "read": self.file.model_dump(exclude={"path"}) | {"snap": self.snap},
+            "read": file.model_dump(exclude={"path"}) | {"snap": self.snap},
         }
-        self._name, self._table = str(paths[0]) if len(paths) == 1 else self.file.path, None
+        self._name, self._table = str(paths[0]) if len(paths) == 1 else file.path, None
 
     def fetch(self, stored: Stored, symbol: str, interval: str, month: Month, ranges: list[Range]) -> Iterator[Fetched]:
         if self._table is None:
-            self._table = files.read(self.file, self.kind, symbol, interval, 0, 1 << 62, snap=self.snap)
-        step = interval_ms(interval)
+            self._table = self._read(symbol, interval)
+        step = _FUNDING_STEP if interval == "funding" else interval_ms(interval)
         times = candles.times_ms(self._table)
-        for start, end in union([(month.start, month.end)]):
-            rows = slice(*(int(n) for n in times.searchsorted([start, end])))
-            table = self._table.slice(rows.start, rows.stop - rows.start)
-            # A file covers the time from its first bar to its last; what lies outside may still come.
-            first = start if rows.start > 0 else max(start, int(times[0])) if len(times) else end
-            last = end if rows.stop < len(times) else min(end, int(times[-1]) + step) if len(times) else start
-            yield Fetched(table, Part(self._name, first, max(first, last), table.num_rows))
+        if not len(times):
+            return
+        first, stop = (int(n) for n in times.searchsorted([month.start, month.end]))
+        # A file covers the time from its first row to its last; what lies outside may still come.
+        start, end = max(month.start, int(times[0])), min(month.end, int(times[-1]) + step)
+        if start < end:
+            yield Fetched(self._table.slice(first, stop - first), Part(self._name, start, end, stop - first))
 
     def republished(self, stored: Stored) -> list[Part]:
         return []
 
     def close(self) -> None:
         pass
+
+    def _file(self, interval: str) -> FileSource:
+        if interval != "funding":
+            return self.file
+        if self.funding_file is None:
+            raise BadInput("download.funding_file: download.funding needs it", "write funding_file: {path: …}")
+        return self.funding_file
+
+    def _read(self, symbol: str, interval: str) -> pa.Table:
+        if interval == "funding":
+            return funding_table(*files.read_funding(self._file(interval), symbol))
+        return files.read(self.file, self.kind, symbol, interval, 0, 1 << 62, snap=self.snap)
 
 
 def _columns(table: pa.Table) -> tuple[Any, Any]:

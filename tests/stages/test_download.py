@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from market.exchange import DAY, MINUTE, Exchange, running
 
-from pipeline.artifacts import Layout, read_json
+from pipeline.artifacts import Layout, exclusive, read_json
 from pipeline.config import Config, utc_ms
 from pipeline.errors import BadInput, ExchangeError
 from pipeline.market import candles
@@ -334,6 +334,34 @@ def test_files_of_ones_own_are_stored_and_read_again_when_they_change(workspace:
     write("10.5")
     download.run(own, LAYOUT)
     assert set(candles.column(pq.read_table(folder(venue="file") / "2024-01.parquet"), "close")) == {10.5}
+
+
+def test_funding_stamped_in_another_zone_is_the_same_as_in_utc(workspace: Path, real_data: Path) -> None:
+    Path("bars.csv").write_text(
+        "open_time,open,high,low,close,volume\n" + "".join(f"{START + i * MINUTE},10,11,9,10,1\n" for i in range(5))
+    )
+
+    def rates(**file: object) -> list[Any]:
+        shutil.rmtree(LAYOUT.raw, ignore_errors=True)
+        section = {"source": "csv", "market": "um", "funding": True, "file": {"path": "bars.csv"}, "funding_file": file}
+        funding = {"start": "2020-01-01", "end": "2024-02-01"}
+        download.run(config(**section, **funding), LAYOUT)
+        folder = LAYOUT.bars("file", "um", "BTCUSDT", "funding")
+        return [row for p in sorted(folder.glob("*.parquet")) for row in pq.read_table(p).to_pylist()]
+
+    utc = rates(path=str(real_data / "funding" / "BTCUSDT_funding_2020_2023.parquet"))
+    local = rates(path=str(real_data / "funding" / "orig_BTC.csv"), utc_offset="3h")
+    assert len(utc) == 4383
+    assert [(r["open_time"], r["funding_rate"]) for r in local] == [(r["open_time"], r["funding_rate"]) for r in utc]
+    assert {r["open_time"].hour for r in utc} == {0, 8, 16}
+
+
+def test_two_downloads_of_one_symbol_do_not_meet(exchange: Exchange) -> None:
+    with (
+        exclusive(LAYOUT.raw / ".locks" / "binance-spot-BTCUSDT.lock", "another"),
+        pytest.raises(BadInput, match="already running"),
+    ):
+        download.run(config(exchange), LAYOUT)
 
 
 @pytest.mark.slow
