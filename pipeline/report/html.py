@@ -24,8 +24,9 @@ def note(text: str, kind: str = "empty") -> str:
 
 def chart(anchor: str, kind: str, label: str) -> str:
     """The place of a chart, of fixed height, so that nothing moves when it is drawn."""
+    place = escape(anchor)
     return (
-        f'<div class="chart {kind}" id="{anchor}" data-figure="{anchor}" role="img" aria-label="{escape(label)}"></div>'
+        f'<div class="chart {kind}" id="{place}" data-figure="{place}" role="img" aria-label="{escape(label)}"></div>'
     )
 
 

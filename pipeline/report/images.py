@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-UP, DOWN, ACCENT, HOLD, MUTED = "#08775a", "#c0303f", "#2457c5", "#8a6d1d", "#5b6776"
+UP, DOWN, ACCENT, HOLD, MUTED = "#08775a", "#c0303f", "#2457c5", "#7a5f14", "#5b6776"
 MAX_MODELS = 4
 
 

@@ -63,7 +63,7 @@ def run(config: Config, layout: Layout) -> Summary:
     from pipeline.report.page import render
 
     plan(config, layout)
-    data = _load(config, layout)
+    data = load(config, layout)
     pictures: dict[str, bytes] = {}
     if config.output.png:
         from dataclasses import replace
@@ -105,7 +105,8 @@ def _headline(metrics: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _load(config: Config, layout: Layout) -> "ReportData":
+def load(config: Config, layout: Layout) -> "ReportData":
+    """Everything that the report is made of; what is optional and missing is None or empty."""
     from pipeline.report.data import ReportData
 
     folder = layout.simulation
