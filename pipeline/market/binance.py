@@ -102,20 +102,27 @@ class Binance:
             if answer:
                 yield self._fetched(answer, symbol, interval, month.name, month.start, month.end)
                 return
-            if self.options.rest:
-                before = clip(ranges, month.start, self._listed(symbol, interval))
-                for start, end in before:
-                    empty = (FUNDING_SCHEMA if interval == "funding" else candles.SCHEMA).empty_table()
-                    yield Fetched(empty, Part(f"{self.rest.base} (not listed yet)", start, end, 0))
-                ranges = subtract(ranges, before)
-                if self._unknown and month.end < _now_ms() - SETTLED_MS:
-                    return
-        if interval == "funding":
+        unlisted = list(self._unlisted(interval, ranges))
+        yield from unlisted
+        ranges = subtract(ranges, [(f.part.start, f.part.end) for f in unlisted])
+        if interval == "funding" or (self._unknown and month.end < _now_ms() - SETTLED_MS):
             return
         days = [(day, self._submit(symbol, interval, _day(day))) for day in _ended_days(ranges)]
+        found = False
         for start, future in days:
             if answer := future.result():
+                found = True
                 yield self._fetched(answer, symbol, interval, _day(start), start, start + DAY_MS)
+        if len(days) > 1 and not found and self.options.rest:
+            # A month without a file: was it before the listing? One question saves looking for years of days.
+            self._ask_listing(symbol, interval)
+            yield from self._unlisted(interval, ranges)
+
+    def _unlisted(self, interval: str, ranges: list[Range]) -> Iterator[Fetched]:
+        """The answer "nothing" for times before the listing, if that is known."""
+        schema = FUNDING_SCHEMA if interval == "funding" else candles.SCHEMA
+        for start, end in clip(ranges, 0, self._listed_ms or 0):
+            yield Fetched(schema.empty_table(), Part(f"{self.rest.base} (not listed yet)", start, end, 0))
 
     def _from_rest(self, symbol: str, interval: str, start: int, end: int, overlap: bool) -> Iterator[Fetched]:
         from pipeline.market.rest import UnknownSymbol
@@ -167,24 +174,20 @@ class Binance:
         table = table.slice(int(first), int(stop - first))
         return Fetched(table, Part(self.archive.url(symbol, interval, period), start, end, table.num_rows, sha256))
 
-    def _listed(self, symbol: str, interval: str) -> int:
-        """When the symbol's first bar opened, by REST; 0 if it cannot be found out."""
-        if self._listed_ms is None:
-            from pipeline.market.rest import UnknownSymbol
+    def _ask_listing(self, symbol: str, interval: str) -> None:
+        """Find out by REST when the symbol's first bar opened."""
+        from pipeline.market.rest import UnknownSymbol
 
-            self._listed_ms = 0
-            if self._down:
-                return 0
-            try:
-                if interval == "funding":
-                    interval = "1d"
-                self._listed_ms = self.rest.first_open_ms(symbol, interval) or 0
-            except UnknownSymbol as error:
-                self._not_known(error.message)
-            except ExchangeError as error:
-                # Only a shortcut: the daily files will be looked for instead.
-                self._down = error
-        return self._listed_ms
+        if self._listed_ms is not None or self._down:
+            return
+        self._listed_ms = 0
+        try:
+            self._listed_ms = self.rest.first_open_ms(symbol, interval) or 0
+        except UnknownSymbol as error:
+            self._not_known(error.message)
+        except ExchangeError as error:
+            # Only a shortcut: the daily files are looked for instead, and who needs REST is told later.
+            self._down = error
 
     def _not_known(self, message: str) -> None:
         if not self._unknown:

@@ -192,12 +192,21 @@ def test_months_before_the_listing_are_passed_over_quickly(exchange: Exchange) -
     exchange.listed_ms = START
     download.run(config(exchange, start="2022-06-01"), LAYOUT)
     daily = [path for path in exchange.paths() if "/daily/" in path and "2024-02" not in path]
-    assert daily == []
+    # One month of days was looked for; then the listing was asked for.
+    assert len(daily) == 30 and all("1m-2022-06-" in path for path in daily)
     assert times()[0] == START
     assert provenance("2023-12")["complete"] and provenance("2023-12")["rows"] == 0
     exchange.requests.clear()
     download.run(config(exchange, start="2022-06-01"), LAYOUT)
     assert not [path for path in exchange.paths() if "/data/" in path]
+
+
+def test_daily_files_alone_are_enough_when_rest_is_down(exchange: Exchange) -> None:
+    for day in (START, START + DAY):
+        exchange.publish(candles.iso(day)[:10], day, day + DAY)
+    del exchange.files["/data/spot/monthly/klines/BTCUSDT/1m/BTCUSDT-1m-2024-01.zip"]
+    download.run(config(exchange, {"api_url": "http://127.0.0.1:9"}, end="2024-02-01"), LAYOUT)
+    assert len(times()) == 2880
 
 
 def test_microseconds_of_newer_archives_become_milliseconds(exchange: Exchange) -> None:
