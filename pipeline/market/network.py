@@ -1,5 +1,6 @@
 """What every client of a server needs: how long to wait, and whether the server is on this machine."""
 
+import ipaddress
 import urllib.parse
 
 from pipeline.errors import ExchangeError
@@ -11,7 +12,10 @@ LONGEST_WAIT = 180.0
 def is_loopback(url: str) -> bool:
     """Whether an address is on this machine, where the environment's proxy has no business."""
     host = urllib.parse.urlsplit(url).hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def cause(error: BaseException) -> str:
