@@ -91,12 +91,15 @@ def _price(data: ReportData, symbol: str) -> "Figure":
     axes = figure.subplots()
     axes.plot(_dates(bars.times), bars.close, color=MUTED, lw=0.9, alpha=0.8)
     rows = [row for row in data.trades.to_pylist() if row["symbol"] == symbol][-figures.MARKED_TRADES :]
+    size = 40 if len(rows) <= 100 else 12
     for name, colour, won in (("won", UP, True), ("lost", DOWN, False)):
         own = [row for row in rows if (row["pnl"] > 0) == won]
         for marker, key in (("^", "entry"), ("o", "exit")):
             x = np.array([row[f"{key}_time"].replace(tzinfo=None) for row in own], "datetime64[ms]")
             label = f"{len(own):,} {name}" if key == "exit" else None
-            axes.scatter(x, [row[f"{key}_price"] for row in own], s=14, marker=marker, color=colour, lw=0, label=label)
+            axes.scatter(
+                x, [row[f"{key}_price"] for row in own], s=size, marker=marker, color=colour, lw=0, label=label
+            )
     axes.set_title(f"{symbol}, closes every {length}, with the trades", loc="left", fontweight="bold")
     if rows:
         axes.legend(loc="upper left")
