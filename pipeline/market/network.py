@@ -20,16 +20,13 @@ def is_loopback(url: str) -> bool:
 
 def cause(error: BaseException) -> str:
     """The innermost reason of a network error, in a line: `Connection refused`."""
-    inner: object = error
-    while (
-        deeper := getattr(inner, "reason", None)
-        or next((a for a in getattr(inner, "args", ()) if isinstance(a, BaseException)), None)
-    ) and deeper is not inner:
+    inner = error
+    while True:
+        deeper = getattr(inner, "reason", None) or next((a for a in inner.args if isinstance(a, BaseException)), None)
         if not isinstance(deeper, BaseException):
             break
         inner = deeper
-    text = str(inner) or type(inner).__name__
-    return text.rpartition("object at 0x")[2].partition(": ")[2][:160] if "object at 0x" in text else text[:160]
+    return (str(inner) or type(inner).__name__)[:160]
 
 
 def backoff_seconds(attempt: int) -> float:

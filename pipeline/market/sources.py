@@ -55,6 +55,7 @@ def update(
     Yields each month, what is kept of it, and what happened: kept, new, extended, republished, empty.
     Each month is on disk when it is yielded.
     """
+    series.tidy()
     asked = []
     for month in months(start_ms, end_ms):
         part = (max(month.start, start_ms), min(month.end, end_ms))

@@ -119,6 +119,11 @@ class Series:
             return []
         return [(utc_ms(a), utc_ms(b)) for a, b in told.get("covered", [])]
 
+    def tidy(self) -> None:
+        """Remove what a killed download left half-written; only for who holds the symbol's lock."""
+        for stale in self.folder.glob(".*.tmp"):
+            stale.unlink(missing_ok=True)
+
     def _is_whole(self, month: Month, digest: str) -> bool:
         return self.path(month).is_file() and sha256_file(self.path(month)) == digest
 

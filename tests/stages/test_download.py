@@ -293,7 +293,7 @@ def test_a_killed_download_is_finished_by_the_next(workspace: Path) -> None:
         finished = subprocess.run(command, cwd=workspace, env=environment, check=False, capture_output=True, text=True)
         assert finished.returncode == 0, finished.stderr
         assert len(times()) == 12 * 1440
-        assert not [path for path in folder().iterdir() if path.name.startswith(".") and path.suffix != ".tmp"]
+        assert not [path for path in folder().iterdir() if path.name.startswith(".")]
 
 
 def test_a_damaged_month_is_fetched_again(exchange: Exchange) -> None:
