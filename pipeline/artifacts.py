@@ -206,7 +206,9 @@ def read_table(path: Path, stage: str, columns: Sequence[str] | None = None) -> 
                 f"it has: {', '.join(schema.names[:12])} …; run `pipeline {stage}` again if the config changed",
             )
     try:
-        table = pq.read_table(path, columns=list(columns) if columns is not None else None, memory_map=True)
+        # Not pq.read_table, which imports pandas and the dataset machinery: a second per process.
+        with pq.ParquetFile(path, memory_map=True) as file:
+            table = file.read(columns=list(columns) if columns is not None else None)
     except (OSError, pa.ArrowException) as error:
         raise BadInput(f"{path}: damaged Parquet: {_first_line(error)}", f"run `pipeline {stage}` again") from None
     if table.num_rows == 0:

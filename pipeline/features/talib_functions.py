@@ -17,6 +17,12 @@ from numba import njit
 from pipeline.config.features import TalibFeatures
 from pipeline.errors import BadInput
 from pipeline.features.family import Block, Columns, Floats, Stream, Times, family
+from pipeline.lean import without
+
+with without("pandas", "polars"):
+    import talib
+    from talib import abstract, stream
+    from talib._ta_lib import InsufficientHistory  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -33,9 +39,6 @@ class Function:
 @cache
 def functions() -> dict[str, Function]:
     """All functions of the installed TA-Lib by name."""
-    import talib
-    from talib import abstract
-
     result = {}
     for name in talib.get_functions():  # type: ignore[no-untyped-call]
         info = abstract.Function(name).info  # type: ignore[attr-defined]
@@ -44,6 +47,11 @@ def functions() -> dict[str, Function]:
             name, tuple(inputs), dict(info["parameters"]), tuple(info["output_names"]), info["display_name"]
         )
     return result
+
+
+def library_version() -> str:
+    """Version of the C library; its versions differ in bits."""
+    return str(talib.__ta_version__.decode().split()[0])  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -69,8 +77,6 @@ class Call:
 
     def batch(self, columns: Columns) -> list[Floats]:
         """Outputs [n] as float64."""
-        import talib
-
         series = [columns[name] for name in self.inputs]
         if _is_identity(self):
             return [series[0]]
@@ -107,9 +113,6 @@ class CallStream:
             self._waiting = [h.tolist() for h in history]
 
     def _open(self, history: list[Floats]) -> None:
-        from talib import stream
-        from talib._ta_lib import InsufficientHistory  # type: ignore[attr-defined]
-
         try:
             self._handle = getattr(stream, self._call.function.name)(*history, *self._call.values)
         except InsufficientHistory:

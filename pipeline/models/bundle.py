@@ -94,25 +94,24 @@ def _load_model(folder: Path, facts: Mapping[str, Any]) -> Fitted:
     classification = facts["objective"] == "classification"
     if facts["kind"] == "linear":
         return Fitted(LinearModel.from_json(text), "linear", classification, facts["rounds"])
-    import lightgbm as lgb
+    from pipeline.models.lightgbm import from_text
 
-    return Fitted(lgb.Booster(model_str=text), "lightgbm", classification, facts["rounds"])
+    return Fitted(from_text(text), "lightgbm", classification, facts["rounds"])
 
 
 def versions() -> dict[str, str]:
     """Versions of what the result depends on."""
     from importlib.metadata import version
 
-    import talib
-
     import pipeline
+    from pipeline.features.talib_functions import library_version
 
     names = {"lightgbm": "lightgbm", "numpy": "numpy", "scikit-learn": "scikit-learn", "pyarrow": "pyarrow"}
     return {
         "pipeline": pipeline.__version__,
         "python": platform.python_version(),
         **{name: version(package) for name, package in names.items()},
-        "talib": f"{version('TA-Lib')} (C {talib.__ta_version__.decode().split()[0]})",  # type: ignore[attr-defined]
+        "talib": f"{version('TA-Lib')} (C {library_version()})",
     }
 
 

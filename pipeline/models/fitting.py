@@ -124,7 +124,7 @@ def fit(
             balanced=balanced,
         )
         return Fitted(model, "linear", classification, rounds)
-    from lightgbm.basic import LightGBMError
+    from pipeline.models.lightgbm import LightGBMError
 
     assert binned is not None
     try:

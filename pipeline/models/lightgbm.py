@@ -2,10 +2,15 @@
 
 from typing import Any
 
-import lightgbm as lgb
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.lean import without
+
+with without("pandas", "sklearn", "dask", "matplotlib"):
+    import lightgbm as lgb
+
+LightGBMError = lgb.basic.LightGBMError
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
@@ -82,6 +87,11 @@ class BinnedRows:
             share = float(y.mean())
             part.set_weight(np.where(y > 0, 0.5 / share, 0.5 / (1 - share)).astype(np.float32))
         return part
+
+
+def from_text(text: str) -> lgb.Booster:
+    """The booster of a model file whose hash has been verified; damaged text can end the process."""
+    return lgb.Booster(model_str=text)
 
 
 def predict(booster: lgb.Booster, features: npt.NDArray[np.float32], threads: int = 1) -> Floats:
