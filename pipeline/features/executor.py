@@ -69,8 +69,8 @@ def read_columns(placed: Sequence[Placed], table: pa.Table) -> tuple[dict[str, F
                 raise BadInput(f"{one.where}: the merged table has no column '{name}'", hint)
             values = np.ascontiguousarray(candles.column(table, name))
             finite = np.isfinite(values)
-            first = int(finite.argmax()) if finite.any() else len(values)
-            holes = np.flatnonzero(~finite[first:])
+            first = 0 if finite.all() else int(finite.argmax()) if finite.any() else len(values)
+            holes = np.flatnonzero(~finite[first:]) if first or not finite.all() else np.empty(0, np.int64)
             if holes.size:
                 at = np.datetime64(int(times[first + holes[0]]), "ms")
                 raise BadInput(f"column '{name}' is not a finite number at {at}Z", "run `pipeline merge` again")
@@ -100,10 +100,12 @@ def compute(config: Config, table: pa.Table, threads: int | None = None) -> pa.T
         tables[timeframe] = (grouped, opens)
         lagged[timeframe] = np.searchsorted(opens + length, times + config.step_ms, side="right") - 1
 
+    starts = {timeframe: _first_rows(own) for timeframe, (own, _) in tables.items()}
+
     def fill(job: tuple[Placed, int]) -> None:
         one, row = job
         own, own_times = tables[one.timeframe]
-        start = first_row(one, own)
+        start = max((starts[one.timeframe][name] for name in one.block.inputs), default=0)
         part = {name: own[name][start:] for name in one.block.inputs}
         values = one.block.batch(part, own_times[start:])
         for offset, value in enumerate(values):
@@ -123,13 +125,16 @@ def compute(config: Config, table: pa.Table, threads: int | None = None) -> pa.T
     return pa.table([candles.time_array(times), *(pa.array(row) for row in matrix)], names=["open_time", *names])
 
 
-def first_row(one: Placed, columns: Columns) -> int:
-    """Row from which all inputs of a block are known; the number of rows if they never are."""
-    start = 0
-    for name in one.block.inputs:
-        finite = np.isfinite(columns[name])
-        start = max(start, int(finite.argmax()) if finite.any() else len(finite))
-    return start
+def _first_rows(columns: Columns) -> dict[str, int]:
+    # Row from which each column is known; the number of rows if it never is.
+    result = {}
+    for name, values in columns.items():
+        if not len(values) or np.isfinite(values[0]):
+            result[name] = 0
+            continue
+        finite = np.isfinite(values)
+        result[name] = int(finite.argmax()) if finite.any() else len(finite)
+    return result
 
 
 class _Lane:
@@ -137,8 +142,9 @@ class _Lane:
     def __init__(self, placed: Sequence[Placed], columns: Columns, times: Times) -> None:
         self._placed = placed
         self._streams: list[Stream | None] = []
+        starts = _first_rows(columns)
         for one in placed:
-            start = first_row(one, columns)
+            start = max((starts[name] for name in one.block.inputs), default=0)
             part = {name: columns[name][start:] for name in one.block.inputs}
             waiting = bool(one.block.inputs) and start == len(times)
             self._streams.append(None if waiting else one.block.stream(part, times[start:]))

@@ -1,5 +1,9 @@
 """First bar after each row at which the price leaves a band around it."""
 
+import itertools
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import numpy.typing as npt
 from numba import njit
@@ -10,7 +14,6 @@ NEITHER, UPPER, LOWER, BOTH = 0, 1, 2, 3
 _BITS = 4  # blocks of 16 bars: the fastest of 8, 16, 32 at horizons of 120 and 1440
 
 
-@njit(cache=True)
 def first_crossing(
     high: Floats, low: Floats, upper: Floats, lower: Floats, horizon: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int8]]:
@@ -20,10 +23,27 @@ def first_crossing(
     Returns position of the crossing bar int64 [n], −1 if there is none within the horizon and the
     data; and which level it was, int8 [n]: NEITHER, UPPER, LOWER or BOTH in one bar.
     """
+    n = len(high)
+    where, which = np.full(n, -1, np.int64), np.zeros(n, np.int8)
+    blocks = _blocks(high, low)
+    # Rows do not depend on each other, and the compiled scan lets go of the interpreter.
+    parts = np.linspace(0, n, (os.cpu_count() or 1) + 1).astype(np.int64)
+    with ThreadPoolExecutor(len(parts) - 1) as pool:
+        scans = (
+            pool.submit(_scan, high, low, upper, lower, horizon, *blocks, int(a), int(b), where, which)
+            for a, b in itertools.pairwise(parts)
+        )
+        for scan in list(scans):
+            scan.result()
+    return where, which
+
+
+@njit(cache=True, nogil=True)
+def _blocks(high: Floats, low: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    # Extremes of whole blocks, and of blocks of blocks, let most rows skip most of their horizon.
     n = high.shape[0]
     size = 1 << _BITS
     blocks = (n + size - 1) >> _BITS
-    # Extremes of whole blocks, and of blocks of blocks, let most rows skip most of their horizon.
     tops, bottoms = np.full(blocks, -np.inf), np.full(blocks, np.inf)
     wide = (blocks + size - 1) >> _BITS
     wide_tops, wide_bottoms = np.full(wide, -np.inf), np.full(wide, np.inf)
@@ -33,9 +53,28 @@ def first_crossing(
     for b in range(blocks):
         wide_tops[b >> _BITS] = max(wide_tops[b >> _BITS], tops[b])
         wide_bottoms[b >> _BITS] = min(wide_bottoms[b >> _BITS], bottoms[b])
+    return tops, bottoms, wide_tops, wide_bottoms
 
-    where, which = np.full(n, -1, np.int64), np.zeros(n, np.int8)
-    for t in range(n):
+
+@njit(cache=True, nogil=True)
+def _scan(
+    high: Floats,
+    low: Floats,
+    upper: Floats,
+    lower: Floats,
+    horizon: int,
+    tops: Floats,
+    bottoms: Floats,
+    wide_tops: Floats,
+    wide_bottoms: Floats,
+    start: int,
+    stop: int,
+    where: npt.NDArray[np.int64],
+    which: npt.NDArray[np.int8],
+) -> None:
+    n = high.shape[0]
+    size = 1 << _BITS
+    for t in range(start, stop):
         up, down = upper[t], lower[t]
         if np.isnan(up) or np.isnan(down):
             continue
@@ -57,4 +96,3 @@ def first_crossing(
                         found = True
                         break
             j = end
-    return where, which
