@@ -7,7 +7,6 @@ from pydantic import Field
 from pipeline.config.durations import Interval
 from pipeline.config.section import OneOf, Section
 
-
 Positive = Annotated[int, Field(gt=0)]
 Window = Annotated[int, Field(gt=1)]
 

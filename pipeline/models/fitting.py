@@ -20,6 +20,7 @@ Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
 MIN_ROWS = 50
+_PART = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class Fitted:
         from pipeline.models import lightgbm
 
         return lightgbm.predict(self.model, features, threads)  # type: ignore[arg-type]
+
+    def predict_rows(self, features: npt.NDArray[np.float32], rows: Indices) -> Floats:
+        """Scores [m] of some rows of a matrix, without a copy of all of them at a time."""
+        parts = [self.predict(features[rows[i : i + _PART]]) for i in range(0, len(rows), _PART)]
+        return np.concatenate(parts) if parts else np.empty(0)
 
     def importance(self, names: list[str]) -> dict[str, float]:
         """Share of each feature in the model, largest first."""

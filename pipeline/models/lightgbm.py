@@ -18,7 +18,10 @@ Indices = npt.NDArray[np.int64]
 DATASET_KEYS = ("max_bin", "max_bin_by_feature", "min_data_in_bin", "bin_construct_sample_cnt", "data_random_seed")
 # Deterministic, quiet, and one thread a fit: folds and labels are what runs in parallel, and the result
 # does not depend on how many cores there are.
-_FIXED = {"deterministic": True, "force_row_wise": True, "num_threads": 1, "verbosity": -1}
+_FIXED = {"deterministic": True, "num_threads": 1, "verbosity": -1}
+# Row-wise histograms are a fifth faster but keep a second copy of the bins for each fit; from this many values
+# on (300 MB a fit on five years of minutes) columns are the better bargain. By size, so that runs repeat.
+_COL_WISE_FROM = 1 << 26
 _PREDICT_ROWS = 1 << 17
 _BIN_ROWS = 200_000  # LightGBM's own sample size, bin_construct_sample_cnt
 
@@ -39,7 +42,8 @@ class BinnedRows:
         past: Indices | None = None,
         threads: int = 0,
     ) -> None:
-        settings = {"feature_pre_filter": False, "verbosity": -1, "force_row_wise": True, "num_threads": threads}
+        settings = {"feature_pre_filter": False, "verbosity": -1, "num_threads": threads}
+        settings["force_col_wise" if features.size >= _COL_WISE_FROM else "force_row_wise"] = True
         settings |= {key: params[key] for key in DATASET_KEYS if key in params}
         label = np.zeros(len(features), np.float32)
         reference = None
@@ -70,7 +74,8 @@ class BinnedRows:
         """
         own = {key: value for key, value in params.items() if key not in DATASET_KEYS}
         settings = {"objective": "binary" if classification else "regression", "seed": seed} | own | _FIXED
-        settings |= {key: self._settings[key] for key in DATASET_KEYS if key in self._settings}
+        layout = ("force_col_wise", "force_row_wise")
+        settings |= {key: self._settings[key] for key in (*DATASET_KEYS, *layout) if key in self._settings}
         settings["feature_pre_filter"] = False
         train = self._subset(rows, y, balanced)
         if validation is None or early_stopping is None:

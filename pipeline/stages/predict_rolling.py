@@ -206,7 +206,7 @@ def _score_block(
             check_target(label, samples.targets[label].values[early], classification, f"fold {block.number}")
             rounds = fit(samples, binned, label, algorithm, early, config.seed, validation=late).rounds
     model = fit(samples, binned, label, algorithm, rows, config.seed, rounds=rounds)
-    values = model.predict(samples.features[test])
+    values = model.predict_rows(samples.features, test)
     keep(values)
     return values
 

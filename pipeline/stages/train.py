@@ -110,7 +110,7 @@ def _train_all(config: Config, samples: Samples, rows: dict[str, Indices]) -> li
         for algorithm in config.train.algorithms:
             classification = is_classification(algorithm, label, samples)
             check_target(label, samples.targets[label].values[chosen], classification, "the training range")
-    any_label = np.unique(np.concatenate(list(rows.values())))
+    any_label = np.flatnonzero(_union(samples, rows))
     binned = binned_rows(samples, config.train.algorithms, any_label, workers)
     tasks = [(label, algorithm) for label in rows for algorithm in config.train.algorithms]
     # Threads: LightGBM lets go of the interpreter, and they share the binned rows. BLAS gets one thread,
@@ -139,10 +139,10 @@ def _train_one(
         check_target(label, values[early], classification, "the training range before the validation part")
         trial = fit(samples, binned, label, algorithm, early, config.seed, validation=late)
         rounds = trial.rounds
-        validation = label_scores(outcomes[late], trial.predict(samples.features[late]))
+        validation = label_scores(outcomes[late], trial.predict_rows(samples.features, late))
     model = fit(samples, binned, label, algorithm, rows, config.seed, rounds=rounds)
     seen = rows[:: -(-len(rows) // IN_SAMPLE_ROWS)]
-    in_sample = label_scores(outcomes[seen], model.predict(samples.features[seen]))
+    in_sample = label_scores(outcomes[seen], model.predict_rows(samples.features, seen))
     return Trained(f"{label}_{algorithm.name}", label, algorithm, model, rows, validation, in_sample)
 
 
@@ -151,7 +151,7 @@ def _manifest(
 ) -> dict[str, Any]:
     from pipeline.models import bundle
 
-    every = np.concatenate(list(rows.values()))
+    every = _union(samples, rows)
     label_end = max(int(samples.targets[label].end_ms[chosen].max()) for label, chosen in rows.items())
     resolved = config.model_dump(mode="json", exclude_none=True)
     section = {key: resolved[key] for key in SECTIONS}
@@ -170,7 +170,7 @@ def _manifest(
             "start": iso(int(samples.times[every].min())),
             "end": iso(int(samples.times[every].max())),
             "label_end": iso(label_end),
-            "rows": len(np.unique(every)),
+            "rows": int(every.sum()),
             "excluded": samples.excluded,
         },
         "models": {one.name: _facts(samples, one) for one in trained},
@@ -183,6 +183,13 @@ def _manifest(
         "versions": bundle.versions(),
         "trials": len(trained),
     }
+
+
+def _union(samples: Samples, rows: dict[str, Indices]) -> npt.NDArray[np.bool_]:
+    used = np.zeros(len(samples.times), bool)
+    for chosen in rows.values():
+        used[chosen] = True
+    return used
 
 
 def _facts(samples: Samples, one: Trained) -> dict[str, Any]:
