@@ -78,7 +78,9 @@ def read_samples(config: Config, layout: Layout, names: list[str], labels: list[
         for label, target in _read_targets(layout.labels(symbol), labels, times, rows).items():
             targets[label].append(target)
         start += len(rows)
-    joined = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    joined = {key: _joined([part.pop(key) for part in parts]) for key in list(parts[0])}
+    # Arrow keeps what it has freed; the fits that follow need it.
+    pa.default_memory_pool().release_unused()
     return Samples(
         names,
         features.T,
@@ -89,7 +91,7 @@ def read_samples(config: Config, layout: Layout, names: list[str], labels: list[
         {label: _join(target) for label, target in targets.items()},
         config.step_ms,
         {
-            "warming up": sum(int((~mask).sum()) for mask in finite),
+            "warming up": sum(len(mask) for mask in finite) - total,
             "made up": int(joined["made_up"].sum()),
             "look back on made-up bars": int((joined["dominated"] & ~joined["made_up"]).sum()),
         },
@@ -157,10 +159,15 @@ def _read_targets(
     return targets
 
 
+def _joined(arrays: list[npt.NDArray]) -> npt.NDArray:
+    # Without a copy where there is one symbol.
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
 def _join(targets: list[Target]) -> Target:
     return Target(
-        np.concatenate([t.values for t in targets]),
-        np.concatenate([t.known for t in targets]),
-        np.concatenate([t.end_ms for t in targets]),
+        _joined([t.values for t in targets]),
+        _joined([t.known for t in targets]),
+        _joined([t.end_ms for t in targets]),
         targets[0].is_bool,
     )
