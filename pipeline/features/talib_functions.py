@@ -78,8 +78,6 @@ class Call:
     def batch(self, columns: Columns) -> list[Floats]:
         """Outputs [n] as float64."""
         series = [columns[name] for name in self.inputs]
-        if _is_identity(self):
-            return [series[0]]
         result = getattr(talib, self.function.name)(*series, *self.values)
         outputs = result if isinstance(result, tuple) else (result,)
         if any(o.dtype != np.float64 for o in outputs):
@@ -93,11 +91,6 @@ class Call:
         return 1 + int(sum(periods))
 
 
-def _is_identity(call: Call) -> bool:
-    # The ancestor's convention: an average over one bar is the bar, though TA-Lib refuses a period of 1.
-    return len(call.inputs) == 1 and call.given == ("timeperiod",) and call.values[0] == 1 and len(call.values) <= 2
-
-
 class CallStream:
     """A handle, or, until there is enough history to open one, the bars so far."""
 
@@ -107,8 +100,7 @@ class CallStream:
         self._handle: Any = None
         self._waiting: list[list[float]] = []
         history = [np.ascontiguousarray(columns[name]) for name in call.inputs]
-        if not _is_identity(call):
-            self._open(history)
+        self._open(history)
         if self._handle is None:
             self._waiting = [h.tolist() for h in history]
 
@@ -121,8 +113,6 @@ class CallStream:
     def update(self, bar: Mapping[str, float]) -> Sequence[float]:
         """Outputs after a closed bar."""
         values = [bar[name] for name in self._call.inputs]
-        if _is_identity(self._call):
-            return values
         if self._handle is not None:
             result = self._handle.update(*values)
             return result if isinstance(result, tuple) else (result,)
@@ -268,11 +258,43 @@ def _calls(function: Function, inputs: tuple[str, ...], spec: TalibFeatures) -> 
         for period in spec.periods:
             if period < 1:
                 raise BadInput(f"talib.periods: must be at least 1, found {period}")
-        return [
+        calls = [
             Call(function, inputs, _ordered(function, {**defaults, "timeperiod": p}), (*given, "timeperiod"))
             for p in spec.periods
         ]
-    return [Call(function, inputs, _ordered(function, defaults), given)]
+    else:
+        calls = [Call(function, inputs, _ordered(function, defaults), given)]
+    for call in calls:
+        _require_accepted(call)
+    return calls
+
+
+def _require_accepted(call: Call) -> None:
+    # TA-Lib does not tell its ranges, so it is asked. Some are wide where they make no sense: a period of 1 is
+    # the bar itself for averages, a difference for ROC, and refused by RSI.
+    function, values = call.function, dict(zip(call.function.parameters, call.values, strict=True))
+    if _accepts(function, values):
+        return
+    for key, value in values.items():
+        if _accepts(function, {**function.parameters, key: value}):
+            continue
+        hint = f"its default is {function.parameters[key]:g}"
+        if isinstance(value, int) and value < 100:
+            least = next(
+                (v for v in range(value + 1, 101) if _accepts(function, {**function.parameters, key: v})), None
+            )
+            hint = f"the least is {least}; {hint}" if least is not None else hint
+        raise BadInput(f"talib: {function.name} does not accept {key} = {value:g}", hint)
+    shown = ", ".join(f"{key} = {value:g}" for key, value in values.items())
+    raise BadInput(f"talib: {function.name} does not accept {shown} together")
+
+
+def _accepts(function: Function, values: Mapping[str, int | float]) -> bool:
+    try:
+        getattr(talib, function.name)(*[np.ones(2)] * len(function.inputs), *_ordered(function, values))
+    except Exception:  # TA-Lib raises no narrower one
+        return False
+    return True
 
 
 def _ordered(function: Function, values: Mapping[str, int | float]) -> tuple[int | float, ...]:

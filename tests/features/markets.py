@@ -45,7 +45,8 @@ OWN = [
     {"itblib": {"base_window": 40, "windows": [3, 10]}},
 ]
 TALIB = [
-    {"talib": {"functions": ["SMA", "RSI"], "inputs": ["close", "ETHUSDT_close"], "periods": [1, 5, 15]}},
+    {"talib": {"functions": ["SMA", "ROC"], "inputs": ["close"], "periods": [1], "prefix": "one"}},
+    {"talib": {"functions": ["SMA", "RSI"], "inputs": ["close", "ETHUSDT_close"], "periods": [5, 15]}},
     {
         "talib": {
             "functions": ["SMA"],

@@ -82,6 +82,14 @@ def test_talib_columns_are_talibs_under_the_ancestors_names():
         np.testing.assert_array_equal(table.column(name).to_numpy(), values.astype(np.float32))
 
 
+@pytest.mark.parametrize("name", ["SMA", "EMA", "ROC", "MOM", "ROCP", "VAR"])
+def test_a_period_of_one_is_what_talib_makes_of_it(name):
+    close = candles.column(market(), "close")
+    want = getattr(talib, name)(close, 1).astype(np.float32)
+    entry = {"talib": {"functions": [name], "periods": [1]}}
+    np.testing.assert_array_equal(_feature(entry, f"close_{name}_1"), want)
+
+
 @pytest.mark.parametrize(
     ("base", "of_5", "of_15"), [("next", 15, 60), ("last", 60, 60), ("prev", None, 5), ("first", None, 5)]
 )
