@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
@@ -19,6 +19,19 @@ def best_of(function: Callable[[], object], repeats: int = 5) -> float:
         function()
         times.append(time.perf_counter() - start)
     return min(times)
+
+
+def best_of_each(functions: Sequence[Callable[[], object]], repeats: int = 5) -> list[float]:
+    """As `best_of` for several, taken in turn, so that a slow spell of the machine meets all of them."""
+    taken: list[list[float]] = []
+    for _ in range(repeats + 1):
+        row = []
+        for function in functions:
+            start = time.perf_counter()
+            function()
+            row.append(time.perf_counter() - start)
+        taken.append(row)
+    return [min(column) for column in zip(*taken[1:], strict=True)]
 
 
 def real_data() -> Path:

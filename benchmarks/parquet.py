@@ -37,7 +37,7 @@ def features(bars: pa.Table) -> pa.Table:
     return pa.table({"open_time": bars["open_time"], **{n: v.astype(np.float32) for n, v in columns.items()}})
 
 
-def compare(kind: str, table: pa.Table, compression: str, write_goal: float, size_goal: float, folder: Path) -> None:
+def compare(kind: str, table: pa.Table, write_goal: float, size_goal: float, folder: Path) -> None:
     """Write, size and read of one table beside pandas."""
     import pandas as pd
 
@@ -45,7 +45,7 @@ def compare(kind: str, table: pa.Table, compression: str, write_goal: float, siz
     ours, theirs = folder / "ours.parquet", folder / "pandas.parquet"
     shape = f"{kind}, {table.num_rows:,} x {table.num_columns}"
     # Three rounds: these tables take seconds, and the second round repeats to a few percent.
-    write = best_of(lambda: write_table(ours, table, compression=compression), 3)
+    write = best_of(lambda: write_table(ours, table), 3)
     report(f"{shape}: write", write, best_of(lambda: frame.to_parquet(theirs), 3), 1 / write_goal, of="pandas")
     sizes = (path.stat().st_size / 1e6 for path in (ours, theirs))
     report(f"{shape}: size", *sizes, size_goal, unit="MB", of="pandas")
@@ -57,8 +57,8 @@ def main() -> None:
     path = str(real_data() / "spot" / "{symbol}_{interval}.parquet")
     bars = files.read(FileSource(path=path), "parquet", "BTCUSDT", "1m", 0, 1 << 60)
     with tempfile.TemporaryDirectory() as folder:
-        compare("features", features(bars), "lz4", 4.0, 0.6, Path(folder))
-        compare("bars", bars.select(["open_time", *COLUMNS]), "zstd", 1.0, 0.8, Path(folder))
+        compare("features", features(bars), 4.0, 0.6, Path(folder))
+        compare("bars", bars.select(["open_time", *COLUMNS]), 1.0, 0.8, Path(folder))
 
 
 if __name__ == "__main__":

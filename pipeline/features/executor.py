@@ -68,14 +68,22 @@ def read_columns(placed: Sequence[Placed], table: pa.Table) -> tuple[dict[str, F
                 hint = f"did you mean '{near[0]}'?" if near else f"it has: {', '.join(table.schema.names)}"
                 raise BadInput(f"{one.where}: the merged table has no column '{name}'", hint)
             values = np.ascontiguousarray(candles.column(table, name))
-            finite = np.isfinite(values)
-            first = 0 if finite.all() else int(finite.argmax()) if finite.any() else len(values)
-            holes = np.flatnonzero(~finite[first:]) if first or not finite.all() else np.empty(0, np.int64)
-            if holes.size:
-                at = np.datetime64(int(times[first + holes[0]]), "ms")
+            hole = _first_hole(values)
+            if hole is not None:
+                at = np.datetime64(int(times[hole]), "ms")
                 raise BadInput(f"column '{name}' is not a finite number at {at}Z", "run `pipeline merge` again")
             columns[name] = values
     return columns, times
+
+
+def _first_hole(values: Floats) -> int | None:
+    # Row of the first value that is not finite although one before it is.
+    finite = np.isfinite(values)
+    if finite.all():
+        return None
+    first = int(finite.argmax()) if finite.any() else len(values)
+    holes = np.flatnonzero(~finite[first:])
+    return first + int(holes[0]) if holes.size else None
 
 
 def compute(config: Config, table: pa.Table, threads: int | None = None) -> pa.Table:

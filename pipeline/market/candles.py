@@ -19,8 +19,7 @@ SCHEMA = pa.schema([("open_time", TIME), *((name, pa.float64()) for name in COLU
 
 def times_ms(table: pa.Table) -> np.ndarray:
     """`open_time` as int64 milliseconds [n]; no copy if the table is one chunk."""
-    column = table.column("open_time").cast(TIME).combine_chunks()
-    return pc.cast(column, pa.int64()).to_numpy(zero_copy_only=False)
+    return pc.cast(_whole(table.column("open_time").cast(TIME)), pa.int64()).to_numpy(zero_copy_only=False)
 
 
 def time_array(times: np.ndarray) -> pa.Array:
@@ -29,9 +28,13 @@ def time_array(times: np.ndarray) -> pa.Array:
 
 
 def column(table: pa.Table, name: str) -> np.ndarray:
-    """A numeric column as float64 [n]; nulls become NaN."""
-    values = table.column(name).combine_chunks()
-    return pc.cast(values, pa.float64()).to_numpy(zero_copy_only=False)
+    """A numeric column as float64 [n]; nulls become NaN. No copy, and so read-only, if it is one chunk of float64."""
+    return pc.cast(_whole(table.column(name)), pa.float64()).to_numpy(zero_copy_only=False)
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    # combine_chunks copies even one chunk.
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def iso(time_ms: int) -> str:

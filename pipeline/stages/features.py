@@ -43,7 +43,7 @@ def run(config: Config, layout: Layout) -> Summary:
         present = [name for name in needed if name in read_schema(path, "merge").names]
         table = compute(config, read_table(path, "merge", ["open_time", *present]))
         _inspect(summary, symbol, table)
-        write_table(layout.features(symbol), table, compression="lz4")
+        write_table(layout.features(symbol), table)
         summary.outputs.append(layout.features(symbol))
     return summary
 

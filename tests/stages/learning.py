@@ -49,5 +49,5 @@ def write_inputs(declared: Config, n: int = 9000, folder: Path = Path()) -> None
         noise["noise0"][:30] = np.nan
         features = {"open_time": table.column("open_time"), "signal": signal.astype(np.float32), **noise}
         write_table(layout.merged(symbol), table)
-        write_table(layout.features(symbol), pa.table(features), compression="lz4")
+        write_table(layout.features(symbol), pa.table(features))
     run_stage("labels", declared, layout)
