@@ -27,7 +27,8 @@ features:
   - talib: {functions: [SMA, EMA], inputs: [close], periods: [5, 15, 60, 240], relative: rel_diff}
   - talib: {functions: [RSI, ROC, CMO, LINEARREG_ANGLE], inputs: [close], periods: [5, 14, 30, 60, 240]}
   - talib: {functions: [CCI, WILLR, MFI, ADX, NATR], periods: [14, 60, 240]}
-  - stats: {functions: [skew, lsbm], windows: [30, 120]}
+  - stats: {functions: [skew, lsbm, std, slope, area], windows: [30, 120, 480]}
+  - volatility: {functions: [parkinson, garman_klass], windows: [60, 240]}
 labels:
   - highlow2: {function: high, thresholds: [1.0], tolerance: 0.3, horizon: 4h, names: [high_10]}
   - highlow2: {function: low, thresholds: [1.0], tolerance: 0.3, horizon: 4h, names: [low_10]}

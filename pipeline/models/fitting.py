@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from pipeline.config.training import Algorithm
 from pipeline.errors import BadInput
-from pipeline.models.samples import Samples
+from pipeline.models.samples import Samples, SomeRows
 
 if TYPE_CHECKING:
     import lightgbm as lgb
@@ -43,9 +43,9 @@ class Fitted:
 
         return lightgbm.predict(self.model, features, threads)  # type: ignore[arg-type]
 
-    def predict_rows(self, features: npt.NDArray[np.float32], rows: Indices) -> Floats:
+    def predict_rows(self, features: npt.NDArray[np.float32] | SomeRows, rows: Indices, threads: int = 1) -> Floats:
         """Scores [m] of some rows of a matrix, without a copy of all of them at a time."""
-        parts = [self.predict(features[rows[i : i + _PART]]) for i in range(0, len(rows), _PART)]
+        parts = [self.predict(features[rows[i : i + _PART]], threads) for i in range(0, len(rows), _PART)]
         return np.concatenate(parts) if parts else np.empty(0)
 
     def importance(self, names: list[str]) -> dict[str, float]:
@@ -156,6 +156,7 @@ def binned_rows(
     """Binned datasets by algorithm name; algorithms whose bins agree share one."""
     from pipeline.models.lightgbm import DATASET_KEYS, BinnedRows
 
+    assert isinstance(samples.features, np.ndarray)
     shared: dict[str, BinnedRows] = {}
     result: dict[str, BinnedRows] = {}
     for algorithm in algorithms:
@@ -165,3 +166,8 @@ def binned_rows(
                 shared[key] = BinnedRows(samples.features, samples.names, algorithm.params, past, threads)
             result[algorithm.name] = shared[key]
     return result
+
+
+def learns_from_bins(algorithms: list[Algorithm]) -> bool:
+    """Whether no algorithm needs the features themselves once they are binned."""
+    return all(algorithm.kind == "lightgbm" for algorithm in algorithms)

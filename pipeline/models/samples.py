@@ -1,6 +1,6 @@
 """The rows that models learn from and score: features of all symbols in one matrix, with their labels."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,24 @@ class Target:
     is_bool: bool
 
 
+class SomeRows:
+    """Some rows of a feature matrix, addressed by their positions in the whole; the others are not kept.
+
+    features: the whole, float32 [n, k]. rows: ascending positions [m] of those to keep.
+    """
+
+    def __init__(self, features: npt.NDArray[np.float32], rows: npt.NDArray[np.int64]) -> None:
+        self._values = features[rows]
+        self._rows = rows
+
+    def __getitem__(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Rows [p, k] at positions [p]. Raises KeyError: one of them was not kept."""
+        place = np.searchsorted(self._rows, rows)
+        if np.any(place == len(self._rows)) or np.any(self._rows[place] != rows):
+            raise KeyError("rows that were not kept")
+        return self._values[place]
+
+
 @dataclass(frozen=True)
 class Samples:
     """Rows whose features are all finite, symbol after symbol.
@@ -33,7 +51,7 @@ class Samples:
     """
 
     names: list[str]
-    features: npt.NDArray[np.float32]
+    features: npt.NDArray[np.float32] | SomeRows
     times: npt.NDArray[np.int64]
     symbols: npt.NDArray[np.int32]
     rows: npt.NDArray[np.int64]
@@ -46,3 +64,8 @@ class Samples:
         """Half-open time intervals [m, 2] in ms that a label's samples touch: from their own bar to the
         end of the bar that decided them."""
         return np.column_stack([self.times[chosen], self.targets[label].end_ms[chosen] + self.step_ms])
+
+    def keeping(self, rows: npt.NDArray[np.bool_]) -> "Samples":
+        """The same with the features of some rows only, mask [n]: binned rows train without the others."""
+        assert isinstance(self.features, np.ndarray)
+        return replace(self, features=SomeRows(self.features, np.flatnonzero(rows)))

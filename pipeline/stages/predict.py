@@ -38,8 +38,7 @@ def run(config: Config, layout: Layout) -> Summary:
     seen_until = _ms(loaded.manifest["train"]["label_end"])
     summary = Summary("predict", next="pipeline signals --set signals.predictions=predict, or pipeline predict-rolling")
     for symbol in config.symbols:
-        table = read_table(layout.features(symbol), "features", ["open_time", *loaded.features])
-        times = candles.times_ms(table)
+        times = candles.times_ms(read_table(layout.features(symbol), "features", ["open_time"]))
         keep = np.ones(len(times), bool)
         if config.predict.start:
             keep &= times >= utc_ms(config.predict.start)
@@ -49,14 +48,13 @@ def run(config: Config, layout: Layout) -> Summary:
             raise BadInput(f"{layout.features(symbol)}: no bar between predict.start and predict.end")
         matrix = np.empty((len(loaded.features), int(keep.sum())), np.float32)
         for j, name in enumerate(loaded.features):
-            matrix[j] = table.column(name).to_numpy()[keep]
-        del table
+            matrix[j] = candles.column(read_table(layout.features(symbol), "features", [name]), name)[keep]
         times = times[keep]
         finite = np.flatnonzero(np.isfinite(matrix).all(axis=0))
         scores = {}
         for name, model in loaded.models.items():
             scores[name] = np.full(len(times), np.nan)
-            scores[name][finite] = model.predict(matrix.T[finite], threads)
+            scores[name][finite] = model.predict_rows(matrix.T, finite, threads)
         in_sample = times <= seen_until
         columns = {"open_time": candles.time_array(times), **scores, "in_sample": in_sample}
         write_table(layout.predictions(symbol), pa.table(columns))

@@ -68,7 +68,12 @@ def run(config: Config, layout: Layout) -> Summary:
     for other in (layout.run / ".folds").glob("*"):
         if other != kept:
             shutil.rmtree(other, ignore_errors=True)
-    scores = _walk(config, samples, labels, blocks, kept)
+    tests = {b.number: np.flatnonzero((samples.times >= b.start) & (samples.times < b.stop)) for b in blocks}
+    scores, missing = _finished(config, samples, labels, tests, kept)
+    if missing:
+        binned, samples = _binned(config, samples, blocks[0])
+        left = [(block, name) for block in blocks for name in missing.get(block.number, [])]
+        _walk(config, samples, binned, left, scores, tests, kept)
     report = _report(config, samples, labels, blocks, scores)
     summary = Summary("predict-rolling", next="pipeline signals")
     folds = _fold_numbers(samples, blocks)
@@ -136,37 +141,58 @@ def block_rows(samples: Samples, label: str, block: Block, embargo_bars: int) ->
     return TrainingRows(rows[apart], int((~clear).sum()), int((clear & ~apart).sum()))
 
 
-def _walk(config: Config, samples: Samples, labels: list[str], blocks: list[Block], kept: Path) -> dict[str, Floats]:
-    from joblib import Parallel, delayed
-    from threadpoolctl import threadpool_limits
-
-    from pipeline.models.fitting import binned_rows
-
-    workers = config.workers or os.cpu_count() or 1
-    algorithms = config.train.algorithms
-    names = [f"{label}_{algorithm.name}" for label in labels for algorithm in algorithms]
+def _finished(
+    config: Config, samples: Samples, labels: list[str], tests: dict[int, Indices], kept: Path
+) -> tuple[dict[str, Floats], dict[int, list[str]]]:
+    # Scores so far, and what is still missing by fold.
+    names = [f"{label}_{algorithm.name}" for label in labels for algorithm in config.train.algorithms]
     scores = {name: np.full(len(samples.times), np.nan) for name in names}
-    tests = {b.number: np.flatnonzero((samples.times >= b.start) & (samples.times < b.stop)) for b in blocks}
-    missing = []
-    for block in blocks:
+    missing: dict[int, list[str]] = {}
+    for number, test in tests.items():
         for name in names:
-            done = _read_kept(kept, block, name, len(tests[block.number]))
+            done = _read_kept(kept, number, name, len(test))
             if done is None:
-                missing.append((block, name))
+                missing.setdefault(number, []).append(name)
             else:
-                scores[name][tests[block.number]] = done
-    if not missing:
-        return scores
+                scores[name][test] = done
+    return scores, missing
+
+
+def _binned(config: Config, samples: Samples, block: Block) -> tuple[dict[str, Any], Samples]:
+    # Binned rows, and the samples with no more features than are still needed.
+    from pipeline.models.fitting import binned_rows, learns_from_bins
+
     # Bins come from the first window only: what lies after it is the future of the first block.
-    first = np.flatnonzero(
-        samples.trainable & (samples.times >= blocks[0].train_start) & (samples.times < blocks[0].start)
-    )
+    first = np.flatnonzero(samples.trainable & (samples.times >= block.train_start) & (samples.times < block.start))
     if not len(first):
         raise BadInput(
             "predict_rolling: the first training window has no usable row", "start later or download more bars"
         )
-    binned = binned_rows(samples, algorithms, first, workers)
-    chosen = {f"{label}_{algorithm.name}": (label, algorithm) for label in labels for algorithm in algorithms}
+    algorithms = config.train.algorithms
+    binned = binned_rows(samples, algorithms, first, config.workers or os.cpu_count() or 1)
+    if learns_from_bins(algorithms):
+        samples = samples.keeping(samples.times >= block.start)
+    return binned, samples
+
+
+def _walk(
+    config: Config,
+    samples: Samples,
+    binned: dict[str, Any],
+    missing: list[tuple[Block, str]],
+    scores: dict[str, Floats],
+    tests: dict[int, Indices],
+    kept: Path,
+) -> None:
+    from joblib import Parallel, delayed
+    from threadpoolctl import threadpool_limits
+
+    workers = config.workers or os.cpu_count() or 1
+    chosen = {
+        f"{label}_{algorithm.name}": (label, algorithm)
+        for label in samples.targets
+        for algorithm in config.train.algorithms
+    }
     with threadpool_limits(1, user_api="blas"), progress("predict-rolling", len(missing)) as advance:
         tasks = (
             delayed(_score_block)(
@@ -179,7 +205,6 @@ def _walk(config: Config, samples: Samples, labels: list[str], blocks: list[Bloc
         for (block, name), values in zip(missing, results, strict=True):
             scores[name][tests[block.number]] = values
             advance(1, f"fold {block.number}")
-    return scores
 
 
 def _score_block(
@@ -229,8 +254,8 @@ def _keep(folder: Path, block: Block, name: str, values: Floats) -> None:
     write_table(folder / f"{block.number:04d}-{name}.parquet", pa.table({"score": values}))
 
 
-def _read_kept(folder: Path, block: Block, name: str, rows: int) -> Floats | None:
-    path = folder / f"{block.number:04d}-{name}.parquet"
+def _read_kept(folder: Path, number: int, name: str, rows: int) -> Floats | None:
+    path = folder / f"{number:04d}-{name}.parquet"
     if not path.is_file():
         return None
     table = read_table(path, "predict-rolling", ["score"]) if rows else None

@@ -53,15 +53,23 @@ def run(config: Config, layout: Layout) -> Summary:
     """Train everything and replace MODELS/NAME/trained."""
     from pipeline.features import lookback_bars
     from pipeline.models import bundle
+    from pipeline.models.fitting import binned_rows, learns_from_bins
 
     names, labels = feature_columns(config, layout), label_columns(config, layout)
     samples = read_samples(config, layout, names, labels, lookback_bars(config))
     rows = {label: training_rows(config, samples, label) for label in labels}
-    trained = _train_all(config, samples, rows)
+    _check_targets(config, samples, rows)
+    constant = _constant(samples)
+    workers = config.workers or os.cpu_count() or 1
+    binned = binned_rows(samples, config.train.algorithms, np.flatnonzero(_union(samples, rows)), workers)
+    if learns_from_bins(config.train.algorithms):
+        # The matrix is the largest thing in memory, and the fits need theirs.
+        samples = samples.keeping(_scored(config, samples, rows))
+    trained = _train_all(config, samples, binned, rows, workers)
     manifest = _manifest(config, layout, samples, rows, trained)
     models = {one.name: (f"{one.label}-{one.algorithm.name}", one.model) for one in trained}
     replace_folder(layout.trained, lambda folder: bundle.save(folder, manifest, models))
-    return _summary(layout, samples, manifest)
+    return _summary(layout, samples, manifest, constant)
 
 
 def training_rows(config: Config, samples: Samples, label: str) -> Indices:
@@ -99,19 +107,42 @@ def held_out(samples: Samples, label: str, rows: Indices, share: float) -> tuple
     return (early, late) if len(early) else None
 
 
-def _train_all(config: Config, samples: Samples, rows: dict[str, Indices]) -> list[Trained]:
-    from joblib import Parallel, delayed
-    from threadpoolctl import threadpool_limits
+def _check_targets(config: Config, samples: Samples, rows: dict[str, Indices]) -> None:
+    from pipeline.models.fitting import check_target, is_classification
 
-    from pipeline.models.fitting import binned_rows, check_target, is_classification
-
-    workers = config.workers or os.cpu_count() or 1
     for label, chosen in rows.items():
         for algorithm in config.train.algorithms:
             classification = is_classification(algorithm, label, samples)
             check_target(label, samples.targets[label].values[chosen], classification, "the training range")
-    any_label = np.flatnonzero(_union(samples, rows))
-    binned = binned_rows(samples, config.train.algorithms, any_label, workers)
+
+
+def _constant(samples: Samples) -> list[str]:
+    # One column at a time: a copy of the matrix would not fit.
+    columns = np.asarray(samples.features).T
+    return [name for name, column in zip(samples.names, columns, strict=True) if column.min() == column.max()]
+
+
+def _scored(config: Config, samples: Samples, rows: dict[str, Indices]) -> npt.NDArray[np.bool_]:
+    # The rows that the new models are tried on.
+    scored = np.zeros(len(samples.times), bool)
+    for label, chosen in rows.items():
+        scored[_seen(chosen)] = True
+        parts = held_out(samples, label, chosen, config.train.validation)
+        if parts is not None:
+            scored[parts[1]] = True
+    return scored
+
+
+def _seen(rows: Indices) -> Indices:
+    return rows[:: -(-len(rows) // IN_SAMPLE_ROWS)]
+
+
+def _train_all(
+    config: Config, samples: Samples, binned: dict[str, Any], rows: dict[str, Indices], workers: int
+) -> list[Trained]:
+    from joblib import Parallel, delayed
+    from threadpoolctl import threadpool_limits
+
     tasks = [(label, algorithm) for label in rows for algorithm in config.train.algorithms]
     # Threads: LightGBM lets go of the interpreter, and they share the binned rows. BLAS gets one thread,
     # since its sums depend on how many there are.
@@ -141,7 +172,7 @@ def _train_one(
         rounds = trial.rounds
         validation = label_scores(outcomes[late], trial.predict_rows(samples.features, late))
     model = fit(samples, binned, label, algorithm, rows, config.seed, rounds=rounds)
-    seen = rows[:: -(-len(rows) // IN_SAMPLE_ROWS)]
+    seen = _seen(rows)
     in_sample = label_scores(outcomes[seen], model.predict_rows(samples.features, seen))
     return Trained(f"{label}_{algorithm.name}", label, algorithm, model, rows, validation, in_sample)
 
@@ -214,7 +245,7 @@ def _first_bar(layout: Layout, symbol: str) -> int:
     return int(candles.times_ms(read_table(layout.merged(symbol), "merge", ["open_time"]).slice(0, 1))[0])
 
 
-def _summary(layout: Layout, samples: Samples, manifest: dict[str, Any]) -> Summary:
+def _summary(layout: Layout, samples: Samples, manifest: dict[str, Any], constant: list[str]) -> Summary:
     train = manifest["train"]
     summary = Summary("train", [layout.trained], next="pipeline predict-rolling")
     summary.figures["rows"] = train["rows"]
@@ -227,8 +258,6 @@ def _summary(layout: Layout, samples: Samples, manifest: dict[str, Any]) -> Summ
         score = facts["validation"]
         shown = "no held-out part" if score is None else describe_scores(score) + " held out"
         summary.figures[name] = f"{shown}, {facts['rounds']} rounds"
-    span = np.ptp(samples.features, axis=0) if len(samples.features) else np.array([])
-    constant = [name for name, width in zip(samples.names, span, strict=True) if width == 0]
     if constant:
         summary.warnings.append(f"constant features tell nothing: {', '.join(constant[:8])}")
     return summary
