@@ -9,9 +9,17 @@ from pydantic import BaseModel
 from pipeline.config.durations import Length, bars_in, interval_ms
 from pipeline.config.model import Config
 from pipeline.config.section import utc_ms
+from pipeline.config.trading_consistency import trading_problems
 
-# Hours that a clock is ahead, not bars.
-NOT_IN_BARS = ("download.file.utc_offset",)
+# Hours that a clock is ahead, not bars; and waiting times, which are rounded up to whole bars.
+NOT_IN_BARS = (
+    "download.file.utc_offset",
+    "sizing.span",
+    "risk.gates.cool_down",
+    "risk.breakers.cool_down",
+    "risk.breakers.max_data_age",
+    "risk.breakers.model_expires",
+)
 # Lengths for which no bars at all makes no sense.
 AT_LEAST_ONE = ("horizon", "horizons", "train_length", "prediction_size")
 
@@ -22,6 +30,7 @@ def problems(config: Config) -> Iterator[str]:
     yield from _timeframes(config)
     yield from _lengths(config)
     yield from _dates(config)
+    yield from trading_problems(config)
     names = [algorithm.name for algorithm in config.train.algorithms]
     for number, name in enumerate(names):
         if name in names[:number]:

@@ -45,6 +45,11 @@ def bars_in(length: int | str, interval: str) -> int:
     return total // step
 
 
+def bars_covering(length: int | str, interval: str) -> int:
+    """Fewest bars that cover `length`: for waiting times, which need not be whole numbers of bars."""
+    return length if isinstance(length, int) else -(-duration_ms(length) // interval_ms(interval))
+
+
 def bars_per_year(interval: str) -> float:
     """Bars in 365 days of a market that never closes; the annualisation of every metric."""
     return _UNIT_MS["y"] / interval_ms(interval)

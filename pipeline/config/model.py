@@ -5,6 +5,7 @@ from pydantic import Field, field_validator
 from pipeline.config.durations import Interval, Length, bars_in, interval_ms
 from pipeline.config.features import FeatureEntry
 from pipeline.config.labels import LabelEntry
+from pipeline.config.risk import Risk, Sizing
 from pipeline.config.section import Section
 from pipeline.config.sources import Download, Merge
 from pipeline.config.trading import Output, Signals, Simulate
@@ -27,6 +28,8 @@ class Config(Section):
     predict: Predict = Predict()
     predict_rolling: PredictRolling = PredictRolling()
     signals: Signals = Signals()
+    sizing: Sizing = Sizing()
+    risk: Risk = Risk()
     simulate: Simulate = Simulate()
     output: Output = Output()
 

@@ -61,17 +61,66 @@ class Costs(Section):
 
     taker_fee: Fraction = 0.001
     maker_fee: Fraction = 0.001
-    slippage_bps: float = Field(1.0, ge=0, description="Paid on each fill, in hundredths of a percent.")
-    spread_bps: float = Field(0.0, ge=0, description="Full spread; half of it is paid on each fill.")
+    slippage_bps: float = Field(1.0, ge=0, description="Paid on each market order, in hundredths of a percent.")
+    spread_bps: float = Field(0.0, ge=0, description="Full spread; half of it is paid on each market order.")
+    slippage_volatility: float = Field(0.0, ge=0, description="Times a bar's forecast volatility, on top.")
+    impact: float = Field(0.0, ge=0, description="Y of the square-root law Y·σ·√(Q/V), on top.")
+    participation: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Largest share of a bar's volume that one order fills; entries lapse for the rest.",
+    )
+    latency_bars: int = Field(0, ge=0, le=100, description="Bars that an order takes longer to reach the market.")
+    liquidation_fee: Fraction = 0.0125
 
 
 class Exits(Section):
     """When a position is closed besides the opposite signal. Fractions of the entry price."""
 
     stop_loss: float | None = Field(None, gt=0, lt=1)
+    stop_atr: float | None = Field(None, gt=0, description="Stop at so many ATR from the entry.")
     take_profit: float | None = Field(None, gt=0)
+    take_profit_atr: float | None = Field(None, gt=0)
     trailing_stop: float | None = Field(None, gt=0, lt=1)
+    trailing_atr: float | None = Field(None, gt=0, description="Trails so many ATR behind trailing_from.")
+    trailing_from: Literal["best", "close"] = Field("best", description="`best`: the best price so far (chandelier).")
+    trailing_after: float = Field(0.0, ge=0, description="The trailing stop starts once the profit has reached this.")
+    break_even_after: float | None = Field(None, gt=0, description="Profit that moves the stop to the entry price.")
+    break_even_offset: float = Field(0.0, ge=0, description="So far beyond the entry price, to pay for the fees.")
+    atr: str | None = Field(None, description="Feature column of the ATR in units of the price.")
     max_bars: Length | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Exits":
+        used = [n for n in ("stop_atr", "take_profit_atr", "trailing_atr") if getattr(self, n) is not None]
+        if used and self.atr is None:
+            raise ValueError(f"{used[0]} needs atr: the feature column with the ATR, such as high_low_close_ATR_14")
+        if self.stop_loss is not None and self.stop_atr is not None:
+            raise ValueError("stop_loss and stop_atr contradict each other; give one")
+        if self.take_profit is not None and self.take_profit_atr is not None:
+            raise ValueError("take_profit and take_profit_atr contradict each other; give one")
+        if self.trailing_stop is not None and self.trailing_atr is not None:
+            raise ValueError("trailing_stop and trailing_atr contradict each other; give one")
+        if self.break_even_after is not None and self.break_even_offset >= self.break_even_after:
+            raise ValueError("break_even_offset must be below break_even_after, or the stop lies beyond the price")
+        return self
+
+
+class Filters(Section):
+    """The exchange's rules of a symbol; 0 where there is none. Live they are read from the exchange."""
+
+    tick_size: float = Field(0.0, ge=0)
+    step_size: float = Field(0.0, ge=0)
+    min_qty: float = Field(0.0, ge=0)
+    max_qty: float | None = Field(None, gt=0)
+    min_notional: float = Field(0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Filters":
+        if self.max_qty is not None and self.max_qty < max(self.min_qty, self.step_size):
+            raise ValueError(f"max_qty ({self.max_qty:g}) is below min_qty or step_size: no order could be sent")
+        return self
 
 
 class GridAxis(Section):
@@ -106,13 +155,19 @@ class Simulate(Section):
 
     start: Date | None = None
     end: Date | None = None
-    initial_cash: float = Field(10_000, gt=0, description="In the quote asset.")
+    initial_cash: float = Field(10_000, gt=0, description="In the quote asset; shared by all symbols.")
     direction: Literal["long", "short", "both"] = "long"
-    fraction: Fraction = Field(1.0, description="Share of the equity put into one position.")
+    leverage: float = Field(1.0, ge=1, le=125, description="Futures: isolated margin of 1/leverage of the notional.")
+    maintenance_margin: Fraction = Field(0.004, description="Futures: share of the notional; below it, liquidation.")
+    funding: bool = Field(False, description="Futures: pay and receive the merged funding_rate.")
     costs: Costs = Costs()
     exits: Exits = Exits()
-    ambiguous: Literal["stop_first", "target_first"] = Field("stop_first", description="Both levels inside one bar.")
+    filters: dict[str, Filters] = Field({}, description="By symbol; `default` for those not listed.")
+    ambiguous: Literal["stop_first", "target_first", "ohlc", "olhc", "random"] = Field(
+        "stop_first", description="Which came first where one bar touches both: by rule, by the path assumed, by seed."
+    )
     grid: Grid | None = None
+    stress: bool = Field(False, description="Also run the stress table; `simulate --stress` does the same.")
     random_entries: int = Field(1000, ge=0, description="Random strategies of equal exposure to compare with.")
 
 

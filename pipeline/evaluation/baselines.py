@@ -10,9 +10,10 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.trading.rules import NO_LIMIT, Rules
+from pipeline.trading.bars import Bars
+from pipeline.trading.market import market_of, signals_of
+from pipeline.trading.rules import Rules
 from pipeline.trading.simulation import Simulation, simulate
-from pipeline.trading.stretches import Bars
 
 Array = npt.NDArray[np.float64]
 
@@ -27,16 +28,8 @@ class Holdings(NamedTuple):
 def buy_and_hold(bars: Bars, rules: Rules, cash: float) -> Simulation:
     """Buying with all the cash at the first real open, holding, and selling at the last close, after costs."""
     always = np.ones(len(bars.close), np.bool_)
-    only_costs = rules._replace(
-        trade_long=True,
-        trade_short=False,
-        fraction=1.0,
-        stop_loss=np.inf,
-        take_profit=np.inf,
-        trailing_stop=np.inf,
-        max_bars=NO_LIMIT,
-    )
-    return simulate(bars, always, ~always, only_costs, cash)
+    only_costs = Rules(taker_fee=rules.taker_fee, slip=rules.slip, half_spread=rules.half_spread, step_ms=rules.step_ms)
+    return simulate(market_of(bars, signals_of(always, ~always)), only_costs, cash)
 
 
 def holdings(
@@ -53,12 +46,12 @@ def holdings(
     return Holdings((last - first)[inside], sides[inside])
 
 
-def random_growth(bars: Bars, held: Holdings, rules: Rules, n: int, seed: int) -> Array:
+def random_growth(bars: Bars, held: Holdings, rules: Rules, share: float, n: int, seed: int) -> Array:
     """Growth factors [n] of the equity of n strategies that enter at random.
 
-    Each makes the same trades in number, length and side as the strategy, in random order, one at a
-    time, with random waits between them, uniform in the time that is left; market orders at the opens,
-    with costs, no stops.
+    share: part of the equity, fees included, that each trade takes. Each makes the same trades in number,
+    length and side as the strategy, in random order, one at a time, with random waits between them, uniform in
+    the time that is left; market orders at the opens, with costs, no stops.
     """
     n_bars = len(bars.close)
     # A fill in a made-up bar waits for the next real one; past the end there is the last close.
@@ -71,7 +64,8 @@ def random_growth(bars: Bars, held: Holdings, rules: Rules, n: int, seed: int) -
         return np.ones(n)
     # Seeds far apart: streams of the generator whose seeds are neighbours are not independent.
     seeds = np.random.default_rng(seed).integers(0, 1 << 32, n, dtype=np.uint32)
-    return np.asarray(_random_growth(price, lengths, sides, n_bars - 1, rules, seeds))
+    fees, slip = rules.taker_fee, rules.slip
+    return np.asarray(_random_growth(price, lengths, sides, n_bars - 1, share / (1 + fees), fees, slip, seeds))
 
 
 def p_value(actual: float, random: Array) -> float:
@@ -86,10 +80,9 @@ def _next_real(filled: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
 
 
 @numba.njit(cache=True, nogil=True)
-def _random_growth(price, lengths, sides, bars, rules, seeds):  # type: ignore[no-untyped-def]
+def _random_growth(price, lengths, sides, bars, share, fee, slip, seeds):  # type: ignore[no-untyped-def]
     m = len(lengths)
     free = bars - lengths.sum()
-    share = rules.fraction / (1 + rules.taker_fee)
     growth = np.empty(len(seeds))
     order = np.arange(m)
     wait = np.empty(m + 1)
@@ -110,9 +103,9 @@ def _random_growth(price, lengths, sides, bars, rules, seeds):  # type: ignore[n
             entry = 1 + held + int(np.floor(waited / total * (free + 1)))
             held += lengths[order[j]]
             side = sides[order[j]]
-            paid = price[entry] * (1 + side * rules.slip)
-            got = price[entry + lengths[order[j]]] * (1 - side * rules.slip)
-            change = side * (got / paid - 1) - rules.taker_fee * (1 + got / paid)
+            paid = price[entry] * (1 + side * slip)
+            got = price[entry + lengths[order[j]]] * (1 - side * slip)
+            change = side * (got / paid - 1) - fee * (1 + got / paid)
             factor *= max(0.0, 1 + share * change)
         growth[i] = factor
     return growth

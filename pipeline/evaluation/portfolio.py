@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from pipeline.evaluation.performance import Performance, drawdowns, performance
 from pipeline.trading.ledger import trade_table
-from pipeline.trading.simulation import Simulation, positions
+from pipeline.trading.simulation import Simulation, quantities
 
 Array = npt.NDArray[np.float64]
 Times = npt.NDArray[np.int64]
@@ -41,10 +41,40 @@ class Period:
         return int(first), int(stop)
 
 
-def account(symbol: str, times: Times, close: Array, simulation: Simulation) -> Account:
-    """One symbol's account. close: of its bars [n]."""
-    cash, qty = positions(simulation, close)
-    return Account(times, simulation.equity, cash, qty, trade_table(symbol, simulation.trades, times))
+def account(symbols: Sequence[str], times: Times, close: Array, simulation: Simulation) -> Account:
+    """The account of a whole simulation. close: [symbols, n]; position_qty is the sum over the symbols."""
+    held = [quantities(simulation.trades, number, len(times)) for number in range(len(symbols))]
+    value = np.sum([qty * np.nan_to_num(price) for qty, price in zip(held, close, strict=True)], axis=0)
+    trades = trade_table(symbols, simulation.trades, times)
+    return Account(times, simulation.equity, simulation.equity - value, np.sum(held, axis=0), trades)
+
+
+def shares(
+    symbols: Sequence[str], times: Times, close: Array, simulation: Simulation, entry_fee: float
+) -> dict[str, Account]:
+    """What each symbol contributed: an equal share of the first equity, and its own profits and losses.
+
+    close: [symbols, n]. entry_fee: fraction of the notional. Open positions count at the close, their entry fee
+    at once, funding and parts that were left early when the trade is closed; but for those two the shares add
+    up to the whole at each close.
+    """
+    if len(symbols) == 1:
+        return {symbols[0]: account(symbols, times, close, simulation)}
+    start = float(simulation.equity[0]) / len(symbols)
+    result = {}
+    for number, symbol in enumerate(symbols):
+        own = simulation.trades[simulation.trades["symbol"] == number]
+        equity, qty = np.full(len(times), start), np.zeros(len(times))
+        for trade in own:
+            held = slice(trade["entry_bar"], trade["exit_bar"])
+            signed = trade["side"] * trade["qty"]
+            qty[held] = signed
+            paid = trade["qty"] * trade["entry_price"] * entry_fee
+            equity[held] += signed * (close[number, held] - trade["entry_price"]) - paid
+            equity[trade["exit_bar"] :] += trade["pnl"]
+        trades = trade_table(symbols, own, times)
+        result[symbol] = Account(times, equity, equity - qty * np.nan_to_num(close[number]), qty, trades)
+    return result
 
 
 def together(accounts: Sequence[Account]) -> Account:

@@ -58,9 +58,12 @@ RECIPES = {
     ),
     "signals": Recipe(("symbols", "signals"), ("stages/signals.py", "signals", "market/candles.py")),
     "simulate": Recipe(
-        ("symbols", "seed", "signals", "simulate"),
+        ("symbols", "seed", "signals", "sizing", "risk", "simulate"),
         (
             "stages/simulate.py",
+            "stages/history.py",
+            "stages/simulation_result.py",
+            "stages/times.py",
             "trading",
             "signals",
             "evaluation/baselines.py",
@@ -158,7 +161,7 @@ def _inputs(name: str, config: Config, layout: Layout) -> list[Path]:
         "predict": [run / "features", layout.trained],
         "predict-rolling": [run / "features", run / "labels", run / "merged"],
         "signals": [run / "merged", scores],
-        "simulate": [run / "merged", run / "signals"],
+        "simulate": [run / "merged", run / "signals", *([run / "features"] if _reads_features(config) else [])],
         "output": [
             run / "merged",
             run / "labels",
@@ -187,6 +190,13 @@ def _outputs(name: str, config: Config, layout: Layout) -> list[Path]:
         "output": [layout.output],
     }
     return outputs[name]
+
+
+def _reads_features(config: Config) -> bool:
+    # Gates and ATR stops look at feature columns.
+    from pipeline.trading.gates import gate_columns
+
+    return bool(gate_columns(config.risk)) or config.simulate.exits.atr is not None
 
 
 def _own_files(config: Config) -> list[Path]:

@@ -1,11 +1,15 @@
-"""The trading core: one `step` per bar, compiled once, the same for history and for the market.
+"""The trading core: one `step` per bar over all symbols, compiled once, the same for history and for the market.
 
-A bar is lived through in three parts, which is the fill model:
+A bar is lived through in four parts, of which the first two are the fill model:
 
-1. `execute`: at the open, the orders decided at the last close are filled at the open price plus
-   slippage and half the spread.
-2. `touch_levels`: inside the bar, stop and target are filled where the price reached them.
-3. `decide`: at the close, the trailing stop follows and signals become orders for the next open.
+1. at the open, funding is paid, and orders decided at an earlier close are filled at the open price plus
+   slippage and half the spread: first exits, then entries;
+2. inside the bar, liquidation, stop and target are filled where the price reached them;
+3. at the close, positions are marked, stops follow, and the breakers look at the equity;
+4. then signals become orders for the next open, if no rule refuses.
+
+Symbols stand in the order of their names; entries of one bar are granted by the size of their scores, equal
+ones by name. So the result does not depend on the order in which a config lists them.
 
 Made-up bars (exchange silent) fill nothing: an entry lapses on them, because its score is stale when
 trading resumes; an exit waits.
@@ -14,179 +18,267 @@ trading resumes; an exit waits.
 from collections.abc import Sequence
 
 import numba
+import numpy as np
+import numpy.typing as npt
 
-from pipeline.trading.records import END, MAX_BARS, SIGNAL, STOP_LOSS, TAKE_PROFIT, TRAILING_STOP, State, Trade
-from pipeline.trading.rules import Rules
+from pipeline.trading.costs import floor_to_step, slippage
+from pipeline.trading.entries import grant_entries
+from pipeline.trading.exits import follow, touch_levels
+from pipeline.trading.market import BUY, MIN_QTY, SELL, STEP, Market
+from pipeline.trading.market import MIN_NOTIONAL as SMALLEST
+from pipeline.trading.positions import close_position, close_some, open_position, pay_slip, see
+from pipeline.trading.reasons import DAILY_LOSS, DRAWDOWN, HALTED, LAPSED, MIN_NOTIONAL, NO_CASH, TRADED
+from pipeline.trading.records import BREAKER, END, MAX_BARS, SESSION_END, SIGNAL, Account, Position, Trade
+from pipeline.trading.rules import DAY_MS, Rules
+
+Positions = npt.NDArray
+Counts = npt.NDArray[np.int64]
 
 
 @numba.njit(cache=True, error_model="numpy")
 def step(
-    state: State,
+    account: Account,
+    positions: Positions,
     trades: Sequence[Trade],
+    refused: Counts,
+    signals: npt.NDArray[np.uint8],
     bar: int,
-    open_: float,
-    high: float,
-    low: float,
-    close: float,
-    filled: bool,
-    buy: bool,
-    sell: bool,
+    at: int,
+    market: Market,
     rules: Rules,
 ) -> float:
     """Live through one closed bar and decide what to do at the next open.
 
-    state: record STATE, changed in place. trades: ledger TRADE [≥ number of bars], to which closed
-    trades are added. bar: its number. filled: the bar is made up. buy, sell: signals at its close.
-    Returns the equity at the close.
+    account: record ACCOUNT; positions: POSITION [symbols]; both changed in place. trades: ledger TRADE, with
+    room for two more of each symbol, to which closed trades are added. refused: int64 [reasons.COUNT], signals
+    counted by what became of them. signals: codes of the bar's signals [symbols]. bar: its number since the
+    start of the data. at: its column in `market`. Returns the equity at the close.
     """
-    if filled:
-        state.enter = 0
-    else:
-        if state.enter != 0 or state.leave != 0:
-            execute(state, trades, bar, open_, rules)
-        if state.side != 0:
-            touch_levels(state, trades, bar, open_, high, low, rules)
-        decide(state, bar, buy, sell, rules)
-    return state.cash + state.qty * close
+    start_day(account, bar, rules)
+    symbols = len(positions)
+    wants = np.zeros(symbols, np.int64)
+    for s in range(symbols):
+        if positions[s].side != 0 or positions[s].leave != 0:
+            _exit_at_open(account, positions[s], trades, s, bar, at, market, rules)
+    for s in range(symbols):
+        if positions[s].enter != 0:
+            _enter_at_open(account, positions, s, refused, bar, at, market, rules)
+    for s in range(symbols):
+        position = positions[s]
+        if market.filled[s, at]:
+            continue
+        if position.side != 0:
+            touch_levels(
+                account, position, trades, s, bar, market.open[s, at], market.high[s, at], market.low[s, at],
+                market.volume[s, at], market.volatility[s, at], rules,
+            )  # fmt: skip
+        position.mark = market.close[s, at]
+        if position.side != 0:
+            follow(position, position.mark, market.atr[s, at], rules)
+    mark(account, positions)
+    watch(account, positions, refused, bar, rules)
+    asked = False
+    for s in range(symbols):
+        if not market.filled[s, at]:
+            wants[s] = decide(positions[s], signals[s], bar, rules)
+            asked = asked or wants[s] != 0
+    if asked:
+        grant_entries(account, positions, wants, refused, bar, at, market, rules)
+    return account.equity
 
 
 @numba.njit(cache=True, error_model="numpy", inline="always")
-def execute(state: State, trades: Sequence[Trade], bar: int, open_: float, rules: Rules) -> None:
-    """Fill the waiting orders at the open: first the exit, then the entry."""
-    if state.leave != 0 and state.side != 0:
-        _see(state, open_, open_)
-        close_position(state, trades, bar, open_ * (1 - state.side * rules.slip), rules.taker_fee, state.leave)
-    if state.enter != 0:
-        open_position(state, bar, state.enter, open_ * (1 + state.enter * rules.slip), rules)
-    state.leave = 0
-    state.enter = 0
+def start_day(account: Account, bar: int, rules: Rules) -> None:
+    """Anchor the breakers anew on the first bar of a UTC day."""
+    day = (rules.origin_ms + bar * rules.step_ms) // DAY_MS
+    if day != account.day:
+        account.day = day
+        account.day_start = account.day_peak = account.equity
+        account.entries_today = 0
+        if rules.reset_next_day and account.halted <= DRAWDOWN:
+            account.halted = 0
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
-def touch_levels(
-    state: State, trades: Sequence[Trade], bar: int, open_: float, high: float, low: float, rules: Rules
+@numba.njit(cache=True, error_model="numpy")
+def _exit_at_open(
+    account: Account,
+    position: Position,
+    trades: Sequence[Trade],
+    s: int,
+    bar: int,
+    at: int,
+    market: Market,
+    rules: Rules,
 ) -> None:
-    """Fill stop or target if the bar reached them; otherwise note the bar's extremes.
-
-    A stop is a market order: it fills at its level, or at the open if the price had jumped past it,
-    less slippage. A target is a resting limit order: it fills at its level, as maker.
-    """
-    side = state.side
-    best, worst = (high, low) if side > 0 else (low, high)
-    hit_stop = side * (worst - state.stop) <= 0
-    hit_target = side * (best - state.target) >= 0
-    if not hit_stop and not hit_target:
-        _see(state, best, worst)
-        level = state.best * (1 - side * rules.trailing_stop)
-        if side * (level - state.stop) > 0:
-            state.stop = level
-            state.stop_reason = TRAILING_STOP
+    open_ = market.open[s, at]
+    if rules.pays_funding and position.side != 0 and market.funding[s, at] != 0:
+        paid = position.qty * position.mark * market.funding[s, at]
+        account.cash -= paid
+        account.funding += paid
+        position.funding += paid
+    if position.leave == 0 or bar < position.leave_bar or market.filled[s, at] or market.fails[s, at]:
         return
-    stop_at_open = side * (open_ - state.stop) <= 0
-    target_at_open = side * (open_ - state.target) >= 0
-    if hit_stop and hit_target and not stop_at_open and not target_at_open:
-        state.ambiguous_bars += 1
-        stopped = rules.stop_first
+    side, qty = position.side, abs(position.qty)
+    see(position, open_, open_)
+    volume = market.volume[s, at]
+    part = min(qty, rules.participation * volume / open_) if rules.participation < np.inf else qty
+    slip = slippage(part * open_, volume, market.volatility[s, at], rules)
+    pay_slip(account, position, part * open_, slip, rules)
+    price = open_ * (1 - side * slip)
+    if part < qty:
+        close_some(account, position, part, price, rules.taker_fee)
     else:
-        stopped = stop_at_open or (hit_stop and not target_at_open)
-    if stopped:
-        level = open_ if stop_at_open else state.stop
-        _see(state, level, level)
-        close_position(state, trades, bar, level * (1 - side * rules.slip), rules.taker_fee, state.stop_reason)
-    else:
-        # How far it went against us before the target is not known: the bar's worst is assumed,
-        # within the stop that was not hit first.
-        _see(state, state.target, open_ if target_at_open else worst if not hit_stop else state.stop)
-        close_position(state, trades, bar, state.target, rules.maker_fee, TAKE_PROFIT)
+        close_position(account, position, trades, s, bar, price, rules.taker_fee, position.leave, rules)
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _enter_at_open(
+    account: Account, positions: Positions, s: int, refused: Counts, bar: int, at: int, market: Market, rules: Rules
+) -> None:
+    position = positions[s]
+    if market.filled[s, at]:
+        _lapse(position, refused, LAPSED)
+        return
+    if bar < position.enter_bar:
+        return
+    if position.side != 0 or market.fails[s, at]:
+        # The exit that it was to follow is not done, or the exchange refused it.
+        _lapse(position, refused, LAPSED)
+        return
+    side, open_ = position.enter, market.open[s, at]
+    equity, gross = account.cash, 0.0
+    for j in range(len(positions)):
+        equity += positions[j].qty * positions[j].mark
+        gross += abs(positions[j].qty) * positions[j].mark
+    spend = min(position.spend, rules.leverage * equity - gross)
+    if not spend > 0:
+        _lapse(position, refused, NO_CASH)
+        return
+    volume = market.volume[s, at]
+    notional = spend / (1 + rules.taker_fee)
+    if rules.participation < np.inf:
+        notional = min(notional, rules.participation * volume)
+    slip = slippage(notional, volume, market.volatility[s, at], rules)
+    price = open_ * (1 + side * slip)
+    qty = floor_to_step(notional / price, market.filters[s, STEP])
+    if not qty > 0 or qty < market.filters[s, MIN_QTY] or qty * price < market.filters[s, SMALLEST]:
+        _lapse(position, refused, MIN_NOTIONAL)
+        return
+    position.enter = 0
+    open_position(account, position, bar, side, qty, price, slip, rules)
+
+
+@numba.njit(cache=True, inline="always")
+def _lapse(position: Position, refused: Counts, reason: int) -> None:
+    position.enter = 0
+    refused[TRADED] -= 1
+    refused[reason] += 1
 
 
 @numba.njit(cache=True, error_model="numpy", inline="always")
-def decide(state: State, bar: int, buy: bool, sell: bool, rules: Rules) -> None:
-    """Turn the signals at a close, and the time limit, into orders for the next open.
+def mark(account: Account, positions: Positions) -> None:
+    """Value all positions at their last real close."""
+    equity = account.cash
+    for s in range(len(positions)):
+        equity += positions[s].qty * positions[s].mark
+    account.equity = equity
+    account.day_peak = max(account.day_peak, equity)
+
+
+@numba.njit(cache=True, error_model="numpy", inline="always")
+def floor_of(account: Account, rules: Rules) -> float:
+    """Equity at or below which a breaker stops trading."""
+    floor = -np.inf
+    if rules.daily_loss < np.inf:
+        floor = account.day_start * (1 - rules.daily_loss)
+    if rules.drawdown < np.inf:
+        floor = max(floor, account.day_peak * (1 - rules.drawdown))
+    return floor
+
+
+@numba.njit(cache=True, error_model="numpy")
+def watch(account: Account, positions: Positions, refused: Counts, bar: int, rules: Rules) -> None:
+    """Let the breakers look at the equity; while trading is halted, leave everything."""
+    if account.halted == 0 and account.equity <= floor_of(account, rules):
+        at_loss = rules.daily_loss < np.inf and account.equity <= account.day_start * (1 - rules.daily_loss)
+        account.halted = DAILY_LOSS if at_loss else DRAWDOWN
+        account.halts += 1
+    if account.halted != 0:
+        for s in range(len(positions)):
+            position = positions[s]
+            if position.enter != 0:
+                _lapse(position, refused, HALTED)
+            if position.side != 0 and position.leave == 0:
+                position.leave = BREAKER
+                position.leave_bar = bar + 1 + rules.latency
+
+
+@numba.njit(cache=True, error_model="numpy", inline="always")
+def decide(position: Position, signal: int, bar: int, rules: Rules) -> int:
+    """Order the exit that is due at a close; returns the side that the signal asks to enter, 0 for none.
 
     A bar that says both buy and sell enters nothing, yet closes what the opposite signal closes.
     """
-    side = state.side
+    side = position.side
+    buy, sell = signal & BUY != 0, signal & SELL != 0
     if side == 0:
+        if position.enter != 0:
+            return 0
         if buy and not sell and rules.trade_long:
-            state.enter = 1
-        elif sell and not buy and rules.trade_short:
-            state.enter = -1
-    elif sell if side > 0 else buy:
-        state.leave = SIGNAL
-        if buy != sell and (rules.trade_short if side > 0 else rules.trade_long):
-            state.enter = -side
-    elif bar - state.entry_bar + 1 >= rules.max_bars:
-        state.leave = MAX_BARS
+            return 1
+        return -1 if sell and not buy and rules.trade_short else 0
+    if position.leave != 0:
+        return 0
+    if sell if side > 0 else buy:
+        position.leave = SIGNAL
+        position.leave_bar = bar + 1 + rules.latency
+        return -side if buy != sell and (rules.trade_short if side > 0 else rules.trade_long) else 0
+    if bar - position.entry_bar + 1 >= rules.max_bars:
+        position.leave = MAX_BARS
+        position.leave_bar = bar + 1 + rules.latency
+    elif (
+        rules.session_flatten and (rules.origin_ms + (bar + 1) * rules.step_ms - 1) % DAY_MS + 1 >= rules.session_end_ms
+    ):
+        position.leave = SESSION_END
+        position.leave_bar = bar + 1 + rules.latency
+    return 0
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
-def open_position(state: State, bar: int, side: int, price: float, rules: Rules) -> None:
-    """Enter at a fill price; notional and fee together are `fraction` of the cash.
-
-    Nothing happens without cash: a short position may have lost it all.
-    """
-    if not state.cash > 0 or not rules.fraction > 0:
-        return
-    notional = rules.fraction * state.cash / (1 + rules.taker_fee)
-    qty = notional / price
-    fee = notional * rules.taker_fee
-    state.side = side
-    state.qty = side * qty
-    state.cash -= state.qty * price + fee
-    state.entry_price = price
-    state.entry_fee = fee
-    state.entry_bar = bar
-    state.best = price
-    state.worst = price
-    state.target = price * (1 + side * rules.take_profit)
-    if rules.trailing_stop < rules.stop_loss:
-        state.stop = price * (1 - side * rules.trailing_stop)
-        state.stop_reason = TRAILING_STOP
-    else:
-        state.stop = price * (1 - side * rules.stop_loss)
-        state.stop_reason = STOP_LOSS
-
-
-@numba.njit(cache=True, error_model="numpy", inline="always")
-def close_position(state: State, trades: Sequence[Trade], bar: int, price: float, fee_rate: float, reason: int) -> None:
-    """Leave at a fill price and add the trade to the ledger."""
-    side, qty = state.side, abs(state.qty)
-    exit_fee = qty * price * fee_rate
-    fees = state.entry_fee + exit_fee
-    pnl = state.qty * (price - state.entry_price) - fees
-    state.cash += state.qty * price - exit_fee
-    trade = trades[state.trades]
-    trade.side = side
-    trade.entry_bar = state.entry_bar
-    trade.exit_bar = bar
-    trade.entry_price = state.entry_price
-    trade.exit_price = price
-    trade.qty = qty
-    trade.fees = fees
-    trade.pnl = pnl
-    trade.return_ = pnl / (qty * state.entry_price)
-    trade.reason = reason
-    trade.mae = side * (state.worst / state.entry_price - 1)
-    trade.mfe = side * (state.best / state.entry_price - 1)
-    state.trades += 1
-    state.side = 0
-    state.qty = 0.0
-    state.leave = 0
-
-
-@numba.njit(cache=True, error_model="numpy", inline="always")
-def finish(state: State, trades: Sequence[Trade], bar: int, close: float, rules: Rules) -> float:
+@numba.njit(cache=True, error_model="numpy")
+def finish(
+    account: Account,
+    positions: Positions,
+    trades: Sequence[Trade],
+    refused: Counts,
+    bar: int,
+    at: int,
+    market: Market,
+    rules: Rules,
+) -> float:
     """End of the data: close what is open at the last close, at a market order's cost; the final equity."""
-    if state.side != 0:
-        close_position(state, trades, bar, close * (1 - state.side * rules.slip), rules.taker_fee, END)
-    state.enter = 0
-    return state.cash
+    for s in range(len(positions)):
+        position = positions[s]
+        if position.side != 0:
+            value = abs(position.qty) * position.mark
+            slip = slippage(value, market.volume[s, at], market.volatility[s, at], rules)
+            pay_slip(account, position, value, slip, rules)
+            price = position.mark * (1 - position.side * slip)
+            close_position(account, position, trades, s, bar, price, rules.taker_fee, END, rules)
+        if position.enter != 0:
+            _lapse(position, refused, LAPSED)
+    account.equity = account.cash
+    return account.cash
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
-def _see(state: State, best: float, worst: float) -> None:
-    if state.side * (best - state.best) > 0:
-        state.best = best
-    if state.side * (worst - state.worst) < 0:
-        state.worst = worst
+def halt(account: np.ndarray, breaker: int) -> None:
+    """Stop trading from outside: a code of `reasons.BREAKERS`; positions are left from the next step on."""
+    account["halted"] = breaker
+    account["halts"] += 1
+
+
+def reset(account: np.ndarray) -> None:
+    """Take up trading again after a breaker: a person's decision. The day's anchors start anew."""
+    account["halted"] = 0
+    account["day_start"] = account["day_peak"] = account["equity"]
+    account["losses_in_a_row"] = 0
+    account["resume_bar"] = account["resume_bar"].dtype.type(-(1 << 40))

@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.trading.core import finish, step
-from pipeline.trading.records import STATE, TRADE
+from pipeline.trading.market import BUY, SELL, Market
+from pipeline.trading.reasons import COUNT
+from pipeline.trading.records import TRADE, new_account, new_positions
 from pipeline.trading.rules import Rules
-from pipeline.trading.stretches import Bars, NextSignals, flat_until, hold_until, next_true
+from pipeline.trading.stretches import NextSignals, flat_until, hold_until, idle, next_true
 from pipeline.trading.tally import TALLY, add_bar, add_trades, begin
 
 Array = npt.NDArray[np.float64]
@@ -26,15 +28,16 @@ MAX_INDEX = 1 << 24
 
 
 def scan_thresholds(
-    bars: Bars, score: Array, pairs: tuple[Array, Array], rules: Rules, cash: float, *, split: int, workers: int
+    market: Market, pairs: tuple[Array, Array], rules: Rules, cash: float, *, split: int, workers: int
 ) -> np.ndarray:
     """Tallies TALLY [n_buy, n_sell, 2] of trading `score ≥ buy` and `score ≤ sell` for all pairs of thresholds.
 
-    score: float64 [n], NaN where there is no signal. pairs: buy and sell thresholds; pairs with
-    sell ≥ buy are passed over and stay zero. split: first bar of the second part. workers: threads.
+    market: of one symbol; its score is NaN where there is no signal, its own signals are not looked at.
+    pairs: buy and sell thresholds; pairs with sell ≥ buy are passed over and stay zero. split: first bar of
+    the second part. workers: threads.
     """
     buys, sells = pairs
-    score = np.where(bars.filled, np.nan, score)
+    score = np.where(market.filled[0], np.nan, market.score[0])
     tallies = np.zeros((len(buys), len(sells), 2), TALLY)
     chunk = max(1, MAX_INDEX // max(1, len(score)))
     with ThreadPoolExecutor(max_workers=workers) as pool:
@@ -45,53 +48,65 @@ def scan_thresholds(
                 index[j] = next_true(score <= sell)
 
             def row(i: int, first: int = first, some: Array = some, index: np.ndarray = index) -> None:
-                states = np.zeros(len(some), STATE)
-                states["cash"] = cash
+                accounts = np.repeat(new_account(cash), len(some))
                 valid = some < buys[i]
                 part = tallies[i, first : first + len(some)]
-                _scan(bars, next_true(score >= buys[i]), index, valid, rules, split, states, part)
+                positions = new_positions(len(some)).reshape(-1, 1)
+                _scan(market, next_true(score >= buys[i]), index, valid, rules, split, accounts, positions, part)
 
             list(pool.map(row, range(len(buys))))
     return tallies
 
 
 @numba.njit(cache=True, nogil=True)
-def _scan(bars, next_buy, next_sell, valid, rules, split, states, tallies):  # type: ignore[no-untyped-def]
+def _scan(market, next_buy, next_sell, valid, rules, split, accounts, positions, tallies):  # type: ignore[no-untyped-def]
     # All sell thresholds of one buy threshold, block of bars by block of bars.
     n = len(next_buy)
-    trades = np.empty(BLOCK + 1, TRADE)
+    trades = np.empty(BLOCK + 2, TRADE)
+    refused = np.zeros(COUNT, np.int64)
     for part in range(2):
         part_start, part_stop = (0, split) if part == 0 else (split, n)
         for j in range(len(valid)):
-            begin(tallies[j, part], states[j].cash if part == 0 else tallies[j, 0].end)
+            begin(tallies[j, part], accounts[j].cash if part == 0 else tallies[j, 0].end)
         for first in range(part_start, part_stop, BLOCK):
             stop = min(first + BLOCK, part_stop)
             for j in range(len(valid)):
                 if valid[j]:
                     signals = NextSignals(next_buy, next_sell[j])
-                    states[j].trades = 0
-                    _live(bars, signals, rules, first, stop, states[j], trades, tallies[j, part])
-                    add_trades(tallies[j, part], trades, states[j].trades)
+                    accounts[j].trades = 0
+                    _live(
+                        market,
+                        signals,
+                        rules,
+                        first,
+                        stop,
+                        accounts[j],
+                        positions[j],
+                        trades,
+                        refused,
+                        tallies[j, part],
+                    )
+                    add_trades(tallies[j, part], trades, accounts[j].trades)
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _live(bars, signals, rules, first, stop, state, trades, tally):  # type: ignore[no-untyped-def]
-    last = len(bars.close) - 1
+def _live(market, signals, rules, first, stop, account, positions, trades, refused, tally):  # type: ignore[no-untyped-def]
+    last = market.close.shape[1] - 1
+    position = positions[0]
+    now = np.zeros(1, np.uint8)
     t = first
     while t < stop:
-        if state.enter == 0 and state.leave == 0:
-            if state.side == 0:
+        if idle(account, position):
+            if position.side == 0:
                 t = flat_until(signals, t, stop, rules)
             else:
                 # Not past the last bar, at whose close the position is settled.
-                t = hold_until(state, bars, signals, t, min(stop, last), rules, None, tally)
+                t = hold_until(account, position, market, signals, t, min(stop, last), rules, None, tally)
             if t == stop:
                 break
-        equity = step(
-            state, trades, t, bars.open[t], bars.high[t], bars.low[t], bars.close[t], bars.filled[t],
-            signals.buy[t] == t, signals.sell[t] == t, rules,
-        )  # fmt: skip
+        now[0] = (BUY if signals.buy[t] == t else 0) | (SELL if signals.sell[t] == t else 0)
+        equity = step(account, positions, trades, refused, now, t, t, market, rules)
         if t == last:
-            equity = finish(state, trades, t, bars.close[t], rules)
+            equity = finish(account, positions, trades, refused, t, t, market, rules)
         add_bar(tally, equity)
         t += 1

@@ -1,5 +1,7 @@
 """Closed trades as the contract's table: one row a trade, in words and times instead of codes and bar numbers."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -27,15 +29,15 @@ SCHEMA = pa.schema(
 )
 
 
-def trade_table(symbol: str, trades: np.ndarray, times_ms: npt.NDArray[np.int64]) -> pa.Table:
-    """The trades (records TRADE [m]) of one symbol as a table.
+def trade_table(symbols: Sequence[str], trades: np.ndarray, times_ms: npt.NDArray[np.int64]) -> pa.Table:
+    """The trades (records TRADE [m]) as a table, in the order of their exits.
 
-    times_ms: open times of the bars that the trades' bar numbers count. Entry and exit time are the
-    open times of the bars in which the fills happened.
+    symbols: names, by the trades' symbol numbers. times_ms: open times of the bars that the trades' bar
+    numbers count. Entry and exit time are the open times of the bars in which the fills happened.
     """
     return pa.table(
         [
-            pa.array([symbol] * len(trades), pa.string()),
+            pa.array([symbols[number] for number in trades["symbol"]], pa.string()),
             pa.array(np.where(trades["side"] > 0, "long", "short").tolist(), pa.string()),
             pa.array(times_ms[trades["entry_bar"]], pa.int64()).cast(TIME),
             trades["entry_price"],

@@ -1,4 +1,4 @@
-"""The records the trading core works on: its state, and a closed trade.
+"""The records the trading core works on: the account, a symbol's position, a closed trade.
 
 Each is declared once, as a class that names the fields for readers and type checkers, and used as the
 plain numpy record of the same fields: compiled code changes it in place, and it can be stored as it is.
@@ -9,33 +9,86 @@ from typing import Protocol
 import numpy as np
 
 # Why a position was closed; the code of a reason is its place in this tuple. 0: still open.
-EXIT_REASONS = ("", "signal", "stop_loss", "take_profit", "trailing_stop", "max_bars", "end")
-SIGNAL, STOP_LOSS, TAKE_PROFIT, TRAILING_STOP, MAX_BARS, END = range(1, 7)
+EXIT_REASONS = (
+    "",
+    "signal",
+    "stop_loss",
+    "take_profit",
+    "trailing_stop",
+    "max_bars",
+    "end",
+    "break_even",
+    "liquidation",
+    "session_end",
+    "breaker",
+)
+SIGNAL, STOP_LOSS, TAKE_PROFIT, TRAILING_STOP, MAX_BARS, END, BREAK_EVEN, LIQUIDATION, SESSION_END, BREAKER = range(
+    1, 11
+)
+LONG_AGO = -(1 << 40)
 
 
-class State(Protocol):
-    """What the core knows at the close of a bar. Prices as paid: slippage and half spread included."""
+class Account(Protocol):
+    """What all symbols share, at the close of a bar. Amounts in the quote asset."""
 
-    cash: float  # quote asset; a short position's proceeds included
+    cash: float  # short positions' proceeds included, long ones' cost taken off: equity = cash + Σ qty · mark
+    equity: float
+    day: int  # UTC day since the epoch, and the equity at its start and its highest since
+    day_start: float
+    day_peak: float
+    entries_today: int
+    halted: int  # the breaker that has stopped trading, 0 if none: latched until the reset
+    resume_bar: int  # no entries before this bar
+    losses_in_a_row: int
+    wins: int  # closed trades, with the sums of their returns, for Kelly's fraction
+    losses: int
+    win_returns: float
+    loss_returns: float
+    trades: int  # closed so far: the next free row of the ledger
+    ambiguous_bars: int  # bars that reached stop and target
+    halts: int
+    fees: float
+    spread: float
+    slippage: float
+    funding: float
+
+
+class Position(Protocol):
+    """One symbol's position and orders at the close of a bar. Prices as paid: slippage and half spread included."""
+
     qty: float  # base asset held; negative if short
     side: int  # 1 long, -1 short, 0 flat
     entry_price: float
     entry_fee: float
     entry_bar: int
+    mark: float  # last real close
     stop: float  # level at which the position is stopped
-    stop_reason: int  # STOP_LOSS or TRAILING_STOP: why it stands there
+    stop_reason: int  # why it stands there: STOP_LOSS, TRAILING_STOP or BREAK_EVEN
     target: float  # level at which its profit is taken
+    liquidation: float
     best: float  # best price since entry, seen from the position
     worst: float
-    enter: int  # order for the next open: side to enter, 0 none
-    leave: int  # order for the next open: reason to close, 0 none
-    trades: int  # closed so far: the next free row of the ledger
-    ambiguous_bars: int  # bars that reached stop and target
+    enter: int  # waiting order: side to enter, 0 none; the amount to spend, its distances, and when it may fill
+    spend: float
+    stop_distance: float
+    target_distance: float
+    trail_distance: float
+    enter_bar: int
+    leave: int  # waiting order: reason to close, 0 none, and when it may fill
+    leave_bar: int
+    exit_bar: int  # of the last exit
+    exit_qty: float  # filled so far of an exit that takes several bars, its value and fees
+    exit_value: float
+    exit_fee: float
+    spread: float  # costs of this position so far, beside the fees
+    slippage: float
+    funding: float
 
 
 class Trade(Protocol):
     """A closed trade; bars are counted from the start of the data."""
 
+    symbol: int
     side: int
     entry_bar: int
     exit_bar: int
@@ -43,11 +96,14 @@ class Trade(Protocol):
     exit_price: float
     qty: float
     fees: float
-    pnl: float  # after fees
+    pnl: float  # after fees and funding
     return_: float  # pnl / (qty · entry_price)
     reason: int
     mae: float  # worst and best excursion, fractions of the entry price: mae ≤ 0 ≤ mfe
     mfe: float
+    spread: float  # in the prices already
+    slippage: float
+    funding: float  # paid; negative if received
 
 
 def record_type(fields: type) -> np.dtype:
@@ -55,12 +111,21 @@ def record_type(fields: type) -> np.dtype:
     return np.dtype([(name, "f8" if kind is float else "i8") for name, kind in fields.__annotations__.items()])
 
 
-STATE = record_type(State)
+ACCOUNT = record_type(Account)
+POSITION = record_type(Position)
 TRADE = record_type(Trade)
 
 
-def new_state(cash: float) -> np.ndarray:
-    """A flat state [1] with so much cash and no order."""
-    state = np.zeros(1, STATE)
-    state["cash"] = cash
-    return state
+def new_account(cash: float) -> np.ndarray:
+    """An account [1] with so much cash."""
+    account = np.zeros(1, ACCOUNT)
+    account["cash"] = account["equity"] = account["day_start"] = account["day_peak"] = cash
+    account["day"] = account["resume_bar"] = LONG_AGO
+    return account
+
+
+def new_positions(symbols: int) -> np.ndarray:
+    """Flat positions [symbols] without orders."""
+    positions = np.zeros(symbols, POSITION)
+    positions["exit_bar"] = LONG_AGO
+    return positions

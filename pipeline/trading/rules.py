@@ -1,58 +1,162 @@
-"""What the trading core is told once: directions, size, costs and exit distances, as plain numbers."""
+"""What the trading core is told once: directions, size, costs, exits, limits and breakers, as plain numbers."""
 
 import math
 from typing import NamedTuple
 
-from pipeline.config.durations import bars_in
+from pipeline.config.durations import bars_covering, bars_in, bars_per_year, interval_ms
+from pipeline.config.risk import Risk, Sizing
 from pipeline.config.trading import Simulate
 
 # Longer than any history, and far from overflowing when a bar number is added.
 NO_LIMIT = 1 << 60
+DAY_MS = 86_400_000
+
+FIXED_FRACTION, FIXED_QUOTE, VOLATILITY_TARGET, KELLY, RISK_PER_TRADE = range(5)
+SIZING_METHODS = ("fixed_fraction", "fixed_quote", "volatility_target", "kelly", "risk_per_trade")
+STOP_FIRST, TARGET_FIRST, OHLC, OLHC, RANDOM = range(5)
+PATHS = ("stop_first", "target_first", "ohlc", "olhc", "random")
 
 
 class Rules(NamedTuple):
     """Parameters of the core; a tuple of numbers, so that compiled code takes it as it is.
 
-    trade_long, trade_short: directions that may be entered.
-    fraction: share of the equity put into one position.
-    taker_fee, maker_fee: fractions of the notional.
-    slip: slippage plus half the spread, a fraction of the price; paid by every market order.
-    stop_loss, take_profit, trailing_stop: fractions of the entry price (the trailing stop's: of the
-    best price since entry); infinite where there is none, which puts the level out of reach.
-    max_bars: bars after which a position is closed.
-    stop_first: when a bar touches stop and target, the stop is taken to come first.
+    Shares and distances are fractions; a limit that does not exist is infinite, which puts it out of reach.
+    The defaults are no costs, no exits but the opposite signal, all the cash, and no limits at all.
     """
 
-    trade_long: bool
-    trade_short: bool
-    fraction: float
-    taker_fee: float
-    maker_fee: float
-    slip: float
-    stop_loss: float
-    take_profit: float
-    trailing_stop: float
-    max_bars: int
-    stop_first: bool
+    # Directions that may be entered.
+    trade_long: bool = True
+    trade_short: bool = False
+    # Costs, fractions of the notional or of the price. slip: fixed slippage plus half the spread.
+    taker_fee: float = 0.0
+    maker_fee: float = 0.0
+    slip: float = 0.0
+    half_spread: float = 0.0
+    slip_volatility: float = 0.0
+    impact: float = 0.0
+    participation: float = math.inf
+    latency: int = 0
+    # Exits: distances from the entry price, the trailing stop's from the best price or the close.
+    stop_loss: float = math.inf
+    take_profit: float = math.inf
+    trailing_stop: float = math.inf
+    stop_atr: float = 0.0
+    target_atr: float = 0.0
+    trail_atr: float = 0.0
+    trail_from_close: bool = False
+    trail_after: float = 0.0
+    break_even_after: float = math.inf
+    break_even_offset: float = 0.0
+    max_bars: int = NO_LIMIT
+    path: int = STOP_FIRST
+    seed: int = 0
+    # Time of the data's bar 0 in ms, bar length, and the session in ms of the UTC day.
+    origin_ms: int = 0
+    step_ms: int = 60_000
+    session_end_ms: int = DAY_MS
+    session_flatten: bool = False
+    # Futures.
+    leverage: float = 1.0
+    maintenance: float = 0.0
+    liquidation_fee: float = 0.0
+    pays_funding: bool = False
+    # Sizing.
+    sizing: int = FIXED_FRACTION
+    fraction: float = 1.0
+    quote: float = 0.0
+    target_volatility: float = 0.0
+    kelly_share: float = 0.5
+    kelly_cap: float = 0.1
+    kelly_prior: float = 30.0
+    kelly_start: float = 0.01
+    risk: float = 0.01
+    # Limits.
+    order_notional: float = math.inf
+    order_qty: float = math.inf
+    symbol_exposure: float = math.inf
+    total_exposure: float = math.inf
+    correlated_exposure: float = math.inf
+    open_positions: int = NO_LIMIT
+    entries_per_day: int = NO_LIMIT
+    cool_down: int = 0
+    # Breakers.
+    daily_loss: float = math.inf
+    drawdown: float = math.inf
+    losses_in_a_row: int = NO_LIMIT
+    pause: int = 0
+    reset_next_day: bool = True
 
 
-def rules_of(simulate: Simulate, interval: str) -> Rules:
-    """The rules that a config's `simulate` section describes."""
-    costs, exits = simulate.costs, simulate.exits
-    return Rules(
+def rules_of(simulate: Simulate, interval: str, sizing: Sizing | None = None, risk: Risk | None = None) -> Rules:
+    """The rules that a config's sections describe; without sizing all the cash, without risk no limits."""
+    costs, exits, sizing = simulate.costs, simulate.exits, sizing or Sizing()
+    rules = Rules(
         trade_long=simulate.direction in ("long", "both"),
         trade_short=simulate.direction in ("short", "both"),
-        fraction=float(simulate.fraction),
         taker_fee=float(costs.taker_fee),
         maker_fee=float(costs.maker_fee),
         slip=(costs.slippage_bps + costs.spread_bps / 2) / 10_000,
-        stop_loss=_distance(exits.stop_loss),
-        take_profit=_distance(exits.take_profit),
-        trailing_stop=_distance(exits.trailing_stop),
+        half_spread=costs.spread_bps / 20_000,
+        slip_volatility=float(costs.slippage_volatility),
+        impact=float(costs.impact),
+        participation=_limit(costs.participation),
+        latency=costs.latency_bars,
+        stop_loss=_limit(exits.stop_loss),
+        take_profit=_limit(exits.take_profit),
+        trailing_stop=_limit(exits.trailing_stop),
+        stop_atr=exits.stop_atr or 0.0,
+        target_atr=exits.take_profit_atr or 0.0,
+        trail_atr=exits.trailing_atr or 0.0,
+        trail_from_close=exits.trailing_from == "close",
+        trail_after=float(exits.trailing_after),
+        break_even_after=_limit(exits.break_even_after),
+        break_even_offset=float(exits.break_even_offset),
         max_bars=NO_LIMIT if exits.max_bars is None else bars_in(exits.max_bars, interval),
-        stop_first=simulate.ambiguous == "stop_first",
+        path=PATHS.index(simulate.ambiguous),
+        step_ms=interval_ms(interval),
+        leverage=float(simulate.leverage),
+        maintenance=float(simulate.maintenance_margin) if simulate.leverage > 1 else 0.0,
+        liquidation_fee=float(costs.liquidation_fee),
+        pays_funding=simulate.funding,
+        sizing=SIZING_METHODS.index(sizing.method),
+        fraction=float(sizing.fraction),
+        quote=sizing.quote or 0.0,
+        target_volatility=sizing.target_volatility / math.sqrt(bars_per_year(interval)),
+        kelly_share=float(sizing.kelly_share),
+        kelly_cap=float(sizing.kelly_cap),
+        kelly_prior=float(sizing.kelly_prior),
+        kelly_start=float(sizing.kelly_start),
+        risk=float(sizing.risk),
+    )
+    return rules if risk is None or not risk.enabled else _limited(rules, risk, interval, simulate.leverage)
+
+
+def _limited(rules: Rules, risk: Risk, interval: str, leverage: float) -> Rules:
+    limits, breakers, session = risk.limits, risk.breakers, risk.gates.session
+    return rules._replace(
+        session_end_ms=minutes_of(session.end) * 60_000 if session else DAY_MS,
+        session_flatten=bool(session and session.flatten),
+        order_notional=_limit(limits.order_notional),
+        order_qty=_limit(limits.order_qty),
+        symbol_exposure=limits.symbol_exposure * leverage,
+        total_exposure=limits.total_exposure * leverage,
+        correlated_exposure=_limit(limits.correlated_exposure),
+        open_positions=limits.open_positions,
+        entries_per_day=limits.orders_per_day,
+        cool_down=bars_covering(risk.gates.cool_down, interval),
+        daily_loss=_limit(breakers.daily_loss),
+        drawdown=_limit(breakers.drawdown),
+        losses_in_a_row=NO_LIMIT if breakers.losses_in_a_row is None else breakers.losses_in_a_row,
+        pause=bars_covering(breakers.cool_down, interval),
+        reset_next_day=breakers.reset == "next_day",
     )
 
 
-def _distance(fraction: float | None) -> float:
-    return math.inf if fraction is None else float(fraction)
+def minutes_of(clock: str) -> int:
+    """Minutes since midnight of `HH:MM`."""
+    hours, minutes = clock.split(":")
+    return int(hours) * 60 + int(minutes)
+
+
+def _limit(value: float | None) -> float:
+    return math.inf if value is None else float(value)

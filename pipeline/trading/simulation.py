@@ -1,4 +1,4 @@
-"""One strategy over one symbol's history: the core's step, looped."""
+"""A strategy over history, one symbol or many that share the cash: the core's step, looped."""
 
 from dataclasses import dataclass
 
@@ -6,60 +6,100 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.trading.core import finish, step
-from pipeline.trading.records import TRADE, new_state
+from pipeline.trading.core import finish, start_day, step
+from pipeline.trading.market import BUY, SELL, Market
+from pipeline.trading.reasons import COUNT
+from pipeline.trading.records import TRADE, new_account, new_positions
 from pipeline.trading.rules import Rules
-from pipeline.trading.stretches import Bars, NextSignals, flat_until, hold_until, next_true
+from pipeline.trading.stretches import NextSignals, flat_until, hold_until, idle, next_true
 
 Array = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
+# Ledger rows for each bar and symbol: a position can be left at the open, and the next one inside the bar.
+EXITS_PER_BAR = 2
 
 
 @dataclass(frozen=True)
 class Simulation:
-    """What came of it: the equity at each close [n], and the trades, TRADE [m]."""
+    """What came of it: equity at each close [n], trades TRADE [m], and how the core was left.
+
+    account: record ACCOUNT [1]. positions: POSITION [symbols]. refused: signals of flat symbols by what became
+    of them, int64 [reasons.COUNT]; index 0 counts those traded.
+    """
 
     equity: Array
     trades: np.ndarray
-    ambiguous_bars: int
+    account: np.ndarray
+    positions: np.ndarray
+    refused: npt.NDArray[np.int64]
+
+    @property
+    def ambiguous_bars(self) -> int:
+        """Bars that reached stop and target of one position."""
+        return int(self.account["ambiguous_bars"][0])
 
 
-def simulate(bars: Bars, buy: Flags, sell: Flags, rules: Rules, cash: float) -> Simulation:
-    """Trade the signals `buy` and `sell`, bool [n], on the bars, starting with `cash`."""
-    state = new_state(cash)
-    trades = np.empty(len(bars.close), TRADE)
-    equity = _run(bars, NextSignals(next_true(buy), next_true(sell)), rules, state[0], trades)
-    return Simulation(equity, trades[: state["trades"][0]].copy(), int(state["ambiguous_bars"][0]))
+def simulate(market: Market, rules: Rules, cash: float) -> Simulation:
+    """Trade the market's signals, starting with `cash`; what is open at the end is closed."""
+    symbols, n = market.shape
+    account, positions, refused = new_account(cash), new_positions(symbols), np.zeros(COUNT, np.int64)
+    if symbols == 1:
+        # One position closes and the next one opens on a bar: a ledger row for each bar and one is enough.
+        trades = np.empty(n + 2, TRADE)
+        signals = NextSignals(next_true(market.signal[0] & BUY != 0), next_true(market.signal[0] & SELL != 0))
+        equity = _run_one(market, signals, rules, account[0], positions, trades, refused)
+    else:
+        trades = np.empty(EXITS_PER_BAR * symbols * min(n, 1 << 16) + 2 * symbols, TRADE)
+        equity, trades = _run_all(market, rules, account[0], positions, trades, refused)
+    return Simulation(equity, trades[: account["trades"][0]].copy(), account, positions, refused)
 
 
-def positions(simulation: Simulation, close: Array) -> tuple[Array, Array]:
-    """Cash and quantity held at each close, both [n]: cash + quantity · close is the equity."""
-    qty = np.zeros(len(close))
-    for trade in simulation.trades:
+def quantities(trades: np.ndarray, symbol: int, bars: int) -> Array:
+    """Quantity of a symbol held at each close [bars], negative if short; parts left early count to the end."""
+    qty = np.zeros(bars)
+    for trade in trades[trades["symbol"] == symbol]:
         qty[trade["entry_bar"] : trade["exit_bar"]] = trade["side"] * trade["qty"]
-    return simulation.equity - qty * close, qty
+    return qty
 
 
 @numba.njit(cache=True, nogil=True)
-def _run(bars, signals, rules, state, trades):  # type: ignore[no-untyped-def]
-    n = len(bars.close)
+def _run_one(market, signals, rules, account, positions, trades, refused):  # type: ignore[no-untyped-def]
+    n = market.close.shape[1]
     equity = np.empty(n)
+    now = np.zeros(1, np.uint8)
+    position = positions[0]
     t = 0
     while t < n:
-        if state.enter == 0 and state.leave == 0:
-            if state.side == 0:
+        if idle(account, position):
+            if position.side == 0:
                 until = flat_until(signals, t, n, rules)
-                equity[t:until] = state.cash
+                equity[t:until] = account.cash
             else:
-                until = hold_until(state, bars, signals, t, n, rules, equity, None)
+                until = hold_until(account, position, market, signals, t, n, rules, equity, None)
             t = until
             if t == n:
                 break
-        equity[t] = step(
-            state, trades, t, bars.open[t], bars.high[t], bars.low[t], bars.close[t], bars.filled[t],
-            signals.buy[t] == t, signals.sell[t] == t, rules,
-        )  # fmt: skip
+        now[0] = market.signal[0, t]
+        equity[t] = step(account, positions, trades, refused, now, t, t, market, rules)
         t += 1
     if n:
-        equity[n - 1] = finish(state, trades, n - 1, bars.close[n - 1], rules)
+        start_day(account, n - 1, rules)
+        equity[n - 1] = finish(account, positions, trades, refused, n - 1, n - 1, market, rules)
     return equity
+
+
+@numba.njit(cache=True, nogil=True)
+def _run_all(market, rules, account, positions, trades, refused):  # type: ignore[no-untyped-def]
+    symbols, n = market.close.shape
+    equity = np.empty(n)
+    now = np.zeros(symbols, np.uint8)
+    for t in range(n):
+        if account.trades + EXITS_PER_BAR * symbols > len(trades) - symbols:
+            longer = np.empty(2 * len(trades), trades.dtype)
+            longer[: len(trades)] = trades
+            trades = longer
+        for s in range(symbols):
+            now[s] = market.signal[s, t]
+        equity[t] = step(account, positions, trades, refused, now, t, t, market, rules)
+    if n:
+        equity[n - 1] = finish(account, positions, trades, refused, n - 1, n - 1, market, rules)
+    return equity, trades

@@ -1,4 +1,4 @@
-"""Stretches of bars in which the core has nothing to decide, lived through at the speed of the memory.
+"""Stretches of bars in which a core of one symbol has nothing to decide, lived through at the speed of the memory.
 
 `simulation` and `grid` call the core's `step` only where something can happen; these functions pass
 over the bars between. They must leave exactly the state and equity that `step` on each bar would
@@ -12,26 +12,15 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.trading.records import TRAILING_STOP, State
-from pipeline.trading.rules import Rules
+from pipeline.trading.core import floor_of, start_day
+from pipeline.trading.exits import follow
+from pipeline.trading.market import Market
+from pipeline.trading.records import TRAILING_STOP, Account, Position
+from pipeline.trading.rules import DAY_MS, Rules
 from pipeline.trading.tally import Tally
 
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int32]
-
-
-class Bars(NamedTuple):
-    """Price arrays float64 [n] of a complete grid, and which of its bars are made up, bool [n]."""
-
-    open: Array
-    high: Array
-    low: Array
-    close: Array
-    filled: npt.NDArray[np.bool_]
-
-    def part(self, rows: slice) -> "Bars":
-        """The same of some rows."""
-        return Bars(self.open[rows], self.high[rows], self.low[rows], self.close[rows], self.filled[rows])
 
 
 class NextSignals(NamedTuple):
@@ -55,6 +44,12 @@ def next_true(flags: npt.NDArray[np.bool_]) -> Index:
 
 
 @numba.njit(cache=True, error_model="numpy", inline="always")
+def idle(account: Account, position: Position) -> bool:
+    """Whether no order waits and no breaker is at work."""
+    return position.enter == 0 and position.leave == 0 and (account.halted == 0 or position.side == 0)
+
+
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def flat_until(signals: NextSignals, bar: int, end: int, rules: Rules) -> int:
     """The first bar from `bar` on, `end` at most, at whose close a flat core may order an entry."""
     until = end
@@ -67,8 +62,9 @@ def flat_until(signals: NextSignals, bar: int, end: int, rules: Rules) -> int:
 
 @numba.njit(cache=True, error_model="numpy")
 def hold_until(
-    state: State,
-    bars: Bars,
+    account: Account,
+    position: Position,
+    market: Market,
     signals: NextSignals,
     bar: int,
     end: int,
@@ -78,33 +74,65 @@ def hold_until(
 ) -> int:
     """Live through the bars from `bar` on, `end` at most, that leave an open position as it is.
 
-    Ends before a bar with the opposite signal, at the time limit, that reaches stop or target, or is
-    made up. The equity at each close passed is written to `equity` or added to `tally`; the other
-    one is None. Returns the first bar not lived through.
+    Ends before a bar with the opposite signal, at the time limit or the session's end, that reaches stop,
+    target, liquidation or a breaker, on which funding is due, or that is made up. The equity at each close
+    passed is written to `equity` or added to `tally`; the other one is None. Returns the first bar not
+    lived through.
     """
-    end = min(end, signals.sell[bar] if state.side > 0 else signals.buy[bar], state.entry_bar + rules.max_bars - 1)
+    start_day(account, bar, rules)
+    end = min(
+        end, signals.sell[bar] if position.side > 0 else signals.buy[bar], position.entry_bar + rules.max_bars - 1
+    )
+    # The breakers' anchors move with the UTC day, whose first bar is left to the core.
+    next_day = -((rules.origin_ms - (account.day + 1) * DAY_MS) // rules.step_ms)
+    end = min(end, next_day)
+    if rules.session_flatten:
+        since = rules.origin_ms + bar * rules.step_ms - account.day * DAY_MS
+        end = min(end, bar + max(0, -((since + rules.step_ms - rules.session_end_ms) // rules.step_ms)))
+    side, n = position.side, bar
+    plain = rules.trail_atr <= 0 and not rules.trail_from_close and rules.trail_after <= 0
+    plain = plain and rules.break_even_after == np.inf
     # A short position is a long one in prices of opposite sign.
-    side = float(state.side)
-    best_prices, worst_prices = (bars.high, bars.low) if state.side > 0 else (bars.low, bars.high)
+    sign = float(side)
+    closes, filled, funding, atr = market.close[0], market.filled[0], market.funding[0], market.atr[0]
+    best_prices, worst_prices = (market.high[0], market.low[0]) if side > 0 else (market.low[0], market.high[0])
     # Locals, because the compiler cannot know that writing equity leaves the state alone.
-    cash, qty, stop, target = state.cash, state.qty, side * state.stop, side * state.target
-    best, worst = side * state.best, side * state.worst
-    keep = 1 - side * rules.trailing_stop
+    cash, qty, target = account.cash, position.qty, sign * position.target
+    stop, liquidation = sign * position.stop, sign * position.liquidation
+    best, worst = sign * position.best, sign * position.worst
+    keep = 1 - sign * rules.trailing_stop
+    value, peak_of_day, moved = account.equity, account.day_peak, False
+    floor, falls, fall = floor_of(account, rules), rules.drawdown < np.inf, 1 - rules.drawdown
     if tally is not None:
         last, peak, trough, deepest, lowest = tally.end, tally.peak, tally.trough, tally.max_drawdown, tally.lowest
         returns, squares, downside = tally.returns, tally.squares, tally.downside_squares
-    t = bar
-    while t < end:
-        high, low = side * best_prices[t], side * worst_prices[t]
-        if low <= stop or high >= target or bars.filled[t]:
+    while n < end:
+        high, low = sign * best_prices[n], sign * worst_prices[n]
+        if low <= stop or high >= target or low <= liquidation or filled[n]:
             break
+        if rules.pays_funding and funding[n] != 0:
+            break
+        after = cash + qty * closes[n]
+        if after > peak_of_day:
+            peak_of_day = after
+            if falls:
+                floor = max(floor, after * fall)
+        elif after <= floor:
+            break
+        value = after
         best = high if high > best else best
         worst = low if low < worst else worst
-        level = best * keep
-        stop = level if level > stop else stop
-        value = cash + qty * bars.close[t]
+        if plain:
+            level = best * keep
+            if level > stop:
+                stop = level
+                moved = True
+        else:
+            position.best, position.stop = sign * best, sign * stop
+            follow(position, closes[n], atr[n], rules)
+            stop = sign * position.stop
         if equity is not None:
-            equity[t] = value
+            equity[n] = value
         if tally is not None:
             change = value / last - 1
             last = value
@@ -118,13 +146,15 @@ def hold_until(
                 lowest = min(lowest, trough)
                 peak = trough = value
             trough = value if value < trough else trough
-        t += 1
-    state.best, state.worst = side * best, side * worst
-    if side * stop != state.stop:
-        state.stop = side * stop
-        state.stop_reason = TRAILING_STOP
+        n += 1
+    if n > bar:
+        position.best, position.worst, position.mark = sign * best, sign * worst, closes[n - 1]
+        position.stop = sign * stop
+        if moved:
+            position.stop_reason = TRAILING_STOP
+        account.equity, account.day_peak = value, peak_of_day
     if tally is not None:
         tally.end, tally.peak, tally.trough = last, peak, trough
         tally.max_drawdown, tally.lowest = min(deepest, trough / peak - 1), min(lowest, trough)
         tally.returns, tally.squares, tally.downside_squares = returns, squares, downside
-    return t
+    return n

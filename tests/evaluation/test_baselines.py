@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from trading.markets import at, market, random_market, rules
+from trading.markets import at, market, random_market, rules, trade
 
 from pipeline.evaluation.baselines import Holdings, buy_and_hold, holdings, p_value, random_growth
-from pipeline.trading.simulation import simulate
 
 
 def test_buy_and_hold_pays_to_get_in_and_out() -> None:
@@ -32,23 +31,23 @@ def test_a_random_strategy_without_freedom_earns_what_the_core_earns(side: int) 
     bars = random_market(60, 3)
     bars.filled[:] = False
     rules_ = rules(trade_long=side > 0, trade_short=side < 0, taker_fee=0.001, slip=0.0005, fraction=0.6)
-    result = simulate(bars, at(60, 0) if side > 0 else at(60), at(60, 0) if side < 0 else at(60), rules_, 1000.0)
-    growth = random_growth(bars, Holdings(np.array([59]), np.array([side])), rules_, 5, 0)
+    result = trade(bars, at(60, 0) if side > 0 else at(60), at(60, 0) if side < 0 else at(60), rules_, 1000.0)
+    growth = random_growth(bars, Holdings(np.array([59]), np.array([side])), rules_, 0.6, 5, 0)
     assert growth == pytest.approx(result.equity[-1] / 1000)
 
 
 def test_random_strategies_follow_the_seed() -> None:
     bars, held = random_market(500, 1), Holdings(np.array([5, 9, 30]), np.array([1, -1, 1]))
-    one = random_growth(bars, held, rules(), 200, 7)
-    assert np.array_equal(one, random_growth(bars, held, rules(), 200, 7))
-    assert not np.array_equal(one, random_growth(bars, held, rules(), 200, 8))
+    one = random_growth(bars, held, rules(), 1.0, 200, 7)
+    assert np.array_equal(one, random_growth(bars, held, rules(), 1.0, 200, 7))
+    assert not np.array_equal(one, random_growth(bars, held, rules(), 1.0, 200, 8))
     assert len(np.unique(one)) > 190
 
 
 def test_random_placements_cover_the_period_evenly() -> None:
     n = 102
     bars = market(*[(float(t), float(t), float(t), float(t)) for t in range(1, n + 1)])
-    growth = random_growth(bars, Holdings(np.array([1]), np.array([1])), rules(), 20_000, 1)
+    growth = random_growth(bars, Holdings(np.array([1]), np.array([1])), rules(), 1.0, 20_000, 1)
     gained = growth[growth > 1]  # the last bar's open is its close
     entry = np.round(1 / (gained - 1)).astype(int)  # a bar at price p gains 1/p
     counts = np.bincount(entry, minlength=n)[2:n]
@@ -59,12 +58,12 @@ def test_random_placements_cover_the_period_evenly() -> None:
 
 def test_random_trades_that_do_not_fit_are_dropped() -> None:
     bars = random_market(10, 1)
-    assert len(random_growth(bars, Holdings(np.full(50, 1), np.ones(50, int)), rules(), 3, 0)) == 3
+    assert len(random_growth(bars, Holdings(np.full(50, 1), np.ones(50, int)), rules(), 1.0, 3, 0)) == 3
 
 
 def test_no_trades_have_no_random_rival() -> None:
     assert random_growth(
-        random_market(10, 1), Holdings(np.empty(0, int), np.empty(0, int)), rules(), 3, 0
+        random_market(10, 1), Holdings(np.empty(0, int), np.empty(0, int)), rules(), 1.0, 3, 0
     ).tolist() == [1, 1, 1]
 
 
@@ -75,6 +74,6 @@ def test_p_value_counts_the_strategy_itself() -> None:
 
 def test_p_values_of_random_strategies_are_uniform() -> None:
     bars, held = random_market(2000, 5), Holdings(np.full(20, 15), np.ones(20, int))
-    rivals = random_growth(bars, held, rules(), 500, 1)
-    p = np.array([p_value(g, rivals) for g in random_growth(bars, held, rules(), 400, 2)])
+    rivals = random_growth(bars, held, rules(), 1.0, 500, 1)
+    p = np.array([p_value(g, rivals) for g in random_growth(bars, held, rules(), 1.0, 400, 2)])
     assert abs(p.mean() - 0.5) < 0.06 and abs((p < 0.1).mean() - 0.1) < 0.05

@@ -1,11 +1,11 @@
 """Bars, rules and signals for tests of the trading core."""
 
-import math
-
 import numpy as np
 
-from pipeline.trading.rules import NO_LIMIT, Rules
-from pipeline.trading.stretches import Bars
+from pipeline.trading.bars import Bars
+from pipeline.trading.market import Market, market_of, signals_of
+from pipeline.trading.rules import Rules
+from pipeline.trading.simulation import Simulation, simulate
 
 
 def market(*rows: tuple[float, float, float, float], filled: tuple[int, ...] = ()) -> Bars:
@@ -32,8 +32,17 @@ def random_market(n: int, seed: int, volatility: float = 0.01, jumps: bool = Tru
 
 def rules(**changes: object) -> Rules:
     """Long only, all the cash, no costs, no exits but the opposite signal; with changes."""
-    plain = Rules(True, False, 1.0, 0.0, 0.0, 0.0, math.inf, math.inf, math.inf, NO_LIMIT, True)
-    return plain._replace(**changes)
+    return Rules()._replace(**changes)
+
+
+def trade(bars: Bars, buy: np.ndarray, sell: np.ndarray, rules_: Rules, cash: float) -> Simulation:
+    """Simulate one symbol's bars and flags."""
+    return simulate(market_of(bars, signals_of(buy, sell)), rules_, cash)
+
+
+def as_market(bars: Bars, buy: np.ndarray, sell: np.ndarray, **context: np.ndarray) -> Market:
+    """One symbol's market."""
+    return market_of(bars, signals_of(buy, sell), **context)
 
 
 def at(n: int, *bars: int) -> np.ndarray:

@@ -10,11 +10,10 @@ import pipeline
 
 SCRIPT = """
 import sys; sys.path.insert(0, {tests!r})
-from trading.markets import at, market, rules
-from pipeline.trading.simulation import simulate
+from trading.markets import at, market, rules, trade
 flat = (100.0, 101.0, 99.0, 100.0)
 bars = market(flat, flat, flat, (90.0, 91.0, 89.0, 90.0))
-print(simulate(bars, at(4, 0), at(4, 2), rules(), 1000.0).trades["exit_price"][0])
+print(trade(bars, at(4, 0), at(4, 2), rules(), 1000.0).trades["exit_price"][0])
 """
 
 
@@ -30,5 +29,5 @@ def test_a_change_of_the_core_reaches_the_cached_loop(tmp_path: Path) -> None:
 
     assert exit_price() == 90
     core = package / "trading" / "core.py"
-    core.write_text(core.read_text().replace("open_ * (1 - state.side * rules.slip)", "open_ * 2"))
+    core.write_text(core.read_text().replace("open_ * (1 - side * slip)", "open_ * 2"))
     assert exit_price() == 180

@@ -2,9 +2,11 @@
 
 import pytest
 from trading.markets import at, market, rules
+from trading.markets import trade as simulate
 
 from pipeline.trading.records import EXIT_REASONS
-from pipeline.trading.simulation import positions, simulate
+from pipeline.trading.rules import STOP_FIRST, TARGET_FIRST
+from pipeline.trading.simulation import quantities
 
 FLAT = (100.0, 101.0, 99.0, 100.0)
 
@@ -78,7 +80,9 @@ def test_target_that_price_gaps_over_fills_at_its_level_where_the_order_rests() 
 @pytest.mark.parametrize(("stop_first", "price", "reason"), [(True, 95, "stop_loss"), (False, 105, "take_profit")])
 def test_stop_and_target_in_one_bar_is_ambiguous(stop_first: bool, price: float, reason: str) -> None:
     bars = market(FLAT, FLAT, (100, 106, 94, 100), FLAT)
-    trade, result = only_trade(bars, [0], [], rules(stop_loss=0.05, take_profit=0.05, stop_first=stop_first))
+    trade, result = only_trade(
+        bars, [0], [], rules(stop_loss=0.05, take_profit=0.05, path=STOP_FIRST if stop_first else TARGET_FIRST)
+    )
     assert trade["exit_price"] == pytest.approx(price)
     assert EXIT_REASONS[trade["reason"]] == reason
     assert result.ambiguous_bars == 1
@@ -172,15 +176,17 @@ def test_excursions_count_what_was_seen_while_open() -> None:
 def test_fraction_leaves_the_rest_in_cash() -> None:
     bars = market(FLAT, FLAT, (100, 111, 99, 110), (110, 111, 109, 110))
     trade, result = only_trade(bars, [0], [], rules(fraction=0.25))
-    cash, qty = positions(result, bars.close)
+    qty = quantities(result.trades, 0, 4)
+    cash = result.equity - qty * bars.close
     assert trade["qty"] == pytest.approx(2.5)
     assert cash.tolist() == pytest.approx([1000, 750, 750, 1025])
     assert qty.tolist() == pytest.approx([0, 2.5, 2.5, 0])
 
 
-def test_lost_cash_enters_no_more() -> None:
+def test_a_short_position_loses_its_margin_and_no_more() -> None:
     high = (250.0, 260.0, 250.0, 250.0)
     bars = market(FLAT, FLAT, high, high, high, high)
     result = simulate(bars, at(6, 2), at(6, 0, 3), rules(trade_long=False, trade_short=True), 1000.0)
-    assert [trade["pnl"] for trade in result.trades] == [-1500]
-    assert result.equity[3:].tolist() == [-500, -500, -500]
+    assert [trade["pnl"] for trade in result.trades] == [-1000]
+    assert EXIT_REASONS[result.trades[0]["reason"]] == "liquidation"
+    assert result.equity[3:].tolist() == [0, 0, 0], "and nothing is entered without cash"

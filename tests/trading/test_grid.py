@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from trading.markets import random_market, rules
 
 from pipeline.evaluation.performance import max_drawdown
+from pipeline.trading.bars import Bars
 from pipeline.trading.grid import scan_thresholds
+from pipeline.trading.market import Market, market_of, signals_of
 from pipeline.trading.simulation import simulate
-from pipeline.trading.stretches import Bars
 
 N, SPLIT = 9000, 5000
 PAIRS = (np.array([0.4, 1.0, 1.7]), np.array([-1.5, -0.6, 0.7]))
@@ -21,10 +22,21 @@ def score_of(n: int, seed: int) -> np.ndarray:
     return score
 
 
+def scored(bars: Bars, score: np.ndarray) -> Market:
+    return market_of(bars, np.zeros(len(score), np.uint8), score=score)
+
+
 @settings(max_examples=12, deadline=None)
 @given(
     st.sampled_from([(True, False), (False, True), (True, True)]),
-    st.sampled_from([{}, {"stop_loss": 0.02, "take_profit": 0.03, "trailing_stop": 0.015, "max_bars": 50}]),
+    st.sampled_from(
+        [
+            {},
+            {"stop_loss": 0.02, "take_profit": 0.03, "trailing_stop": 0.015, "max_bars": 50},
+            {"stop_loss": 0.02, "daily_loss": 0.02, "drawdown": 0.03, "losses_in_a_row": 2, "pause": 100},
+            {"stop_loss": 0.01, "trail_after": 0.005, "trailing_stop": 0.004, "cool_down": 20, "latency": 1},
+        ]
+    ),
     st.integers(0, 1000),
 )
 def test_each_cell_equals_its_single_run(direction: tuple[bool, bool], exits: dict, seed: int) -> None:
@@ -32,14 +44,15 @@ def test_each_cell_equals_its_single_run(direction: tuple[bool, bool], exits: di
     rules_ = rules(
         trade_long=direction[0], trade_short=direction[1], taker_fee=0.0005, slip=0.0001, fraction=0.5, **exits
     )
-    grid = scan_thresholds(bars, score, PAIRS, rules_, 5000.0, split=SPLIT, workers=2)
+    grid = scan_thresholds(scored(bars, score), PAIRS, rules_, 5000.0, split=SPLIT, workers=2)
     for i, buy in enumerate(PAIRS[0]):
         for j, sell in enumerate(PAIRS[1]):
             if sell >= buy:
                 assert np.all(grid[i, j]["start"] == 5000.0) and np.all(grid[i, j]["trades"] == 0)
                 continue
             real = ~bars.filled
-            one = simulate(bars, (score >= buy) & real, (score <= sell) & real, rules_, 5000.0)
+            signal = signals_of((score >= buy) & real, (score <= sell) & real)
+            one = simulate(market_of(bars, signal, score=score), rules_, 5000.0)
             for part, (first, stop) in enumerate([(0, SPLIT), (SPLIT, N)]):
                 curve = one.equity[max(first - 1, 0) : stop]
                 returns = curve[1:] / curve[:-1] - 1
@@ -60,15 +73,17 @@ def test_the_evaluation_part_changes_no_bit_of_the_selection_part() -> None:
     score, noise = score_of(N, 3), score_of(N, 4)
     mixed = Bars(*(np.r_[a[:SPLIT], b[SPLIT:]] for a, b in zip(bars, other, strict=True)))
     rules_ = rules(taker_fee=0.001, stop_loss=0.02)
-    one = scan_thresholds(bars, score, PAIRS, rules_, 1000.0, split=SPLIT, workers=1)
-    two = scan_thresholds(mixed, np.r_[score[:SPLIT], noise[SPLIT:]], PAIRS, rules_, 1000.0, split=SPLIT, workers=1)
+    one = scan_thresholds(scored(bars, score), PAIRS, rules_, 1000.0, split=SPLIT, workers=1)
+    two = scan_thresholds(
+        scored(mixed, np.r_[score[:SPLIT], noise[SPLIT:]]), PAIRS, rules_, 1000.0, split=SPLIT, workers=1
+    )
     assert one[:, :, 0].tobytes() == two[:, :, 0].tobytes()
     assert one[:, :, 1].tobytes() != two[:, :, 1].tobytes()
 
 
 def test_more_threads_and_smaller_chunks_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     bars, score = random_market(N, 5, 0.002), score_of(N, 5)
-    one = scan_thresholds(bars, score, PAIRS, rules(), 1000.0, split=SPLIT, workers=1)
+    one = scan_thresholds(scored(bars, score), PAIRS, rules(), 1000.0, split=SPLIT, workers=1)
     monkeypatch.setattr("pipeline.trading.grid.MAX_INDEX", 1)
-    two = scan_thresholds(bars, score, PAIRS, rules(), 1000.0, split=SPLIT, workers=3)
+    two = scan_thresholds(scored(bars, score), PAIRS, rules(), 1000.0, split=SPLIT, workers=3)
     assert one.tobytes() == two.tobytes()

@@ -6,17 +6,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trading.markets import random_market, rules
+from trading.markets import as_market, random_market, rules, trade
 
+from pipeline.trading.bars import Bars
 from pipeline.trading.core import finish, step
-from pipeline.trading.records import EXIT_REASONS, TRADE, new_state
-from pipeline.trading.rules import NO_LIMIT, Rules
-from pipeline.trading.simulation import positions, simulate
-from pipeline.trading.stretches import Bars
+from pipeline.trading.market import Market
+from pipeline.trading.reasons import COUNT
+from pipeline.trading.records import EXIT_REASONS, TRADE, new_account, new_positions
+from pipeline.trading.rules import DAY_MS, NO_LIMIT, PATHS, Rules
+from pipeline.trading.simulation import simulate
 
 fractions = st.one_of(st.just(math.inf), st.floats(0.002, 0.05))
 any_rules = st.builds(
-    Rules,
+    rules,
     trade_long=st.booleans(),
     trade_short=st.booleans(),
     fraction=st.sampled_from([1.0, 0.3]),
@@ -27,7 +29,32 @@ any_rules = st.builds(
     take_profit=fractions,
     trailing_stop=fractions,
     max_bars=st.sampled_from([NO_LIMIT, 1, 7, 40]),
-    stop_first=st.booleans(),
+    path=st.integers(0, len(PATHS) - 1),
+    seed=st.integers(0, 99),
+    trail_after=st.sampled_from([0.0, 0.005]),
+    trail_from_close=st.booleans(),
+    trail_atr=st.sampled_from([0.0, 1.5]),
+    stop_atr=st.sampled_from([0.0, 2.0]),
+    break_even_after=st.sampled_from([math.inf, 0.006]),
+    break_even_offset=st.sampled_from([0.0, 0.002]),
+    latency=st.sampled_from([0, 0, 2]),
+    participation=st.sampled_from([math.inf, 0.1]),
+    impact=st.sampled_from([0.0, 0.5]),
+    leverage=st.sampled_from([1.0, 3.0]),
+    maintenance=st.sampled_from([0.0, 0.005]),
+    pays_funding=st.booleans(),
+    daily_loss=st.sampled_from([math.inf, 0.02]),
+    drawdown=st.sampled_from([math.inf, 0.03]),
+    losses_in_a_row=st.sampled_from([NO_LIMIT, 2]),
+    pause=st.sampled_from([0, 30]),
+    reset_next_day=st.booleans(),
+    cool_down=st.sampled_from([0, 5]),
+    entries_per_day=st.sampled_from([NO_LIMIT, 3]),
+    sizing=st.integers(0, 4),
+    quote=st.just(3000.0),
+    target_volatility=st.just(0.005),
+    session_end_ms=st.sampled_from([DAY_MS, 3 * 3_600_000]),
+    session_flatten=st.booleans(),
 )
 seeds = st.integers(0, 10_000)
 N = 400
@@ -38,46 +65,64 @@ def signals(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return score > 1.2, score < -1.2
 
 
+def full_market(n: int, seed: int) -> Market:
+    """A random market with signals, and everything that gates, sizing and costs look at."""
+    rng = np.random.default_rng(seed + 2)
+    bars = random_market(n, seed)
+    funding = np.where(np.arange(n) % 48 == 0, rng.normal(0, 0.001, n), 0.0)
+    return as_market(
+        bars,
+        *signals(n, seed),
+        volume=rng.uniform(0, 200_000, n),
+        volatility=rng.uniform(0.005, 0.02, n),
+        atr=bars.close * rng.uniform(0.005, 0.02, n),
+        score=rng.normal(size=n),
+        refuse_long=(rng.random(n) < 0.2) * 10,
+        refuse_short=(rng.random(n) < 0.2) * 11,
+        funding=funding,
+        fails=rng.random(n) < 0.05,
+        filters=np.array([[0.01, 0.001, 0.002, 0.0, 5.0]]),
+    )
+
+
+def step_by_step(market: Market, rules_: Rules, cash: float, until: int | None = None):  # type: ignore[no-untyped-def]
+    symbols, n = market.shape
+    account, positions, trades = new_account(cash), new_positions(symbols), np.empty(2 * symbols * (n + 1), TRADE)
+    refused = np.zeros(COUNT, np.int64)
+    equity = [
+        step(account[0], positions, trades, refused, market.signal[:, t].copy(), t, t, market, rules_)
+        for t in range(n if until is None else until)
+    ]
+    if until is None:
+        equity[-1] = finish(account[0], positions, trades, refused, n - 1, n - 1, market, rules_)
+    return np.array(equity), trades[: account["trades"][0]], account, positions, refused
+
+
 @settings(max_examples=150, deadline=None)
 @given(any_rules, seeds)
 def test_step_called_singly_equals_the_loop_to_the_last_bit(rules_: Rules, seed: int) -> None:
-    bars = random_market(N, seed)
-    buy, sell = signals(N, seed)
-    state, trades = new_state(10_000.0), np.empty(N, TRADE)
-    equity = [
-        step(
-            state[0],
-            trades,
-            t,
-            *(float(p[t]) for p in bars[:4]),
-            bool(bars.filled[t]),
-            bool(buy[t]),
-            bool(sell[t]),
-            rules_,
-        )
-        for t in range(N)
-    ]
-    equity[-1] = finish(state[0], trades, N - 1, float(bars.close[-1]), rules_)
-    loop = simulate(bars, buy, sell, rules_, 10_000.0)
+    market = full_market(N, seed)
+    rules_ = rules_._replace(step_ms=600_000)
+    equity, trades, account, _, refused = step_by_step(market, rules_, 10_000.0)
+    loop = simulate(market, rules_, 10_000.0)
     assert np.array_equal(loop.equity, equity)
-    assert loop.trades.tobytes() == trades[: state["trades"][0]].tobytes()
-    assert loop.ambiguous_bars == state["ambiguous_bars"][0]
+    assert loop.trades.tobytes() == trades.tobytes()
+    assert loop.account.tobytes() == account.tobytes()
+    assert np.array_equal(loop.refused, refused)
 
 
 @settings(max_examples=150, deadline=None)
 @given(any_rules, seeds)
 def test_money_is_accounted_for_to_the_cent(rules_: Rules, seed: int) -> None:
-    bars = random_market(N, seed)
-    result = simulate(bars, *signals(N, seed), rules_, 10_000.0)
+    market = full_market(N, seed)
+    result = simulate(market, rules_._replace(step_ms=600_000), 10_000.0)
     trades = result.trades
     gross = (trades["side"] * trades["qty"] * (trades["exit_price"] - trades["entry_price"])).sum()
-    assert result.equity[-1] == pytest.approx(10_000 + gross - trades["fees"].sum(), abs=0.005)
+    costs = trades["fees"].sum() + trades["funding"].sum()
+    assert result.equity[-1] == pytest.approx(10_000 + gross - costs, abs=0.005)
     assert result.equity[-1] == pytest.approx(10_000 + trades["pnl"].sum(), abs=0.005)
-    cash, qty = positions(result, bars.close)
-    for trade in trades[trades["exit_bar"] > trades["entry_bar"]]:
-        held = slice(trade["entry_bar"], trade["exit_bar"])
-        assert np.ptp(cash[held]) < 1e-6, "cash moves only when something is traded"
-        assert np.all(qty[held] == trade["side"] * trade["qty"])
+    for cost in ("fees", "spread", "slippage", "funding"):
+        assert result.account[cost][0] == pytest.approx(trades[cost].sum(), abs=0.005), cost
 
 
 @settings(max_examples=150, deadline=None)
@@ -85,17 +130,15 @@ def test_money_is_accounted_for_to_the_cent(rules_: Rules, seed: int) -> None:
 def test_trades_follow_their_signals_one_at_a_time(rules_: Rules, seed: int) -> None:
     bars = random_market(N, seed)
     buy, sell = signals(N, seed)
-    trades = simulate(bars, buy, sell, rules_, 10_000.0).trades
-    for trade in trades:
-        entered_by = buy if trade["side"] > 0 else sell
-        assert entered_by[trade["entry_bar"] - 1], "entered at the open after a signal"
-        assert not bars.filled[trade["entry_bar"]]
-        paid = bars.open[trade["entry_bar"]] * (1 + trade["side"] * rules_.slip)
-        assert trade["entry_price"] == pytest.approx(paid)
-        assert rules_.trade_long if trade["side"] > 0 else rules_.trade_short
-        assert trade["mae"] <= 0 <= trade["mfe"]
-        if rules_.max_bars < NO_LIMIT and not bars.filled.any():
-            assert trade["exit_bar"] - trade["entry_bar"] <= rules_.max_bars
+    trades = simulate(as_market(bars, buy, sell), rules_, 10_000.0).trades
+    for one in trades:
+        entered_by = buy if one["side"] > 0 else sell
+        assert entered_by[one["entry_bar"] - 1 - rules_.latency], "entered at the open after a signal"
+        assert not bars.filled[one["entry_bar"]]
+        paid = bars.open[one["entry_bar"]] * (1 + one["side"] * rules_.slip)
+        assert one["entry_price"] == pytest.approx(paid)
+        assert rules_.trade_long if one["side"] > 0 else rules_.trade_short
+        assert one["mae"] <= 0 <= one["mfe"]
     assert np.all(trades["entry_bar"][1:] >= trades["exit_bar"][:-1])
 
 
@@ -103,12 +146,12 @@ def test_trades_follow_their_signals_one_at_a_time(rules_: Rules, seed: int) -> 
 @given(any_rules, seeds)
 def test_exits_lie_within_what_the_bar_traded(rules_: Rules, seed: int) -> None:
     bars = random_market(N, seed)
-    trades = simulate(bars, *signals(N, seed), rules_._replace(slip=0.0), 10_000.0).trades
+    trades = trade(bars, *signals(N, seed), rules_._replace(slip=0.0), 10_000.0).trades
     low, high = bars.low[trades["exit_bar"]], bars.high[trades["exit_bar"]]
     inside = (trades["exit_price"] >= low * (1 - 1e-12)) & (trades["exit_price"] <= high * (1 + 1e-12))
-    # A target that the open jumped over fills where it rests, beyond the bar's own range.
-    targets = trades["reason"] == EXIT_REASONS.index("take_profit")
-    assert np.all(inside | targets)
+    # A target that the open jumped over fills where it rests, beyond the bar's own range; so does liquidation.
+    levels = np.isin(trades["reason"], [EXIT_REASONS.index(r) for r in ("take_profit", "liquidation")])
+    assert np.all(inside | levels)
 
 
 @settings(max_examples=100, deadline=None)
@@ -116,17 +159,18 @@ def test_exits_lie_within_what_the_bar_traded(rules_: Rules, seed: int) -> None:
 def test_trailing_stop_never_loosens(seed: int, distance: float, side: int) -> None:
     bars = random_market(N, seed)
     rules_ = rules(trade_long=side > 0, trade_short=side < 0, trailing_stop=distance)
-    state, trades = new_state(10_000.0), np.empty(N, TRADE)
-    last = -math.inf
+    market = as_market(bars, np.full(N, side > 0), np.full(N, side < 0))
+    account, positions, trades = new_account(10_000.0), new_positions(1), np.empty(N + 2, TRADE)
+    refused, last = np.zeros(COUNT, np.int64), -math.inf
     for t in range(N):
-        before = int(state["trades"][0])
-        step(state[0], trades, t, *(float(p[t]) for p in bars[:4]), bool(bars.filled[t]), side > 0, side < 0, rules_)
-        if state["trades"][0] != before or state["side"][0] == 0:
+        before = int(account["trades"][0])
+        step(account[0], positions, trades, refused, market.signal[:, t].copy(), t, t, market, rules_)
+        if account["trades"][0] != before or positions["side"][0] == 0:
             last = -math.inf
-        if state["side"][0] != 0:
-            assert side * state["stop"][0] >= last
-            last = side * state["stop"][0]
-    assert state["trades"][0] > 0
+        if positions["side"][0] != 0:
+            assert side * positions["stop"][0] >= last
+            last = side * positions["stop"][0]
+    assert account["trades"][0] > 0
 
 
 @settings(max_examples=60, deadline=None)
@@ -136,8 +180,8 @@ def test_the_future_changes_nothing_in_the_past(rules_: Rules, seed: int, cut: i
     mixed = Bars(*(np.r_[a[:cut], b[cut:]] for a, b in zip(bars, other, strict=True)))
     buy, sell = signals(N, seed)
     changed_buy, changed_sell = np.r_[buy[:cut], ~buy[cut:]], np.r_[sell[:cut], ~sell[cut:]]
-    one = simulate(bars, buy, sell, rules_, 10_000.0)
-    two = simulate(mixed, changed_buy, changed_sell, rules_, 10_000.0)
+    one = trade(bars, buy, sell, rules_, 10_000.0)
+    two = trade(mixed, changed_buy, changed_sell, rules_, 10_000.0)
     assert np.array_equal(one.equity[:cut], two.equity[:cut])
     done = one.trades[one.trades["exit_bar"] < cut]
     assert done.tobytes() == two.trades[: len(done)].tobytes()
@@ -156,11 +200,9 @@ def test_step_equals_the_loop_on_a_year_of_real_minutes(real_data) -> None:  # t
     rules_ = rules(
         trade_short=True, taker_fee=0.001, slip=0.0001, stop_loss=0.02, take_profit=0.03, trailing_stop=0.015
     )
-    state, trades = new_state(10_000.0), np.empty(n, TRADE)
-    rows = zip(o.tolist(), h.tolist(), low.tolist(), c.tolist(), buy.tolist(), sell.tolist(), strict=True)
-    equity = np.array(
-        [step(state[0], trades, t, *row[:4], False, row[4], row[5], rules_) for t, row in enumerate(rows)]
-    )
-    loop = simulate(bars, buy, sell, rules_, 10_000.0)
-    assert np.array_equal(loop.equity[:-1], equity[:-1])
+    market = as_market(bars, buy, sell)
+    equity, trades, *_ = step_by_step(market, rules_, 10_000.0)
+    loop = simulate(market, rules_, 10_000.0)
+    assert np.array_equal(loop.equity, equity)
+    assert loop.trades.tobytes() == trades.tobytes()
     assert len(loop.trades) > 100

@@ -9,9 +9,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from trading.markets import random_market, rules
-
-from pipeline.trading.simulation import simulate
+from trading.markets import random_market, rules, trade
 
 N = 20_000
 
@@ -38,7 +36,7 @@ def test_trades_equal_vectorbts(benchmark: ModuleType) -> None:
     runs = [{"buy": 1.0, "sell": -1.0, **costs}, {"buy": 1.5, "sell": -1e9, "fees": 0.001, "sl_stop": 0.008}]
     signals_only, stop_only = benchmark.run_peer(benchmark.peer_python(), data, runs, repeats=1)
 
-    ours = simulate(bars, score >= 1.0, score <= -1.0, rules(taker_fee=0.001, slip=0.0002), benchmark.CASH).trades
+    ours = trade(bars, score >= 1.0, score <= -1.0, rules(taker_fee=0.001, slip=0.0002), benchmark.CASH).trades
     # The last trade, open at the end of the data, is closed by us and marked by vectorbt.
     assert len(ours) == len(signals_only["entry"]) > 100
     np.testing.assert_array_equal(ours["entry_bar"], signals_only["entry"])
@@ -47,7 +45,7 @@ def test_trades_equal_vectorbts(benchmark: ModuleType) -> None:
         np.testing.assert_allclose(ours[field][:-1], signals_only[field][:-1], rtol=1e-9, atol=1e-7)
 
     stop = rules(taker_fee=0.001, stop_loss=0.008)
-    ours = simulate(bars, score >= 1.5, np.zeros(N, bool), stop, benchmark.CASH).trades
+    ours = trade(bars, score >= 1.5, np.zeros(N, bool), stop, benchmark.CASH).trades
     theirs = set(zip(stop_only["entry"], stop_only["exit"], strict=True))
     assert len(ours) > 20
     only_ours = {(e, x) for e, x in zip(ours["entry_bar"], ours["exit_bar"], strict=True)} - theirs
