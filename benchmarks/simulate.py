@@ -8,6 +8,7 @@ without VECTORBT_PYTHON this interpreter is tried. Each is timed after a warm-up
 The peer's grid is extrapolated from single runs over the grid, as it simulates column by column.
 """
 
+import gc
 import os
 import subprocess
 import sys
@@ -130,38 +131,73 @@ def agreement(ours: np.ndarray, theirs: dict[str, np.ndarray]) -> float:
     return same / max(1, len(mine) + len(theirs["entry"]) - same)
 
 
-def main() -> None:
+def main() -> None:  # noqa: PLR0915
     """Time both, print the ratios."""
     from measure import best_of, real_data, report
 
     from pipeline.evaluation.performance import performance
+    from pipeline.trading.bars import Bars
+    from pipeline.trading.core import step
     from pipeline.trading.grid import scan_thresholds
     from pipeline.trading.ledger import trade_table
-    from pipeline.trading.rules import NO_LIMIT, Rules
+    from pipeline.trading.market import market_of, signals_of
+    from pipeline.trading.reasons import COUNT
+    from pipeline.trading.records import TRADE, new_account, new_positions
+    from pipeline.trading.rules import VOLATILITY_TARGET, Rules
     from pipeline.trading.simulation import simulate
-    from pipeline.trading.stretches import Bars
 
     data = year_of_minutes(real_data())
     bars = Bars(*(data[name] for name in ("open", "high", "low", "close", "filled")))
     score, n = data["score"], len(data["score"])
     times = MINUTE * np.arange(n, dtype=np.int64)
-    rules = Rules(True, False, 1.0, FEE, FEE, SLIPPAGE, *STOPS.values(), NO_LIMIT, True)
+    rules = Rules(taker_fee=FEE, maker_fee=FEE, slip=SLIPPAGE, **STOPS)
 
     buy, sell = score >= 1.5, score <= -1.5
-    single = best_of(lambda: simulate(bars, buy, sell, rules, CASH), 9)
+    market = market_of(bars, signals_of(buy, sell), score=score)
+    plain_run = best_of(lambda: simulate(market, rules, CASH), 9)
+    # Everything on: sizing, gates asked for every bar, limits, breakers, filters.
+    rng = np.random.default_rng(0)
+    everything = rules._replace(
+        sizing=VOLATILITY_TARGET, target_volatility=0.0008, order_notional=50_000.0, symbol_exposure=1.0,
+        total_exposure=1.0, correlated_exposure=1.0, open_positions=5, entries_per_day=50, cool_down=2,
+        daily_loss=0.08, drawdown=0.3, losses_in_a_row=5, pause=240,
+    )  # fmt: skip
+    full = market.changed(
+        volatility=rng.uniform(0.0005, 0.002, (1, n)),
+        refuse_long=(rng.random((1, n)) < 0.2).astype(np.uint8) * np.uint8(10),
+    )._replace(filters=np.array([[0.01, 1e-5, 1e-5, 0.0, 5.0]]))
+    single = best_of(lambda: simulate(full, everything, CASH), 9)
+
+    account, positions, ledger = new_account(CASH), new_positions(1), np.empty(20_000, TRADE)
+    record = everything.record()
+    refused, taken = np.zeros(COUNT, np.int64), []
+    gc.disable()
+    for t in range(20_000):
+        now = full.signal[:, t].copy()
+        column = full.at(t)
+        began = time.perf_counter_ns()
+        step(account[0], positions, ledger, refused, now, t, 0, column, record)
+        taken.append((time.perf_counter_ns() - began) / 1000)
+    gc.enable()
+    taken = taken[100:]  # the first ones load the compiled code
 
     def with_metrics() -> None:
-        result = simulate(bars, buy, sell, rules, CASH)
-        performance(times, result.equity, trade_table("BTCUSD", result.trades, times), "1m")
+        result = simulate(full, everything, CASH)
+        performance(times, result.equity, trade_table(["BTCUSD"], result.trades, times), "1m")
 
     metrics = best_of(with_metrics, 5)
     workers = os.cpu_count() or 1
-    scan_thresholds(bars, score, (BUYS[:1], SELLS[:1]), rules, CASH, split=n // 2, workers=workers)
+    scan_thresholds(full, (BUYS[:1], SELLS[:1]), everything, CASH, split=n // 2, workers=workers)
     start = time.perf_counter()
-    tallies = scan_thresholds(bars, score, (BUYS, SELLS), rules, CASH, split=n // 2, workers=workers)
+    tallies = scan_thresholds(full, (BUYS, SELLS), everything, CASH, split=n // 2, workers=workers)
     grid = time.perf_counter() - start
-    trades = len(simulate(bars, buy, sell, rules, CASH).trades)
-    print(f"{n:,} bars; single run: {trades:,} trades, {n / single / 1e6:.0f} Mbar/s")
+    for title, trades, seconds in (
+        ("full core", simulate(full, everything, CASH).trades, single),
+        ("no sizing, no limits", simulate(market, rules, CASH).trades, plain_run),
+    ):
+        print(f"{n:,} bars; single run, {title}: {len(trades):,} trades, {n / seconds / 1e6:.0f} Mbar/s")
+    report("step called singly, p99", float(np.percentile(taken, 99)), 20, 1, unit="µs", of="limit")
+    print(f"{'':<44} p50 {np.percentile(taken, 50):.1f} µs")
     print(f"grid: {tallies['trades'].sum():,} trades on {workers} threads, metrics of two parts each")
 
     python = peer_python()
@@ -181,7 +217,8 @@ def main() -> None:
     first, no_stops, stop_only, *cells = run_peer(
         python, data, [{"buy": 1.5, "sell": -1.5, **stops, "stats": True}, plain, loss, *sample]
     )
-    report("one run: stops, target, trailing, fee", single, float(first["seconds"]), 1 / 10, of="vectorbt from_signals")
+    print("both runs below: vectorbt with stops, target and fees alone; ours with every rule on as well")
+    report("one run, full core", single, float(first["seconds"]), 1 / 10, of="vectorbt from_signals")
     print(f"{'':<44} {float(first['seconds']) / single:.0f} x faster (goal 10 x, stretch 40 x)")
     whole = float(np.mean([cell["seconds"] for cell in cells])) * len(BUYS) * len(SELLS)
     report("grid 100 x 100", grid, whole, 1 / 100, of="vectorbt, from 9 of 10,000 sets")
@@ -192,9 +229,10 @@ def main() -> None:
     # The peer knows no made-up bars: compare as if all were real.
     real = bars._replace(filled=np.zeros(n, bool))
     only_costs = rules._replace(stop_loss=np.inf, take_profit=np.inf, trailing_stop=np.inf)
-    mine = simulate(real, buy, sell, only_costs, CASH).trades
+    mine = simulate(market_of(real, signals_of(buy, sell)), only_costs, CASH).trades
     print(f"trades equal to vectorbt's, next-open fills and costs: {agreement(mine, no_stops):.2%} of {len(mine)}")
-    mine = simulate(real, buy, sell & False, only_costs._replace(stop_loss=0.02, slip=0.0), CASH).trades
+    stop_rules = only_costs._replace(stop_loss=0.02, slip=0.0)
+    mine = simulate(market_of(real, signals_of(buy, sell & False)), stop_rules, CASH).trades
     print(f"trades equal to vectorbt's, stop-loss only: {agreement(mine, stop_only):.2%} of {len(mine)}")
 
 

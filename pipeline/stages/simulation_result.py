@@ -47,7 +47,7 @@ def traded_market(history: "History", choice: Choice) -> "Market":
     if choice.chosen_by != "grid":
         return market
     real = ~market.filled
-    return market._replace(signal=signals_of((market.score >= choice.buy) & real, (market.score <= choice.sell) & real))
+    return market.changed(signal=signals_of((market.score >= choice.buy) & real, (market.score <= choice.sell) & real))
 
 
 def headline_part(config: Config) -> str:

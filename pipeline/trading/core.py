@@ -24,7 +24,23 @@ import numpy.typing as npt
 from pipeline.trading.costs import floor_to_step, slippage
 from pipeline.trading.entries import grant_entries
 from pipeline.trading.exits import follow, touch_levels
-from pipeline.trading.market import BUY, MIN_QTY, SELL, STEP, Market
+from pipeline.trading.market import (
+    ATR,
+    BUY,
+    CLOSE,
+    FAILS,
+    FILLED,
+    FUNDING,
+    HIGH,
+    LOW,
+    MIN_QTY,
+    OPEN,
+    SELL,
+    STEP,
+    VOLATILITY,
+    VOLUME,
+    Market,
+)  # fmt: skip
 from pipeline.trading.market import MIN_NOTIONAL as SMALLEST
 from pipeline.trading.positions import close_position, close_some, open_position, pay_slip, see
 from pipeline.trading.reasons import DAILY_LOSS, DRAWDOWN, HALTED, LAPSED, MIN_NOTIONAL, NO_CASH, TRADED
@@ -35,7 +51,7 @@ Positions = npt.NDArray
 Counts = npt.NDArray[np.int64]
 
 
-@numba.njit(cache=True, error_model="numpy")
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def step(
     account: Account,
     positions: Positions,
@@ -54,135 +70,153 @@ def step(
     counted by what became of them. signals: codes of the bar's signals [symbols]. bar: its number since the
     start of the data. at: its column in `market`. Returns the equity at the close.
     """
+    # Arrays are touched here alone and never handed on: compiled code counts references at each hand-over,
+    # which takes longer than the rules themselves.
     start_day(account, bar, rules)
     symbols = len(positions)
-    wants = np.zeros(symbols, np.int64)
-    for s in range(symbols):
-        if positions[s].side != 0 or positions[s].leave != 0:
-            _exit_at_open(account, positions[s], trades, s, bar, at, market, rules)
-    for s in range(symbols):
-        if positions[s].enter != 0:
-            _enter_at_open(account, positions, s, refused, bar, at, market, rules)
+    numbers, flags, filters = market.numbers, market.flags, market.filters
     for s in range(symbols):
         position = positions[s]
-        if market.filled[s, at]:
-            continue
         if position.side != 0:
-            touch_levels(
-                account, position, trades, s, bar, market.open[s, at], market.high[s, at], market.low[s, at],
-                market.volume[s, at], market.volatility[s, at], rules,
+            exit_at_open(
+                account, position, trades[account.trades], s, bar, numbers[OPEN, s, at], numbers[VOLUME, s, at],
+                numbers[VOLATILITY, s, at], numbers[FUNDING, s, at],
+                flags[FILLED, s, at] == 0 and flags[FAILS, s, at] == 0, rules,
             )  # fmt: skip
-        position.mark = market.close[s, at]
-        if position.side != 0:
-            follow(position, position.mark, market.atr[s, at], rules)
-    mark(account, positions)
-    watch(account, positions, refused, bar, rules)
-    asked = False
     for s in range(symbols):
-        if not market.filled[s, at]:
-            wants[s] = decide(positions[s], signals[s], bar, rules)
-            asked = asked or wants[s] != 0
+        position = positions[s]
+        if position.enter != 0 and (bar >= position.enter_bar or flags[FILLED, s, at] != 0):
+            equity, gross = account.cash, 0.0
+            for j in range(symbols):
+                equity += positions[j].qty * positions[j].mark
+                gross += abs(positions[j].qty) * positions[j].mark
+            lapsed = LAPSED
+            # It lapses on a made-up bar, if the exit that it was to follow is not done, or if it fails.
+            if flags[FILLED, s, at] == 0 and position.side == 0 and flags[FAILS, s, at] == 0:
+                lapsed = enter_at_open(
+                    account, position, bar, rules.leverage * equity - gross, numbers[OPEN, s, at],
+                    numbers[VOLUME, s, at], numbers[VOLATILITY, s, at], filters[s, STEP], filters[s, MIN_QTY],
+                    filters[s, SMALLEST], rules,
+                )  # fmt: skip
+            position.enter = 0
+            if lapsed != TRADED:
+                refused[TRADED] -= 1
+                refused[lapsed] += 1
+    value, asked = account.cash, False
+    for s in range(symbols):
+        position = positions[s]
+        if flags[FILLED, s, at] == 0:
+            close = numbers[CLOSE, s, at]
+            if position.side != 0:
+                touch_levels(
+                    account, position, trades[account.trades], s, bar, numbers[OPEN, s, at], numbers[HIGH, s, at],
+                    numbers[LOW, s, at], numbers[VOLUME, s, at], numbers[VOLATILITY, s, at], rules,
+                )  # fmt: skip
+            position.mark = close
+            if position.side != 0:
+                follow(position, close, numbers[ATR, s, at], rules)
+    value = account.cash
+    for s in range(symbols):
+        value += positions[s].qty * positions[s].mark
+    account.equity = value
+    account.day_peak = max(account.day_peak, value)
+    watch(account, rules)
+    for s in range(symbols):
+        position = positions[s]
+        if account.halted != 0:
+            if position.enter != 0:
+                position.enter = 0
+                refused[TRADED] -= 1
+                refused[HALTED] += 1
+            if position.side != 0 and position.leave == 0:
+                position.leave = BREAKER
+                position.leave_bar = bar + 1 + rules.latency
+        if flags[FILLED, s, at] == 0:
+            position.ask = decide(position, signals[s], bar, rules)
+            asked = asked or position.ask != 0
     if asked:
-        grant_entries(account, positions, wants, refused, bar, at, market, rules)
+        grant_entries(account, positions, refused, bar, at, market, rules)
     return account.equity
 
 
 @numba.njit(cache=True, error_model="numpy", inline="always")
 def start_day(account: Account, bar: int, rules: Rules) -> None:
     """Anchor the breakers anew on the first bar of a UTC day."""
-    day = (rules.origin_ms + bar * rules.step_ms) // DAY_MS
-    if day != account.day:
-        account.day = day
+    if bar >= account.next_day_bar:
+        account.day = (rules.origin_ms + bar * rules.step_ms) // DAY_MS
+        account.next_day_bar = -((rules.origin_ms - (account.day + 1) * DAY_MS) // rules.step_ms)
         account.day_start = account.day_peak = account.equity
         account.entries_today = 0
         if rules.reset_next_day and account.halted <= DRAWDOWN:
             account.halted = 0
 
 
-@numba.njit(cache=True, error_model="numpy")
-def _exit_at_open(
+@numba.njit(cache=True, error_model="numpy", inline="always")
+def exit_at_open(
     account: Account,
     position: Position,
-    trades: Sequence[Trade],
+    trade: Trade,
     s: int,
     bar: int,
-    at: int,
-    market: Market,
+    open_: float,
+    volume: float,
+    volatility: float,
+    funding: float,
+    fills: bool,
     rules: Rules,
 ) -> None:
-    open_ = market.open[s, at]
-    if rules.pays_funding and position.side != 0 and market.funding[s, at] != 0:
-        paid = position.qty * position.mark * market.funding[s, at]
+    """Pay the funding that is due, and fill a waiting exit, as far as the bar's volume goes.
+
+    trade: the next free row of the ledger. fills: whether the bar is real and its orders do not fail.
+    """
+    if rules.pays_funding and funding != 0:
+        paid = position.qty * position.mark * funding
         account.cash -= paid
         account.funding += paid
         position.funding += paid
-    if position.leave == 0 or bar < position.leave_bar or market.filled[s, at] or market.fails[s, at]:
+    if position.leave == 0 or bar < position.leave_bar or not fills:
         return
     side, qty = position.side, abs(position.qty)
     see(position, open_, open_)
-    volume = market.volume[s, at]
     part = min(qty, rules.participation * volume / open_) if rules.participation < np.inf else qty
-    slip = slippage(part * open_, volume, market.volatility[s, at], rules)
+    slip = slippage(part * open_, volume, volatility, rules)
     pay_slip(account, position, part * open_, slip, rules)
     price = open_ * (1 - side * slip)
     if part < qty:
         close_some(account, position, part, price, rules.taker_fee)
     else:
-        close_position(account, position, trades, s, bar, price, rules.taker_fee, position.leave, rules)
-
-
-@numba.njit(cache=True, error_model="numpy")
-def _enter_at_open(
-    account: Account, positions: Positions, s: int, refused: Counts, bar: int, at: int, market: Market, rules: Rules
-) -> None:
-    position = positions[s]
-    if market.filled[s, at]:
-        _lapse(position, refused, LAPSED)
-        return
-    if bar < position.enter_bar:
-        return
-    if position.side != 0 or market.fails[s, at]:
-        # The exit that it was to follow is not done, or the exchange refused it.
-        _lapse(position, refused, LAPSED)
-        return
-    side, open_ = position.enter, market.open[s, at]
-    equity, gross = account.cash, 0.0
-    for j in range(len(positions)):
-        equity += positions[j].qty * positions[j].mark
-        gross += abs(positions[j].qty) * positions[j].mark
-    spend = min(position.spend, rules.leverage * equity - gross)
-    if not spend > 0:
-        _lapse(position, refused, NO_CASH)
-        return
-    volume = market.volume[s, at]
-    notional = spend / (1 + rules.taker_fee)
-    if rules.participation < np.inf:
-        notional = min(notional, rules.participation * volume)
-    slip = slippage(notional, volume, market.volatility[s, at], rules)
-    price = open_ * (1 + side * slip)
-    qty = floor_to_step(notional / price, market.filters[s, STEP])
-    if not qty > 0 or qty < market.filters[s, MIN_QTY] or qty * price < market.filters[s, SMALLEST]:
-        _lapse(position, refused, MIN_NOTIONAL)
-        return
-    position.enter = 0
-    open_position(account, position, bar, side, qty, price, slip, rules)
-
-
-@numba.njit(cache=True, inline="always")
-def _lapse(position: Position, refused: Counts, reason: int) -> None:
-    position.enter = 0
-    refused[TRADED] -= 1
-    refused[reason] += 1
+        close_position(account, position, trade, s, bar, price, rules.taker_fee, position.leave, rules)
 
 
 @numba.njit(cache=True, error_model="numpy", inline="always")
-def mark(account: Account, positions: Positions) -> None:
-    """Value all positions at their last real close."""
-    equity = account.cash
-    for s in range(len(positions)):
-        equity += positions[s].qty * positions[s].mark
-    account.equity = equity
-    account.day_peak = max(account.day_peak, equity)
+def enter_at_open(
+    account: Account,
+    position: Position,
+    bar: int,
+    budget: float,
+    open_: float,
+    volume: float,
+    volatility: float,
+    step_size: float,
+    min_qty: float,
+    min_notional: float,
+    rules: Rules,
+) -> int:
+    """Fill a waiting entry, cut to the budget and the bar's volume; TRADED, or why it lapsed."""
+    side = position.enter
+    spend = min(position.spend, budget)
+    if not spend > 0:
+        return NO_CASH
+    notional = spend / (1 + rules.taker_fee)
+    if rules.participation < np.inf:
+        notional = min(notional, rules.participation * volume)
+    slip = slippage(notional, volume, volatility, rules)
+    price = open_ * (1 + side * slip)
+    qty = floor_to_step(notional / price, step_size)
+    if not qty > 0 or qty < min_qty or qty * price < min_notional:
+        return MIN_NOTIONAL
+    open_position(account, position, bar, side, qty, price, slip, rules)
+    return TRADED
 
 
 @numba.njit(cache=True, error_model="numpy", inline="always")
@@ -196,21 +230,13 @@ def floor_of(account: Account, rules: Rules) -> float:
     return floor
 
 
-@numba.njit(cache=True, error_model="numpy")
-def watch(account: Account, positions: Positions, refused: Counts, bar: int, rules: Rules) -> None:
-    """Let the breakers look at the equity; while trading is halted, leave everything."""
+@numba.njit(cache=True, error_model="numpy", inline="always")
+def watch(account: Account, rules: Rules) -> None:
+    """Let the breakers look at the equity; a breach is latched."""
     if account.halted == 0 and account.equity <= floor_of(account, rules):
         at_loss = rules.daily_loss < np.inf and account.equity <= account.day_start * (1 - rules.daily_loss)
         account.halted = DAILY_LOSS if at_loss else DRAWDOWN
         account.halts += 1
-    if account.halted != 0:
-        for s in range(len(positions)):
-            position = positions[s]
-            if position.enter != 0:
-                _lapse(position, refused, HALTED)
-            if position.side != 0 and position.leave == 0:
-                position.leave = BREAKER
-                position.leave_bar = bar + 1 + rules.latency
 
 
 @numba.njit(cache=True, error_model="numpy", inline="always")
@@ -260,12 +286,14 @@ def finish(
         position = positions[s]
         if position.side != 0:
             value = abs(position.qty) * position.mark
-            slip = slippage(value, market.volume[s, at], market.volatility[s, at], rules)
+            slip = slippage(value, market.numbers[VOLUME, s, at], market.numbers[VOLATILITY, s, at], rules)
             pay_slip(account, position, value, slip, rules)
             price = position.mark * (1 - position.side * slip)
-            close_position(account, position, trades, s, bar, price, rules.taker_fee, END, rules)
+            close_position(account, position, trades[account.trades], s, bar, price, rules.taker_fee, END, rules)
         if position.enter != 0:
-            _lapse(position, refused, LAPSED)
+            position.enter = 0
+            refused[TRADED] -= 1
+            refused[LAPSED] += 1
     account.equity = account.cash
     return account.cash
 

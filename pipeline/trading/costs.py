@@ -22,7 +22,7 @@ def slippage(notional: float, volume: float, volatility: float, rules: Rules) ->
     return result
 
 
-@numba.njit(cache=True, error_model="numpy")
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def floor_to_step(qty: float, step: float) -> float:
     """The largest multiple of `step` not above `qty`; `qty` itself without a step.
 

@@ -5,7 +5,18 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.trading.costs import floor_to_step
-from pipeline.trading.market import MAX_QTY, MIN_QTY, STEP, Market
+from pipeline.trading.market import (
+    ATR,
+    CLOSE,
+    MAX_QTY,
+    MIN_QTY,
+    REFUSE_LONG,
+    REFUSE_SHORT,
+    SCORE,
+    STEP,
+    VOLATILITY,
+    Market,
+)  # fmt: skip
 from pipeline.trading.market import MIN_NOTIONAL as SMALLEST
 from pipeline.trading.reasons import (
     COOL_DOWN,
@@ -34,36 +45,35 @@ DUST = 1e-6
 Counts = npt.NDArray[np.int64]
 
 
-@numba.njit(cache=True, error_model="numpy")
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def grant_entries(
     account: Account,
     positions: Positions,
-    sides: npt.NDArray[np.int64],
     refused: Counts,
     bar: int,
     at: int,
     market: Market,
     rules: Rules,
 ) -> None:
-    """Ask for an entry of each symbol whose side is not 0, the strongest score first, equal ones by name.
+    """Grant or refuse an entry to each symbol that asks for one, the strongest score first, equal ones by name.
 
-    sides: what the signals ask for, [symbols]; set to 0 on the way. refused: counts by reason, added to.
+    refused: counts by reason, added to.
     """
     while True:
         chosen, strongest = -1, -1.0
-        for s in range(len(sides)):
-            if sides[s] != 0:
-                strength = abs(market.score[s, at])
+        for s in range(len(positions)):
+            if positions[s].ask != 0:
+                strength = abs(market.numbers[SCORE, s, at])
                 strength = 0.0 if np.isnan(strength) else strength
                 if strength > strongest:
                     chosen, strongest = s, strength
         if chosen < 0:
             return
-        refused[_enter(account, positions, chosen, sides[chosen], bar, at, market, rules)] += 1
-        sides[chosen] = 0
+        refused[_enter(account, positions, chosen, positions[chosen].ask, bar, at, market, rules)] += 1
+        positions[chosen].ask = 0
 
 
-@numba.njit(cache=True, error_model="numpy")
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def _enter(
     account: Account, positions: Positions, s: int, side: int, bar: int, at: int, market: Market, rules: Rules
 ) -> int:
@@ -73,7 +83,7 @@ def _enter(
         return HALTED
     if bar < account.resume_bar:
         return COOLING_DOWN
-    gate = market.refuse_long[s, at] if side > 0 else market.refuse_short[s, at]
+    gate = market.flags[REFUSE_LONG, s, at] if side > 0 else market.flags[REFUSE_SHORT, s, at]
     if gate != 0:
         return gate
     if bar - position.exit_bar < rules.cool_down or (position.side != 0 and rules.cool_down > 0):
@@ -89,20 +99,22 @@ def _enter(
         return OPEN_POSITIONS
     if account.entries_today >= rules.entries_per_day:
         return ORDERS_PER_DAY
-    price, atr = market.close[s, at], market.atr[s, at]
+    price, atr = market.numbers[CLOSE, s, at], market.numbers[ATR, s, at]
     if not set_distances(position, price, atr, rules):
         return MISSING_INPUT
-    size = wanted(account, market.volatility[s, at], min(position.stop_distance, position.trail_distance), rules)
+    size = wanted(
+        account, market.numbers[VOLATILITY, s, at], min(position.stop_distance, position.trail_distance), rules
+    )
     if not size > 0:
         return NO_EDGE if rules.sizing == KELLY else NO_CASH if not account.equity > 0 else MISSING_INPUT
     size, bound = capped(account, positions, s, side, size, price, gross, market, rules)
     # Less than one lot, or than the exchange takes, is no order.
-    filters = market.filters[s]
-    qty = floor_to_step(size / (1 + rules.taker_fee) / price, filters[STEP])
-    if filters[MAX_QTY] > 0 and qty > filters[MAX_QTY]:
-        qty = filters[MAX_QTY]
+    filters = market.filters
+    qty = floor_to_step(size / (1 + rules.taker_fee) / price, filters[s, STEP])
+    if filters[s, MAX_QTY] > 0 and qty > filters[s, MAX_QTY]:
+        qty = filters[s, MAX_QTY]
         size = qty * price * (1 + rules.taker_fee)
-    if qty < filters[MIN_QTY] or not qty * price > max(filters[SMALLEST] * (1 - 1e-12), DUST * account.equity):
+    if qty < filters[s, MIN_QTY] or not qty * price > max(filters[s, SMALLEST] * (1 - 1e-12), DUST * account.equity):
         return bound if bound != TRADED else MIN_NOTIONAL
     position.enter = side
     position.spend = size
@@ -128,7 +140,7 @@ def set_distances(position: Position, price: float, atr: float, rules: Rules) ->
     return True
 
 
-@numba.njit(cache=True, error_model="numpy")
+@numba.njit(cache=True, error_model="numpy", inline="always")
 def capped(
     account: Account,
     positions: Positions,

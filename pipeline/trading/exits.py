@@ -1,7 +1,5 @@
 """Exits inside a bar, and stops that follow the price."""
 
-from collections.abc import Sequence
-
 import numba
 import numpy as np
 
@@ -23,7 +21,7 @@ from pipeline.trading.rules import OHLC, RANDOM, STOP_FIRST, TARGET_FIRST, Rules
 def touch_levels(
     account: Account,
     position: Position,
-    trades: Sequence[Trade],
+    trade: Trade,
     symbol: int,
     bar: int,
     open_: float,
@@ -35,6 +33,7 @@ def touch_levels(
 ) -> None:
     """Fill liquidation, stop or target if the bar reached them; otherwise note the bar's extremes.
 
+    trade: the next free row of the ledger.
     A stop is a market order: it fills at its level, or at the open if the price had jumped past it,
     less slippage. A target is a resting limit order: it fills at its level, as maker. Liquidation takes the
     margin: never more than to the price at which all of it is lost.
@@ -54,7 +53,7 @@ def touch_levels(
         lost = position.entry_price * (1 - side / rules.leverage)
         price = side * max(min(side * open_, side * position.liquidation), side * lost)
         see(position, price, price)
-        close_position(account, position, trades, symbol, bar, price, rules.liquidation_fee, LIQUIDATION, rules)
+        close_position(account, position, trade, symbol, bar, price, rules.liquidation_fee, LIQUIDATION, rules)
         return
     if not hit_stop and not hit_target:
         see(position, best, worst)
@@ -87,7 +86,7 @@ def touch_levels(
             position.leave = reason
             position.leave_bar = bar + 1
     else:
-        close_position(account, position, trades, symbol, bar, price, fee, reason, rules)
+        close_position(account, position, trade, symbol, bar, price, fee, reason, rules)
 
 
 @numba.njit(cache=True, error_model="numpy", inline="always")
@@ -111,7 +110,7 @@ def follow(position: Position, close: float, atr: float, rules: Rules) -> None:
             position.stop_reason = BREAK_EVEN
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, inline="always")
 def stop_comes_first(side: int, bar: int, rules: Rules) -> bool:
     """Whether a bar that touches both is taken to reach the stop before the target."""
     if rules.path == STOP_FIRST:
@@ -124,7 +123,7 @@ def stop_comes_first(side: int, bar: int, rules: Rules) -> bool:
     return up_first == (side < 0)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, inline="always")
 def coin(bar: int, seed: int) -> bool:
     """Heads or tails for a bar: the same for the same seed, whatever else has happened.
 

@@ -10,12 +10,13 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.trading.borrowed import borrowed
 from pipeline.trading.core import finish, step
 from pipeline.trading.market import BUY, SELL, Market
 from pipeline.trading.reasons import COUNT
 from pipeline.trading.records import TRADE, new_account, new_positions
 from pipeline.trading.rules import Rules
-from pipeline.trading.stretches import NextSignals, flat_until, hold_until, idle, next_true
+from pipeline.trading.stretches import NextSignals, barred_until, flat_until, hold_until, idle, next_true
 from pipeline.trading.tally import TALLY, add_bar, add_trades, begin
 
 Array = npt.NDArray[np.float64]
@@ -38,6 +39,7 @@ def scan_thresholds(
     """
     buys, sells = pairs
     score = np.where(market.filled[0], np.nan, market.score[0])
+    record = rules.record()
     tallies = np.zeros((len(buys), len(sells), 2), TALLY)
     chunk = max(1, MAX_INDEX // max(1, len(score)))
     with ThreadPoolExecutor(max_workers=workers) as pool:
@@ -52,7 +54,7 @@ def scan_thresholds(
                 valid = some < buys[i]
                 part = tallies[i, first : first + len(some)]
                 positions = new_positions(len(some)).reshape(-1, 1)
-                _scan(market, next_true(score >= buys[i]), index, valid, rules, split, accounts, positions, part)
+                _scan(market, next_true(score >= buys[i]), index, valid, record, split, accounts, positions, part)
 
             list(pool.map(row, range(len(buys))))
     return tallies
@@ -61,9 +63,13 @@ def scan_thresholds(
 @numba.njit(cache=True, nogil=True)
 def _scan(market, next_buy, next_sell, valid, rules, split, accounts, positions, tallies):  # type: ignore[no-untyped-def]
     # All sell thresholds of one buy threshold, block of bars by block of bars.
+    market = Market(
+        borrowed(market.numbers), borrowed(market.flags), borrowed(market.filters), borrowed(market.correlation)
+    )
+    next_buy, next_sell, positions = borrowed(next_buy), borrowed(next_sell), borrowed(positions)
     n = len(next_buy)
-    trades = np.empty(BLOCK + 2, TRADE)
-    refused = np.zeros(COUNT, np.int64)
+    trades, refused, now = np.empty(BLOCK + 2, TRADE), np.zeros(COUNT, np.int64), np.zeros(1, np.uint8)
+    ledger, counts, flags = borrowed(trades), borrowed(refused), borrowed(now)
     for part in range(2):
         part_start, part_stop = (0, split) if part == 0 else (split, n)
         for j in range(len(valid)):
@@ -72,33 +78,25 @@ def _scan(market, next_buy, next_sell, valid, rules, split, accounts, positions,
             stop = min(first + BLOCK, part_stop)
             for j in range(len(valid)):
                 if valid[j]:
-                    signals = NextSignals(next_buy, next_sell[j])
-                    accounts[j].trades = 0
-                    _live(
-                        market,
-                        signals,
-                        rules,
-                        first,
-                        stop,
-                        accounts[j],
-                        positions[j],
-                        trades,
-                        refused,
-                        tallies[j, part],
-                    )
-                    add_trades(tallies[j, part], trades, accounts[j].trades)
+                    signals = NextSignals(next_buy, borrowed(next_sell[j]))
+                    account, tally = accounts[j], tallies[j, part]
+                    account.trades = 0
+                    _live(market, signals, rules, (first, stop), account, positions[j], ledger, counts, flags, tally)
+                    add_trades(tally, ledger, account.trades)
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _live(market, signals, rules, first, stop, account, positions, trades, refused, tally):  # type: ignore[no-untyped-def]
-    last = market.close.shape[1] - 1
+def _live(market, signals, rules, part, account, positions, trades, refused, now, tally):  # type: ignore[no-untyped-def]
+    last = market.numbers.shape[2] - 1
     position = positions[0]
-    now = np.zeros(1, np.uint8)
-    t = first
+    t, stop = part
     while t < stop:
         if idle(account, position):
             if position.side == 0:
-                t = flat_until(signals, t, stop, rules)
+                # What is refused on the way is not counted here.
+                t = min(stop, max(t, barred_until(account, position, t, rules)))
+                if t < stop:
+                    t = flat_until(signals, t, stop, rules)
             else:
                 # Not past the last bar, at whose close the position is settled.
                 t = hold_until(account, position, market, signals, t, min(stop, last), rules, None, tally)

@@ -13,48 +13,81 @@ TICK, STEP, MIN_QTY, MAX_QTY, MIN_NOTIONAL = range(5)
 BUY, SELL = 1, 2
 
 
-class Market(NamedTuple):
-    """Arrays [symbols, n] on one time grid; live, [symbols, 1]. Symbols in the order of their names.
+# Rows of `Market.numbers` and of `Market.flags`.
+NUMBERS = ("open", "high", "low", "close", "volume", "volatility", "atr", "score", "funding")
+FLAGS = ("filled", "signal", "refuse_long", "refuse_short", "fails")
+OPEN, HIGH, LOW, CLOSE, VOLUME, VOLATILITY, ATR, SCORE, FUNDING = range(len(NUMBERS))
+FILLED, SIGNALS, REFUSE_LONG, REFUSE_SHORT, FAILS = range(len(FLAGS))
 
-    open, high, low, close: prices. filled: made-up bars, on which nothing is traded. volume: in the quote
-    asset. volatility: forecast of the next bar's standard deviation. atr: for stops, in units of the price.
-    score: entries of one bar are ranked by its size. signal: BUY, SELL or both. refuse_long, refuse_short:
-    code of the gate that refuses an entry (`gates.refusals`), 0 if none. funding: rate due at the bar's
-    open. fails: orders that would fill in this bar fail. filters [symbols, 5]: TICK to MIN_NOTIONAL, 0 for
-    none. correlation [days, symbols, symbols]: of returns known at the start of each UTC day.
+
+class Market(NamedTuple):
+    """What happens on one time grid; live, on one bar. Symbols in the order of their names.
+
+    numbers: float64 [len(NUMBERS), symbols, n]: prices; volume in the quote asset; volatility, the forecast of the
+    next bar's standard deviation; atr, for stops, in units of the price; score, by whose size entries of one
+    bar are ranked; funding, the rate due at the bar's open.
+    flags: uint8 [len(FLAGS), symbols, n]: filled, made-up bars, on which nothing is traded; signal, BUY, SELL or both;
+    refuse_long and refuse_short, the gate that refuses an entry (`gates.refusals`), 0 if none; fails, orders that
+    would fill in this bar fail.
+    filters: float64 [symbols, 5], TICK to MIN_NOTIONAL, 0 for none. correlation: float64 [days, symbols, symbols], of
+    returns known at the start of each UTC day.
     """
 
-    open: Array
-    high: Array
-    low: Array
-    close: Array
-    filled: npt.NDArray[np.bool_]
-    volume: Array
-    volatility: Array
-    atr: Array
-    score: Array
-    signal: npt.NDArray[np.uint8]
-    refuse_long: npt.NDArray[np.uint8]
-    refuse_short: npt.NDArray[np.uint8]
-    funding: Array
-    fails: npt.NDArray[np.bool_]
+    numbers: Array
+    flags: npt.NDArray[np.uint8]
     filters: Array
     correlation: Array
 
     @property
     def shape(self) -> tuple[int, int]:
         """Number of symbols and of bars."""
-        symbols, bars = self.close.shape
+        _, symbols, bars = self.numbers.shape
         return symbols, bars
+
+    @property
+    def close(self) -> Array:
+        return self.numbers[CLOSE]
+
+    @property
+    def score(self) -> Array:
+        return self.numbers[SCORE]
+
+    @property
+    def filled(self) -> npt.NDArray[np.bool_]:
+        return self.flags[FILLED] > 0
+
+    @property
+    def signal(self) -> npt.NDArray[np.uint8]:
+        return self.flags[SIGNALS]
 
     def bars(self, symbol: int) -> Bars:
         """One symbol's prices."""
-        return Bars(*(column[symbol] for column in self[:5]))
+        return Bars(*self.numbers[OPEN : CLOSE + 1, symbol], self.filled[symbol])  # type: ignore[call-arg]
 
     def of(self, symbol: int) -> "Market":
         """The market of one symbol alone."""
         one = slice(symbol, symbol + 1)
-        return Market(*(column[one] for column in self[:-1]), self.correlation[:, one, one])  # type: ignore[arg-type, call-arg]
+        return Market(
+            np.ascontiguousarray(self.numbers[:, one]),
+            np.ascontiguousarray(self.flags[:, one]),
+            self.filters[one],
+            np.ascontiguousarray(self.correlation[:, one, one]),
+        )
+
+    def at(self, bar: int) -> "Market":
+        """One bar of it, as it is given to the core live."""
+        numbers, flags = self.numbers[:, :, bar : bar + 1], self.flags[:, :, bar : bar + 1]
+        return Market(np.ascontiguousarray(numbers), np.ascontiguousarray(flags), self.filters, self.correlation)
+
+    def changed(self, **rows: npt.NDArray) -> "Market":
+        """A copy with other rows, by name, [symbols, n] or [n]."""
+        numbers, flags = self.numbers.copy(), self.flags.copy()
+        for name, values in rows.items():
+            if name in NUMBERS:
+                numbers[NUMBERS.index(name)] = values
+            else:
+                flags[FLAGS.index(name)] = values
+        return self._replace(numbers=numbers, flags=flags)
 
 
 def signals_of(buy: npt.NDArray[np.bool_], sell: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
@@ -65,20 +98,20 @@ def signals_of(buy: npt.NDArray[np.bool_], sell: npt.NDArray[np.bool_]) -> npt.N
 def market_of(bars: Bars | list[Bars], signal: npt.NDArray[np.uint8], **context: npt.NDArray) -> Market:
     """A market of bars and signals; what is not given is zero: no gate refuses, no order fails, no filter.
 
-    bars: of one symbol, or of several of equal length. signal: [n] or [symbols, n]. context: fields of
-    `Market` by name, [n] or [symbols, n].
+    bars: of one symbol, or of several of equal length. signal: [n] or [symbols, n]. context: rows of NUMBERS and
+    FLAGS by name, [n] or [symbols, n]; filters and correlation.
     """
     several = bars if isinstance(bars, list) else [bars]
-    columns = [np.ascontiguousarray(np.stack(column)) for column in zip(*several, strict=True)]
-    shape = columns[0].shape
-    kinds = {"signal": np.uint8, "refuse_long": np.uint8, "refuse_short": np.uint8, "fails": np.bool_}
-    given = context | {"signal": signal}
-    for name in Market._fields[5:-2]:
-        value = given.get(name)
-        kind = kinds.get(name, np.float64)
-        columns.append(
-            np.zeros(shape, kind) if value is None else np.ascontiguousarray(value, kind).reshape(shape)  # type: ignore[arg-type]
-        )
-    filters = np.asarray(given.get("filters", np.zeros((shape[0], 5))), np.float64).reshape(shape[0], 5)
-    correlation = np.asarray(given.get("correlation", np.eye(shape[0])[None]), np.float64)
-    return Market(*columns, np.ascontiguousarray(filters), np.ascontiguousarray(correlation))  # type: ignore[call-arg]
+    shape = (len(several), len(several[0].close))
+    numbers, flags = np.zeros((len(NUMBERS), *shape)), np.zeros((len(FLAGS), *shape), np.uint8)
+    for symbol, one in enumerate(several):
+        numbers[OPEN : CLOSE + 1, symbol] = one[:4]
+        flags[FILLED, symbol] = one.filled
+    filters = np.asarray(context.pop("filters", np.zeros((shape[0], 5))), np.float64).reshape(shape[0], 5)
+    correlation = np.asarray(context.pop("correlation", np.eye(shape[0])[None]), np.float64)
+    for name, values in (context | {"signal": signal}).items():
+        if name in NUMBERS:
+            numbers[NUMBERS.index(name)] = values
+        else:
+            flags[FLAGS.index(name)] = values
+    return Market(numbers, flags, np.ascontiguousarray(filters), np.ascontiguousarray(correlation))

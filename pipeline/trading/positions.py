@@ -1,7 +1,5 @@
 """Bookkeeping: a position is opened, added to its excursions, reduced, closed into the ledger."""
 
-from collections.abc import Sequence
-
 import numba
 
 from pipeline.trading.records import STOP_LOSS, TRAILING_STOP, Account, Position, Trade
@@ -69,7 +67,7 @@ def close_some(account: Account, position: Position, qty: float, price: float, f
 def close_position(
     account: Account,
     position: Position,
-    trades: Sequence[Trade],
+    trade: Trade,
     symbol: int,
     bar: int,
     price: float,
@@ -77,7 +75,7 @@ def close_position(
     reason: int,
     rules: Rules,
 ) -> None:
-    """Leave with all that is left, and add the trade to the ledger."""
+    """Leave with all that is left, and write the trade to the ledger's next row, `trade`."""
     side, last = position.side, abs(position.qty)
     exit_fee = last * price * fee_rate
     fees = position.entry_fee + exit_fee + position.exit_fee
@@ -86,7 +84,6 @@ def close_position(
     pnl = side * qty * (price_paid - position.entry_price) - fees - position.funding
     account.cash += position.qty * price - exit_fee
     account.fees += exit_fee
-    trade = trades[account.trades]
     trade.symbol = symbol
     trade.side = side
     trade.entry_bar = position.entry_bar

@@ -33,7 +33,8 @@ class Account(Protocol):
 
     cash: float  # short positions' proceeds included, long ones' cost taken off: equity = cash + Σ qty · mark
     equity: float
-    day: int  # UTC day since the epoch, and the equity at its start and its highest since
+    day: int  # UTC day since the epoch, the first bar of the next one, the equity at its start, its highest since
+    next_day_bar: int
     day_start: float
     day_peak: float
     entries_today: int
@@ -68,6 +69,7 @@ class Position(Protocol):
     liquidation: float
     best: float  # best price since entry, seen from the position
     worst: float
+    ask: int  # side that this bar's signal asks to enter, while the entries of the bar are granted
     enter: int  # waiting order: side to enter, 0 none; the amount to spend, its distances, and when it may fill
     spend: float
     stop_distance: float
@@ -120,7 +122,7 @@ def new_account(cash: float) -> np.ndarray:
     """An account [1] with so much cash."""
     account = np.zeros(1, ACCOUNT)
     account["cash"] = account["equity"] = account["day_start"] = account["day_peak"] = cash
-    account["day"] = account["resume_bar"] = LONG_AGO
+    account["day"] = account["next_day_bar"] = account["resume_bar"] = LONG_AGO
     return account
 
 

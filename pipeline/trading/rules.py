@@ -3,6 +3,8 @@
 import math
 from typing import NamedTuple
 
+import numpy as np
+
 from pipeline.config.durations import bars_covering, bars_in, bars_per_year, interval_ms
 from pipeline.config.risk import Risk, Sizing
 from pipeline.config.trading import Simulate
@@ -18,7 +20,7 @@ PATHS = ("stop_first", "target_first", "ohlc", "olhc", "random")
 
 
 class Rules(NamedTuple):
-    """Parameters of the core; a tuple of numbers, so that compiled code takes it as it is.
+    """Parameters of the core, as plain numbers; `record` is the form that compiled code takes.
 
     Shares and distances are fractions; a limit that does not exist is infinite, which puts it out of reach.
     The defaults are no costs, no exits but the opposite signal, all the cash, and no limits at all.
@@ -85,6 +87,14 @@ class Rules(NamedTuple):
     losses_in_a_row: int = NO_LIMIT
     pause: int = 0
     reset_next_day: bool = True
+
+    def record(self) -> np.void:
+        """The same as a numpy record: one pointer to pass, where a tuple would be copied into every call."""
+        record: np.void = np.array([tuple(self)], RULES)[0]
+        return record
+
+
+RULES = np.dtype([(name, "f8" if kind is float else "i8") for name, kind in Rules.__annotations__.items()])
 
 
 def rules_of(simulate: Simulate, interval: str, sizing: Sizing | None = None, risk: Risk | None = None) -> Rules:

@@ -6,8 +6,9 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.trading.borrowed import borrowed
 from pipeline.trading.core import finish, start_day, step
-from pipeline.trading.market import BUY, SELL, Market
+from pipeline.trading.market import BUY, SELL, SIGNALS, Market
 from pipeline.trading.reasons import COUNT
 from pipeline.trading.records import TRADE, new_account, new_positions
 from pipeline.trading.rules import Rules
@@ -46,10 +47,10 @@ def simulate(market: Market, rules: Rules, cash: float) -> Simulation:
         # One position closes and the next one opens on a bar: a ledger row for each bar and one is enough.
         trades = np.empty(n + 2, TRADE)
         signals = NextSignals(next_true(market.signal[0] & BUY != 0), next_true(market.signal[0] & SELL != 0))
-        equity = _run_one(market, signals, rules, account[0], positions, trades, refused)
+        equity = _run_one(market, signals, rules.record(), account[0], positions, trades, refused)
     else:
         trades = np.empty(EXITS_PER_BAR * symbols * min(n, 1 << 16) + 2 * symbols, TRADE)
-        equity, trades = _run_all(market, rules, account[0], positions, trades, refused)
+        equity, trades = _run_all(market, rules.record(), account[0], positions, trades, refused)
     return Simulation(equity, trades[: account["trades"][0]].copy(), account, positions, refused)
 
 
@@ -63,9 +64,14 @@ def quantities(trades: np.ndarray, symbol: int, bars: int) -> Array:
 
 @numba.njit(cache=True, nogil=True)
 def _run_one(market, signals, rules, account, positions, trades, refused):  # type: ignore[no-untyped-def]
-    n = market.close.shape[1]
-    equity = np.empty(n)
-    now = np.zeros(1, np.uint8)
+    n = market.numbers.shape[2]
+    result, signal = np.empty(n), np.zeros(1, np.uint8)
+    equity, now = borrowed(result), borrowed(signal)
+    market = Market(
+        borrowed(market.numbers), borrowed(market.flags), borrowed(market.filters), borrowed(market.correlation)
+    )
+    signals = NextSignals(borrowed(signals.buy), borrowed(signals.sell))
+    positions, trades, refused = borrowed(positions), borrowed(trades), borrowed(refused)
     position = positions[0]
     t = 0
     while t < n:
@@ -78,18 +84,18 @@ def _run_one(market, signals, rules, account, positions, trades, refused):  # ty
             t = until
             if t == n:
                 break
-        now[0] = market.signal[0, t]
+        now[0] = market.flags[SIGNALS, 0, t]
         equity[t] = step(account, positions, trades, refused, now, t, t, market, rules)
         t += 1
     if n:
         start_day(account, n - 1, rules)
         equity[n - 1] = finish(account, positions, trades, refused, n - 1, n - 1, market, rules)
-    return equity
+    return result
 
 
 @numba.njit(cache=True, nogil=True)
 def _run_all(market, rules, account, positions, trades, refused):  # type: ignore[no-untyped-def]
-    symbols, n = market.close.shape
+    _, symbols, n = market.numbers.shape
     equity = np.empty(n)
     now = np.zeros(symbols, np.uint8)
     for t in range(n):
@@ -98,7 +104,7 @@ def _run_all(market, rules, account, positions, trades, refused):  # type: ignor
             longer[: len(trades)] = trades
             trades = longer
         for s in range(symbols):
-            now[s] = market.signal[s, t]
+            now[s] = market.flags[SIGNALS, s, t]
         equity[t] = step(account, positions, trades, refused, now, t, t, market, rules)
     if n:
         equity[n - 1] = finish(account, positions, trades, refused, n - 1, n - 1, market, rules)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from pipeline.trading.core import floor_of, start_day
 from pipeline.trading.exits import follow
-from pipeline.trading.market import Market
+from pipeline.trading.market import ATR, CLOSE, FILLED, FUNDING, HIGH, LOW, Market
 from pipeline.trading.records import TRAILING_STOP, Account, Position
 from pipeline.trading.rules import DAY_MS, Rules
 from pipeline.trading.tally import Tally
@@ -47,6 +47,15 @@ def next_true(flags: npt.NDArray[np.bool_]) -> Index:
 def idle(account: Account, position: Position) -> bool:
     """Whether no order waits and no breaker is at work."""
     return position.enter == 0 and position.leave == 0 and (account.halted == 0 or position.side == 0)
+
+
+@numba.njit(cache=True, error_model="numpy", inline="always")
+def barred_until(account: Account, position: Position, bar: int, rules: Rules) -> int:
+    """The first bar at whose close the account's own state lets a flat core enter again."""
+    until = max(account.resume_bar, position.exit_bar + rules.cool_down)
+    if account.halted != 0 and bar < account.next_day_bar:
+        until = max(until, account.next_day_bar)
+    return until
 
 
 @numba.njit(cache=True, error_model="numpy", inline="always")
@@ -84,8 +93,7 @@ def hold_until(
         end, signals.sell[bar] if position.side > 0 else signals.buy[bar], position.entry_bar + rules.max_bars - 1
     )
     # The breakers' anchors move with the UTC day, whose first bar is left to the core.
-    next_day = -((rules.origin_ms - (account.day + 1) * DAY_MS) // rules.step_ms)
-    end = min(end, next_day)
+    end = min(end, account.next_day_bar)
     if rules.session_flatten:
         since = rules.origin_ms + bar * rules.step_ms - account.day * DAY_MS
         end = min(end, bar + max(0, -((since + rules.step_ms - rules.session_end_ms) // rules.step_ms)))
@@ -94,8 +102,8 @@ def hold_until(
     plain = plain and rules.break_even_after == np.inf
     # A short position is a long one in prices of opposite sign.
     sign = float(side)
-    closes, filled, funding, atr = market.close[0], market.filled[0], market.funding[0], market.atr[0]
-    best_prices, worst_prices = (market.high[0], market.low[0]) if side > 0 else (market.low[0], market.high[0])
+    numbers, filled = market.numbers, market.flags
+    up, down = (HIGH, LOW) if side > 0 else (LOW, HIGH)
     # Locals, because the compiler cannot know that writing equity leaves the state alone.
     cash, qty, target = account.cash, position.qty, sign * position.target
     stop, liquidation = sign * position.stop, sign * position.liquidation
@@ -106,13 +114,14 @@ def hold_until(
     if tally is not None:
         last, peak, trough, deepest, lowest = tally.end, tally.peak, tally.trough, tally.max_drawdown, tally.lowest
         returns, squares, downside = tally.returns, tally.squares, tally.downside_squares
+    pays = rules.pays_funding != 0
     while n < end:
-        high, low = sign * best_prices[n], sign * worst_prices[n]
-        if low <= stop or high >= target or low <= liquidation or filled[n]:
+        high, low = sign * numbers[up, 0, n], sign * numbers[down, 0, n]
+        if low <= stop or high >= target or low <= liquidation or filled[FILLED, 0, n] != 0:
             break
-        if rules.pays_funding and funding[n] != 0:
+        if pays and numbers[FUNDING, 0, n] != 0:
             break
-        after = cash + qty * closes[n]
+        after = cash + qty * numbers[CLOSE, 0, n]
         if after > peak_of_day:
             peak_of_day = after
             if falls:
@@ -129,7 +138,7 @@ def hold_until(
                 moved = True
         else:
             position.best, position.stop = sign * best, sign * stop
-            follow(position, closes[n], atr[n], rules)
+            follow(position, numbers[CLOSE, 0, n], numbers[ATR, 0, n], rules)
             stop = sign * position.stop
         if equity is not None:
             equity[n] = value
@@ -148,7 +157,7 @@ def hold_until(
             trough = value if value < trough else trough
         n += 1
     if n > bar:
-        position.best, position.worst, position.mark = sign * best, sign * worst, closes[n - 1]
+        position.best, position.worst, position.mark = sign * best, sign * worst, numbers[CLOSE, 0, n - 1]
         position.stop = sign * stop
         if moved:
             position.stop_reason = TRAILING_STOP
