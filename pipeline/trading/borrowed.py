@@ -11,9 +11,7 @@ from numba import types
 from numba.core.extending import intrinsic
 
 
-@intrinsic
-def borrowed(typing_context: Any, array: Any) -> Any:
-    """The same array, not counted: valid as long as the caller of the compiled loop holds it."""
+def _borrowed(typing_context: Any, array: Any) -> Any:
     del typing_context
     if not isinstance(array, types.Array):
         raise TypeError("borrowed takes an array")
@@ -25,3 +23,7 @@ def borrowed(typing_context: Any, array: Any) -> Any:
         return view._getvalue()
 
     return array(array), without_owner
+
+
+# borrowed(array): the same array, not counted; valid as long as the caller of the compiled loop holds it.
+borrowed: Any = intrinsic(_borrowed)

@@ -9,7 +9,8 @@ A bar is lived through in four parts, of which the first two are the fill model:
 4. then signals become orders for the next open, if no rule refuses.
 
 Symbols stand in the order of their names; entries of one bar are granted by the size of their scores, equal
-ones by name. So the result does not depend on the order in which a config lists them.
+ones by name; several exits of one bar are booked, and losses in a row counted, by name. So the result does
+not depend on the order in which a config lists them.
 
 Made-up bars (exchange silent) fill nothing: an entry lapses on them, because its score is stale when
 trading resumes; an exit waits.
