@@ -112,7 +112,31 @@ _stage(
     "Turn scores into buy and sell signals.",
     "pipeline signals -c configs/demo.yaml --set signals.steps.1.threshold.buy=0.2",
 )
-_stage("simulate", "Trade the signals on history, after costs.", "pipeline simulate -c configs/demo.yaml")
+
+
+@_command("simulate")
+def simulate(
+    config: ConfigFile = None,
+    symbol: Symbols = None,
+    interval: IntervalOption = None,
+    set_: Overrides = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+    workdir: Workdir = None,
+    stress: Annotated[
+        bool, typer.Option("--stress", help="Also trade dearer, later, unreliable, and other histories.")
+    ] = False,
+) -> None:
+    """Trade the signals on history, after costs.
+
+    Example: pipeline simulate -c configs/demo.yaml --stress
+    """
+    from pipeline.stages.runner import Options, run_stages
+
+    overrides = [*(set_ or ()), *(["simulate.stress=true"] if stress else [])]
+    run_stages(["simulate"], Options(config, symbol or (), interval, overrides, dry_run, json, workdir))
+
+
 _stage("output", "Write the report, the trades as CSV, and pictures.", "pipeline output -c configs/demo.yaml")
 
 

@@ -6,7 +6,7 @@ from string import Template
 from typing import Any
 
 from pipeline.errors import BadInput
-from pipeline.report import figures, models, provenance, results, text
+from pipeline.report import figures, models, provenance, results, risk, text
 from pipeline.report.data import ReportData
 from pipeline.report.html import escape
 
@@ -19,6 +19,8 @@ SECTIONS = (
     ("folds", "Walk-forward", models.folds),
     ("importance", "Features", models.importance),
     ("thresholds", "Thresholds", results.thresholds),
+    ("rules", "Rules", risk.rules),
+    ("stress", "Stress", risk.stress),
     ("trades", "Trades", results.trades),
     ("gaps", "Gaps", provenance.gaps),
     ("provenance", "How made", provenance.provenance),

@@ -69,12 +69,14 @@ RECIPES = {
             "evaluation/baselines.py",
             "evaluation/performance.py",
             "evaluation/portfolio.py",
+            "evaluation/stress.py",
             "evaluation/thresholds.py",
             "market/candles.py",
         ),
     ),
     "output": Recipe(
-        ("symbols", "output"), ("stages/output.py", "report", "evaluation/scores.py", "market/candles.py")
+        ("symbols", "output"),
+        ("stages/output.py", "report", "evaluation/scores.py", "market/candles.py", "trading/reasons.py"),
     ),
 }
 

@@ -79,6 +79,7 @@ def run(config: Config, layout: Layout) -> Summary:
         traded = _trade(config, history, choice, periods)
         advance(1, "traded")
     metrics = metrics_of(config, history, choice, periods, traded)
+    metrics["stress"] = _stress(config, history, choice) if config.simulate.stress else None
     replace_folder(layout.simulation, lambda folder: _write(folder, choice, traded, metrics))
     return _summary(config, layout, history, choice, metrics, traded)
 
@@ -195,6 +196,18 @@ def _trade(config: Config, history: "History", choice: Choice, periods: dict[str
     )
 
 
+def _stress(config: Config, history: "History", choice: Choice) -> list[dict[str, Any]]:
+    from pipeline.evaluation.stress import stress
+
+    market, rules = traded_market(history, choice), _rules(config, history)
+    outcomes = []
+    with progress("simulate: stress", 11) as advance:
+        for outcome in stress(market, rules, config.simulate.initial_cash, config.seed):
+            outcomes.append(dict(outcome))
+            advance(1, outcome["name"])
+    return outcomes
+
+
 def _mean_share(simulation: "Simulation", trades: np.ndarray) -> float:
     # Part of the equity that a trade took, fee included, on average.
     if not len(trades):
@@ -239,6 +252,8 @@ def _summary(
         "win rate": None if headline["win_rate"] is None else f"{headline['win_rate']:.1%}",
         "p-value against random entries": metrics["random_entry"]["p_value"] if metrics["random_entry"] else None,
     }
+    for row in metrics["stress"] or []:
+        summary.figures[f"stress: {row['name']}"] = _stress_line(row)
     if metrics["in_sample"]:
         summary.warnings.append(
             "in sample: the models saw some of these bars in training; these figures are no evidence"
@@ -263,6 +278,12 @@ def _summary(
             f"thresholds are buy {choice.buy:g} and sell {choice.sell:g}"
         )
     return summary
+
+
+def _stress_line(row: dict[str, Any]) -> str:
+    worst = f", worst 5 % {_signed(row['total_return_5pct'])}" if row["total_return_5pct"] is not None else ""
+    depth, trades = _signed(row["max_drawdown"]), row["trades"]
+    return f"{_signed(row['total_return'])}{worst}, drawdown {depth}, {trades:,.0f} trades"
 
 
 def _workers(config: Config) -> int:
