@@ -70,7 +70,9 @@ class VolatilityFeatures(FeatureSet):
 class VolumeProfileFeatures(FeatureSet):
     """Volume by price over a window: distance to the point of control, place in the value area."""
 
-    functions: list[Literal["poc_distance", "value_area_position", "poc_share"]] = ["poc_distance"]
+    functions: list[
+        Literal["poc_distance", "value_area_position", "poc_share", "value_area_low", "value_area_high"]
+    ] = ["poc_distance"]
     windows: list[Window] = Field(min_length=1)
     bins: int = Field(24, ge=2, le=500)
 
@@ -86,7 +88,9 @@ class IchimokuFeatures(FeatureSet):
 class TakerFlowFeatures(FeatureSet):
     """Who was the aggressor: buy_share, imbalance, average_trade_size, volume_ratio."""
 
-    functions: list[Literal["buy_share", "imbalance", "average_trade_size", "volume_ratio"]] = Field(min_length=1)
+    functions: list[Literal["buy_share", "imbalance", "average_trade_size", "volume_ratio", "delta"]] = Field(
+        min_length=1
+    )
     windows: list[Positive] = Field(min_length=1)
 
 
@@ -99,11 +103,19 @@ class CrossSymbolFeatures(FeatureSet):
 
 
 class RankFeatures(FeatureSet):
-    """Where the newest value stands in a window: rank, zscore, minmax."""
+    """Where the newest value stands in a window: rank, zscore, minmax, Bollinger's %B and bandwidth."""
 
-    functions: list[Literal["rank", "zscore", "minmax"]] = Field(min_length=1)
+    functions: list[Literal["rank", "zscore", "minmax", "percent_b", "bandwidth"]] = Field(min_length=1)
     inputs: list[str] = ["close"]
     windows: list[Window] = Field(min_length=1)
+
+
+class DivergenceFeatures(FeatureSet):
+    """New extremes of the price that an oscillator does not confirm: 1 bullish, -1 bearish, 0 neither."""
+
+    oscillators: list[Literal["macd", "rsi", "cci"]] = Field(["macd"], min_length=1)
+    windows: list[Window] = Field(min_length=1)
+    confirm: Positive = Field(3, description="Bars on either side that make a swing point; it is known so much later.")
 
 
 class ItblibFeatures(FeatureSet):
@@ -136,5 +148,6 @@ class FeatureEntry(OneOf):
     taker_flow: TakerFlowFeatures | None = None
     cross_symbol: CrossSymbolFeatures | None = None
     rank: RankFeatures | None = None
+    divergence: DivergenceFeatures | None = None
     itblib: ItblibFeatures | None = None
     custom: CustomFeatures | None = None

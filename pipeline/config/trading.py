@@ -41,18 +41,45 @@ class Threshold(Section):
         return self
 
 
+class Condition(Section):
+    """One comparison of a column with a number or another column."""
+
+    column: str
+    op: Literal[">", ">=", "<", "<=", "crosses_above", "crosses_below"]
+    value: float | str
+    weight: float = Field(1.0, gt=0)
+
+
+class RuleSet(Section):
+    """A score from conditions, in place of a model: 1 where all of `long` hold, -1 where all of `short` do."""
+
+    long: list[Condition] = []
+    short: list[Condition] = []
+    require: Literal["all", "any", "share"] = Field("all", description="`share`: the weighted part of them that holds.")
+    name: str = "trade_score"
+
+    @model_validator(mode="after")
+    def _some(self) -> "RuleSet":
+        if not self.long and not self.short:
+            raise ValueError("give at least one condition under long or short")
+        return self
+
+
 class SignalStep(OneOf):
     """One step of `signals.steps`."""
 
     combine: Combine | None = None
     smooth: Smooth | None = None
+    rules: RuleSet | None = None
     threshold: Threshold | None = None
 
 
 class Signals(Section):
     """How scores become buy_signal and sell_signal."""
 
-    predictions: Literal["rolling", "predict"] = Field("rolling", description="Walk-forward scores, or the bundle's.")
+    predictions: Literal["rolling", "predict", "features"] = Field(
+        "rolling", description="Walk-forward scores, the bundle's, or no model at all: the steps read the features."
+    )
     steps: list[SignalStep] = []
 
 

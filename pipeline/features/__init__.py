@@ -77,4 +77,4 @@ def _place(config: Config):  # type: ignore[no-untyped-def]
 
 def _register() -> None:
     # Families register themselves; numba and TA-Lib are imported only when features are computed.
-    from pipeline.features import clock, custom, talib_functions, window_family  # noqa: F401
+    from pipeline.features import clock, custom, divergence, talib_functions, window_family  # noqa: F401

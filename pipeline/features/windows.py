@@ -15,20 +15,20 @@ CODES = {
     for number, name in enumerate(
         "mean std skew kurtosis lsbm fmax area slope return log_return lag difference ratio "
         "parkinson garman_klass rogers_satchell yang_zhang realized "
-        "poc_distance value_area_position poc_share "
+        "poc_distance value_area_position poc_share value_area_low value_area_high "
         "midpoint cloud_a cloud_b cloud_distance "
-        "buy_share imbalance average_trade_size volume_ratio "
-        "correlation beta return_spread rank zscore minmax "
+        "buy_share imbalance average_trade_size volume_ratio delta "
+        "correlation beta return_spread rank zscore minmax percent_b bandwidth "
         "itb_vwap itb_std itb_mean itb_span itb_share".split()
     )
 }
 (
     MEAN, STD, SKEW, KURTOSIS, LSBM, FMAX, AREA, SLOPE, RETURN, LOG_RETURN, LAG, DIFFERENCE, RATIO,
     PARKINSON, GARMAN_KLASS, ROGERS_SATCHELL, YANG_ZHANG, REALIZED,
-    POC_DISTANCE, VALUE_AREA_POSITION, POC_SHARE,
+    POC_DISTANCE, VALUE_AREA_POSITION, POC_SHARE, VALUE_AREA_LOW, VALUE_AREA_HIGH,
     MIDPOINT, CLOUD_A, CLOUD_B, CLOUD_DISTANCE,
-    BUY_SHARE, IMBALANCE, AVERAGE_TRADE_SIZE, VOLUME_RATIO,
-    CORRELATION, BETA, RETURN_SPREAD, RANK, ZSCORE, MINMAX,
+    BUY_SHARE, IMBALANCE, AVERAGE_TRADE_SIZE, VOLUME_RATIO, DELTA,
+    CORRELATION, BETA, RETURN_SPREAD, RANK, ZSCORE, MINMAX, PERCENT_B, BANDWIDTH,
     ITB_VWAP, ITB_STD, ITB_MEAN, ITB_SPAN, ITB_SHARE,
 ) = range(len(CODES))  # fmt: skip
 
@@ -187,6 +187,10 @@ def _profile(code: int, p: Floats, x: Floats, a: int, b: int) -> float:
             low -= 1
             held += below
     floor, ceiling = bottom + low * width, bottom + (high + 1) * width
+    if code == VALUE_AREA_LOW:
+        return close / floor - 1.0
+    if code == VALUE_AREA_HIGH:
+        return close / ceiling - 1.0
     return (close - floor) / (ceiling - floor)
 
 
@@ -223,6 +227,8 @@ def _flow(code: int, x: Floats, a: int, b: int) -> float:
         volume += x[0, i]
         bought += x[1, i]
         trades += x[2, i]
+    if code == DELTA:
+        return 2.0 * bought - volume
     if volume <= 0.0:
         return 0.5 if code == BUY_SHARE else 0.0 if code == IMBALANCE else 1.0
     if code == BUY_SHARE:
@@ -263,7 +269,12 @@ def _cross(code: int, x: Floats, a: int, b: int) -> float:
 def _place(code: int, x: Floats, a: int, b: int) -> float:
     last = x[b - 1]
     if _flat(x, a, b):
-        return 0.0 if code == ZSCORE else 0.5
+        return 0.0 if code in (ZSCORE, BANDWIDTH) else 0.5
+    if code in (PERCENT_B, BANDWIDTH):
+        # Bollinger's bands: two standard deviations about the mean.
+        mean = _mean(x, a, b)
+        width = 4.0 * np.sqrt(_moment(x, a, b, mean, 2))
+        return width / mean if code == BANDWIDTH else (last - mean) / width + 0.5
     if code == RANK:
         below = equal = 0
         for i in range(a, b):
@@ -317,15 +328,15 @@ def value(code: int, p: Floats, x: Floats, a: int, b: int) -> float:
         return x[0, b - 1] / x[1, b - 1]
     if code <= REALIZED:
         return _volatility(code, x, a, b)
-    if code <= POC_SHARE:
+    if code <= VALUE_AREA_HIGH:
         return _profile(code, p, x, a, b)
     if code <= CLOUD_DISTANCE:
         return _ichimoku(code, p, x, a, b)
-    if code <= VOLUME_RATIO:
+    if code <= DELTA:
         return _flow(code, x, a, b)
     if code <= RETURN_SPREAD:
         return _cross(code, x, a, b)
-    if code <= MINMAX:
+    if code <= BANDWIDTH:
         return _place(code, x[0], a, b)
     # The ancestor's set: a window of p[0] bars against the whole window, in percent.
     base = _itb(code, x, a, b)

@@ -90,5 +90,7 @@ def stress(data: ReportData) -> str:
         for row in outcomes
     ]
     head = ["Run", "What is different", "Return", "worst 5 %", "Drawdown", "worst 5 %", "Trades", "Paths that lost"]
-    lead = "The same signals over the whole range, where trading is dearer, later or unreliable, and on other histories."
+    lead = (
+        "The same signals over the whole range, where trading is dearer, later or unreliable, and on other histories."
+    )
     return section("stress", "Stress", table(head, rows, kind="words"), lead=lead)

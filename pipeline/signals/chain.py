@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.config.trading import Combine, Signals, Smooth, Threshold
+from pipeline.config.trading import Combine, RuleSet, Signals, SignalStep, Smooth, Threshold
 from pipeline.errors import BadInput, ConfigError
 from pipeline.signals.combine import combine
+from pipeline.signals.rules import RulesStream, columns_of, rules
 from pipeline.signals.smooth import SmoothStream, smooth
 from pipeline.signals.threshold import threshold
 
@@ -39,17 +40,23 @@ def check_columns(signals: Signals, available: Iterable[str], source: str) -> li
     for number, step in enumerate(signals.steps):
         spec = step.spec
         where = f"signals.steps[{number}].{step.kind}"
-        for name in [spec.column] if isinstance(spec, Threshold) else spec.columns:  # type: ignore[attr-defined]
+        for name in _reads(spec):
             if name in made or name in read:
                 continue
             if name not in predictions:
                 raise BadInput(f"{where}: no column '{name}' in {source}", _nearest(name, [*made, *predictions]))
             read.append(name)
-        if isinstance(spec, Combine | Smooth):
+        if isinstance(spec, Combine | Smooth | RuleSet):
             if spec.name in predictions:
                 raise BadInput(f"{where}.name: '{spec.name}' is a prediction's name already", "choose another name")
             made.append(spec.name)
     return read
+
+
+def _reads(spec: object) -> list[str]:
+    if isinstance(spec, Threshold):
+        return [spec.column]
+    return columns_of(spec) if isinstance(spec, RuleSet) else spec.columns  # type: ignore[attr-defined]
 
 
 def compute(signals: Signals, predictions: Mapping[str, Array], filled: npt.NDArray[np.bool_]) -> dict[str, np.ndarray]:
@@ -65,6 +72,8 @@ def compute(signals: Signals, predictions: Mapping[str, Array], filled: npt.NDAr
             columns[spec.name] = combine(columns[spec.columns[0]], columns[spec.columns[1]], spec)
         elif isinstance(spec, Smooth):
             columns[spec.name] = smooth(np.column_stack([columns[name] for name in spec.columns]), spec)
+        elif isinstance(spec, RuleSet):
+            columns[spec.name] = rules({name: columns[name] for name in columns_of(spec)}, spec)
         elif isinstance(spec, Threshold):
             buy, sell = threshold(columns[spec.column], filled, spec)
     return {**columns, "buy_signal": buy, "sell_signal": sell}
@@ -75,7 +84,7 @@ class SignalStream:
 
     def __init__(self, signals: Signals) -> None:
         threshold_step(signals)
-        self._steps = [(step.spec, SmoothStream(step.smooth) if step.smooth else None) for step in signals.steps]
+        self._steps = [(step.spec, _stream(step)) for step in signals.steps]
 
     def update(self, predictions: Mapping[str, float], filled: bool = False) -> dict[str, float | bool]:
         """The bar's scores and signals, under the names that `compute` gives them."""
@@ -84,11 +93,19 @@ class SignalStream:
         for spec, stream in self._steps:
             if isinstance(spec, Combine):
                 values[spec.name] = float(combine(values[spec.columns[0]], values[spec.columns[1]], spec))
-            elif isinstance(spec, Smooth) and stream is not None:
-                values[spec.name] = stream.update([values[name] for name in spec.columns])
+            elif isinstance(stream, RulesStream):
+                values[spec.name] = stream.update({name: float(values[name]) for name in columns_of(spec)})  # type: ignore[attr-defined, arg-type]
+            elif isinstance(stream, SmoothStream):
+                values[spec.name] = stream.update([values[name] for name in spec.columns])  # type: ignore[attr-defined]
             elif isinstance(spec, Threshold):
                 buy, sell = (bool(flag) for flag in threshold(values[spec.column], filled, spec))
         return {**values, "buy_signal": buy, "sell_signal": sell}
+
+
+def _stream(step: SignalStep) -> SmoothStream | RulesStream | None:
+    if step.smooth is not None:
+        return SmoothStream(step.smooth)
+    return RulesStream(step.rules) if step.rules is not None else None
 
 
 def _nearest(name: str, known: list[str]) -> str:

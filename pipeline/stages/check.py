@@ -54,8 +54,23 @@ def check_names(config: Config, source: str) -> tuple[list[str], list[str]]:
     if config.signals.steps:
         from pipeline.signals import check_columns
 
-        check_columns(config.signals, scores(config, labels), "the predictions of this config")
+        by_features = config.signals.predictions == "features"
+        source_columns = features if by_features else scores(config, labels)
+        what = "the features" if by_features else "the predictions"
+        check_columns(config.signals, source_columns, f"{what} of this config")
+    _check_rule_columns(config, source, features)
     return features, labels
+
+
+def _check_rule_columns(config: Config, source: str, features: list[str]) -> None:
+    from pipeline.trading.gates import gate_columns
+
+    named = [("risk.gates", column) for column in gate_columns(config.risk).values()]
+    if config.simulate.exits.atr:
+        named.append(("simulate.exits.atr", config.simulate.exits.atr))
+    for key, column in named:
+        if column not in features:
+            raise ConfigError(f"{source}: {key}: no feature '{column}'", _nearest(column, features))
 
 
 def scores(config: Config, labels: Iterable[str]) -> list[str]:
@@ -90,7 +105,7 @@ def _summary(config: Config, layout: Layout, features: list[str], labels: list[s
     summary = Summary("check", figures=figures, next=f"pipeline run -c configs/{config.name}.yaml")
     for name, empty in (
         ("features", not features),
-        ("labels", not labels),
+        ("labels", not labels and config.signals.predictions != "features"),
         ("signals.steps", not config.signals.steps),
     ):
         if empty:

@@ -16,6 +16,8 @@ from pipeline.artifacts import Layout, write_text
 from pipeline.config import Config
 from pipeline.config.loading import read_chain
 from pipeline.errors import BadInput
+from pipeline.stages.chain import LEARNING as LEARNING_STAGES
+from pipeline.stages.chain import learns
 from pipeline.stages.runner import Options
 
 FILE = Path("dvc.yaml")
@@ -102,11 +104,12 @@ def write_dvc_file(options: Options) -> None:
 def dvc_text(config: Config, path: Path) -> str:
     """The content of dvc.yaml for a config at `path`, which is relative to the folder of dvc.yaml."""
     layout = Layout(config.name)
-    stages = {name: _stage(name, config, path, layout) for name in RECIPES}
+    wanted = [name for name in RECIPES if learns(config) or name not in LEARNING_STAGES]
+    stages = {name: _stage(name, config, path, layout) for name in wanted}
     curve = str(layout.simulation / "equity.csv")
     content = {
         "stages": stages,
-        "metrics": [str(layout.simulation / "metrics.json"), str(layout.folds)],
+        "metrics": [str(layout.simulation / "metrics.json"), *([str(layout.folds)] if learns(config) else [])],
         "plots": [
             {"equity": _plot(curve, ["equity", "buy_and_hold"], "equity and buy & hold")},
             {"drawdown": _plot(curve, ["drawdown"], "drawdown")},
@@ -153,7 +156,8 @@ def _raw(config: Config, layout: Layout) -> list[Path]:
 
 def _inputs(name: str, config: Config, layout: Layout) -> list[Path]:
     run = layout.run
-    scores = run / ("rolling" if config.signals.predictions == "rolling" else "predictions")
+    scores = run / {"rolling": "rolling", "predict": "predictions", "features": "features"}[config.signals.predictions]
+    learnt = [run / "labels", layout.trained, run / "predictions", run / "rolling"] if learns(config) else []
     inputs = {
         "download": _own_files(config),
         "merge": _raw(config, layout),
@@ -164,15 +168,7 @@ def _inputs(name: str, config: Config, layout: Layout) -> list[Path]:
         "predict-rolling": [run / "features", run / "labels", run / "merged"],
         "signals": [run / "merged", scores],
         "simulate": [run / "merged", run / "signals", *([run / "features"] if _reads_features(config) else [])],
-        "output": [
-            run / "merged",
-            run / "labels",
-            layout.trained,
-            run / "predictions",
-            run / "rolling",
-            run / "signals",
-            layout.simulation,
-        ],
+        "output": [run / "merged", *learnt, run / "signals", layout.simulation],
     }
     return inputs[name]
 

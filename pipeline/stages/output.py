@@ -132,7 +132,11 @@ def load(config: Config, layout: Layout) -> "ReportData":
         grid=read_table(folder / "grid.parquet", "simulate") if (folder / "grid.parquet").is_file() else None,
         scores=scores,
         scores_from=scores_from,
-        traded_on="walk-forward scores" if config.signals.predictions == "rolling" else "the trained models' scores",
+        traded_on={
+            "rolling": "walk-forward scores",
+            "predict": "the trained models' scores",
+            "features": "rules, no model",
+        }[config.signals.predictions],
         direction=[(step.combine.columns[0], step.combine.columns[1]) for step in config.signals.steps if step.combine],
         folds=_optional_json(layout.folds, "predict-rolling"),
         manifest=manifest,

@@ -66,6 +66,8 @@ def run(config: Config, layout: Layout) -> Summary:
 
 
 def _predictions(config: Config, layout: Layout) -> tuple[str, dict[str, Path]]:
+    if config.signals.predictions == "features":
+        return "features", {symbol: layout.features(symbol) for symbol in config.symbols}
     if config.signals.predictions == "rolling":
         return "predict-rolling", {symbol: layout.rolling(symbol) for symbol in config.symbols}
     return "predict", {symbol: layout.predictions(symbol) for symbol in config.symbols}

@@ -26,11 +26,16 @@ OWN = [
             "windows": [20],
         }
     },
-    {"volume_profile": {"functions": ["poc_distance", "value_area_position", "poc_share"], "windows": [48]}},
+    {
+        "volume_profile": {
+            "functions": ["poc_distance", "value_area_position", "poc_share", "value_area_low", "value_area_high"],
+            "windows": [48],
+        }
+    },
     {"ichimoku": {}},
     {
         "taker_flow": {
-            "functions": ["buy_share", "imbalance", "average_trade_size", "volume_ratio"],
+            "functions": ["buy_share", "imbalance", "average_trade_size", "volume_ratio", "delta"],
             "windows": [12],
         }
     },
@@ -41,7 +46,14 @@ OWN = [
             "windows": [24],
         }
     },
-    {"rank": {"functions": ["rank", "zscore", "minmax"], "inputs": ["volume"], "windows": [24]}},
+    {
+        "rank": {
+            "functions": ["rank", "zscore", "minmax", "percent_b", "bandwidth"],
+            "inputs": ["volume"],
+            "windows": [24],
+        }
+    },
+    {"divergence": {"oscillators": ["macd", "rsi", "cci"], "windows": [20, 60], "confirm": 2}},
     {"itblib": {"base_window": 40, "windows": [3, 10]}},
 ]
 TALIB = [
