@@ -140,6 +140,26 @@ def simulate(
 _stage("output", "Write the report, the trades as CSV, and pictures.", "pipeline output -c configs/demo.yaml")
 
 
+@_command("trials")
+def trials(
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    json: Json = False,
+    workdir: Workdir = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check the chain of hashes; exit 1 if it is broken.")
+    ] = False,
+) -> None:
+    """Show the trial ledger: what was fitted and simulated so far.
+
+    Example: pipeline trials -c configs/demo.yaml --verify
+    """
+    from pipeline.stages.runner import Options
+    from pipeline.stages.trial_list import show
+
+    show(Options(config, (), None, set_ or (), False, json, workdir), verify)
+
+
 @_command("run")
 def run(
     config: ConfigFile = None,

@@ -41,6 +41,8 @@ class Recipe:
 LEARNING = (
     "stages/samples.py",
     "stages/times.py",
+    "stages/trials.py",
+    "evaluation/trials.py",
     "models",
     "features",
     "evaluation/splits.py",
@@ -64,6 +66,8 @@ RECIPES = {
         (
             "stages/simulate.py",
             "stages/history.py",
+            "stages/trials.py",
+            "evaluation/trials.py",
             "stages/simulation_result.py",
             "stages/times.py",
             "trading",

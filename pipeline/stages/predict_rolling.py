@@ -84,6 +84,7 @@ def run(config: Config, layout: Layout) -> Summary:
         write_table(layout.rolling(symbol), pa.table({**columns, "fold": folds[rows]}))
         summary.outputs.append(layout.rolling(symbol))
     write_json(layout.folds, report)
+    _record(config, layout, report)
     summary.outputs.append(layout.folds)
     shutil.rmtree(layout.run / ".folds", ignore_errors=True)
     summary.figures["folds"] = len(blocks)
@@ -93,6 +94,19 @@ def run(config: Config, layout: Layout) -> Summary:
         base = f", base rate {pooled['base_rate']:.2%}" if pooled.get("base_rate") is not None else ""
         summary.figures[name] = f"{describe_scores(pooled)} out of fold{base}"
     return summary
+
+
+def _record(config: Config, layout: Layout, report: dict[str, Any]) -> None:
+    from pipeline.stages.trials import record
+
+    inputs = [path(symbol) for symbol in config.symbols for path in (layout.features, layout.labels)]
+    sections = ("symbols", "interval", "seed", "features", "labels", "train", "predict_rolling")
+    rows = [
+        ({"model": name, "fold": fold["fold"]}, 1, "auc", scores.get("auc"))
+        for fold in report["folds"]
+        for name, scores in fold["scores"].items()
+    ]
+    record(config, layout, "fold", sections, inputs, rows, report["folds"][-1]["test_end"])
 
 
 def make_blocks(config: Config, samples: Samples) -> list[Block]:

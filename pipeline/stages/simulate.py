@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,8 +71,11 @@ def plan(config: Config, layout: Layout) -> Plan:
 def run(config: Config, layout: Layout) -> Summary:
     """Choose thresholds on the selection part, trade the whole range, write simulation/."""
     from pipeline.stages.history import read_history
+    from pipeline.trading import compiled
 
     plan(config, layout)
+    if not compiled():
+        print("simulate: compiling the trading core, once after each change of it; half a minute", file=sys.stderr)
     history = read_history(config, layout)
     periods = _periods(config, history)
     with progress("simulate", len(config.symbols) * bool(config.simulate.grid) + 1) as advance:
@@ -80,8 +84,29 @@ def run(config: Config, layout: Layout) -> Summary:
         advance(1, "traded")
     metrics = metrics_of(config, history, choice, periods, traded)
     metrics["stress"] = _stress(config, history, choice) if config.simulate.stress else None
+    metrics["trials"] = _record(config, layout, choice, metrics)
     replace_folder(layout.simulation, lambda folder: _write(folder, choice, traded, metrics))
     return _summary(config, layout, history, choice, metrics, traded)
+
+
+def _record(config: Config, layout: Layout, choice: Choice, metrics: dict[str, Any]) -> int:
+    # Into the ledger: the run, and the grid as one line of many sets. Returns all sets that were ever tried.
+    from pipeline.evaluation.thresholds import axis_values
+    from pipeline.stages.trials import SIMULATED, record
+
+    grid, tried = config.simulate.grid, []
+    inputs = [path(symbol) for symbol in config.symbols for path in (layout.signals, layout.merged)]
+    sections = ("symbols", "interval", "signals", "sizing", "risk", "simulate")
+    end = metrics["period"]["end"]
+    sharpe = metrics["headline"]["sharpe"]
+    tried.append(({"buy": choice.buy, "sell": choice.sell, "chosen_by": choice.chosen_by}, 1, "sharpe", sharpe))
+    book = record(config, layout, "simulate", sections, inputs, tried, end)
+    if grid is not None and choice.table is not None:
+        values = choice.table[f"selection_{grid.metric}"].to_numpy()
+        best = float(np.nanmax(values)) if np.isfinite(values).any() else None
+        axes = {"buy": list(axis_values(grid.buy)), "sell": list(axis_values(grid.sell))}
+        book = record(config, layout, "grid", sections, inputs, [(axes, choice.table.num_rows, grid.metric, best)], end)
+    return book.count(*SIMULATED)
 
 
 def _feature_inputs(config: Config, layout: Layout, symbol: str) -> list[Path]:

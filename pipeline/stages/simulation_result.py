@@ -94,7 +94,8 @@ def metrics_of(
         "costs": config.simulate.costs.model_dump(),
         "costs_paid": _costs_paid(history, traded.simulation),
         "in_sample": traded.in_sample,
-        "trials": choice.table.num_rows if choice.table else 1,
+        "trials": 1,
+        "trials_this_run": 1 + (choice.table.num_rows if choice.table else 0),
     }
 
 

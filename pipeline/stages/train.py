@@ -69,7 +69,17 @@ def run(config: Config, layout: Layout) -> Summary:
     manifest = _manifest(config, layout, samples, rows, trained)
     models = {one.name: (f"{one.label}-{one.algorithm.name}", one.model) for one in trained}
     replace_folder(layout.trained, lambda folder: bundle.save(folder, manifest, models))
+    _record(config, layout, manifest)
     return _summary(layout, samples, manifest, constant)
+
+
+def _record(config: Config, layout: Layout, manifest: dict[str, Any]) -> None:
+    from pipeline.stages.trials import record
+
+    inputs = [path(symbol) for symbol in config.symbols for path in (layout.features, layout.labels)]
+    tried = [(name, facts["validation"] or {}) for name, facts in manifest["models"].items()]
+    rows = [({"model": name}, 1, "auc", scores.get("auc")) for name, scores in tried]
+    record(config, layout, "fit", SECTIONS, inputs, rows, manifest["created"])
 
 
 def training_rows(config: Config, samples: Samples, label: str) -> Indices:

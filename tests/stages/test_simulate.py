@@ -68,7 +68,7 @@ def test_files_have_the_contracts_columns(workspace: Path) -> None:
     assert list(metrics) == [
         "name", "interval", "symbols", "period", "split_time", "thresholds", "headline_part", "headline", "parts",
         "buy_and_hold", "random_entry", "grid", "by_symbol", "by_month", "counts", "signals", "exit_reasons", "costs",
-        "costs_paid", "in_sample", "trials", "stress",
+        "costs_paid", "in_sample", "trials", "trials_this_run", "stress",
     ]  # fmt: skip
     assert metrics["period"] == {"start": "2024-01-01T00:00:00Z", "end": "2024-09-07T00:00:00Z", "bars": N}
     curve = (layout.simulation / "equity.csv").read_text().splitlines()
@@ -121,7 +121,7 @@ def test_grid_row_of_the_chosen_pair_agrees_with_the_parts(workspace: Path) -> N
         ):
             assert row[f"{part}_{name}"] == pytest.approx(metrics["parts"][part][name], rel=1e-6), (part, name)
     assert row["selection_sharpe"] == max(r["selection_sharpe"] for r in grid if r["selection_trades"] >= 10)
-    assert metrics["grid"] == {"sets": 30, "qualified": 30, "metric": "sharpe"} and metrics["trials"] == 30
+    assert metrics["grid"] == {"sets": 30, "qualified": 30, "metric": "sharpe"} and metrics["trials"] == 31
 
 
 def test_the_choice_does_not_look_at_the_evaluation_part(workspace: Path) -> None:

@@ -43,7 +43,9 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_run_skips_what_learns_and_ends_in_a_report(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_chain(Options(path), in_place=True)
     assert "no labels, so nothing to learn: without labels, train, predict, predict-rolling" in capsys.readouterr().out
-    assert not Path("MODELS").exists() and not Path("data/rules/rolling").exists()
+    assert [p.name for p in Path("MODELS/rules").glob("*.jsonl")] == ["trials.jsonl"] and not Path(
+        "data/rules/rolling"
+    ).exists()
     signals = pq.read_table("data/rules/signals/BTCUSDT.parquet")
     assert signals.column_names == ["open_time", "close_RSI_14", "trade_score", "buy_signal", "sell_signal"]
     assert signals["buy_signal"].to_numpy().any()
