@@ -163,6 +163,10 @@ class Grid(Section):
 
     buy: GridAxis
     sell: GridAxis
+    stop_loss: list[float] = Field([], max_length=50, description="Tried in place of simulate.exits.stop_loss.")
+    take_profit: list[float] = Field([], max_length=50)
+    trailing_stop: list[float] = Field([], max_length=50)
+    fraction: list[float] = Field([], max_length=50, description="Tried in place of sizing.fraction.")
     select_on: float = Field(
         0.5, gt=0, lt=1, description="Share of the rows, from the start, that thresholds are chosen on."
     )
@@ -174,6 +178,9 @@ class Grid(Section):
     def _some_pair(self) -> "Grid":
         if min(self.sell.start, self.sell.stop) >= max(self.buy.start, self.buy.stop):
             raise ValueError("every sell threshold is at or above every buy threshold; no pair can be traded")
+        for name in ("stop_loss", "take_profit", "trailing_stop", "fraction"):
+            if any(not value > 0 for value in getattr(self, name)):
+                raise ValueError(f"{name}: every value must be above 0")
         return self
 
 

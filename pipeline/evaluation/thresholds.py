@@ -1,5 +1,6 @@
 """Which pair of thresholds to trade with: chosen on the first part of the data, shown on both."""
 
+import itertools
 import math
 from typing import Any
 
@@ -15,6 +16,19 @@ Array = npt.NDArray[np.float64]
 
 PARTS = ("selection", "evaluation")
 METRICS = ("total_return", "sharpe", "sortino", "calmar", "max_drawdown", "win_rate", "profit_factor")
+
+
+# Parameters of the rules that a grid can vary beside the thresholds.
+VARIED = ("stop_loss", "take_profit", "trailing_stop", "fraction")
+
+
+def variants(grid: Grid) -> list[dict[str, float]]:
+    """All combinations of stops and sizes that a grid tries; one empty one if it tries thresholds alone."""
+    given = [(name, getattr(grid, name)) for name in VARIED if getattr(grid, name)]
+    return [
+        dict(zip([name for name, _ in given], values, strict=True))
+        for values in itertools.product(*(values for _, values in given))
+    ]
 
 
 def axis_values(axis: GridAxis) -> Array:

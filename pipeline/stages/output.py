@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline import __version__
 from pipeline.artifacts import (
@@ -129,7 +130,7 @@ def load(config: Config, layout: Layout) -> "ReportData":
         trades=_trades(folder / "trades.parquet"),
         curve=_curve(folder),
         candles={symbol: _candles(config, layout, symbol, metrics) for symbol in config.symbols},
-        grid=read_table(folder / "grid.parquet", "simulate") if (folder / "grid.parquet").is_file() else None,
+        grid=_grid(folder / "grid.parquet", metrics["thresholds"]["used"]),
         scores=scores,
         scores_from=scores_from,
         traded_on={
@@ -200,6 +201,18 @@ def _candles(config: Config, layout: Layout, symbol: str, metrics: Mapping[str, 
     prices = (candles.column(table, name)[first:stop] for name in candles.PRICES)
     length = candle_length(int(stop - first), config.step_ms, config.output.chart_bars)
     return resample(Bars(times[first:stop], *prices), length), text.duration(length)
+
+
+def _grid(path: Path, used: dict[str, float]) -> pa.Table | None:
+    # Of a grid that varied stops and sizes too, the pairs of thresholds at those that were chosen.
+    if not path.is_file():
+        return None
+    table = read_table(path, "simulate")
+    for name in ("stop_loss", "take_profit", "trailing_stop", "fraction"):
+        if name in table.schema.names:
+            value = used.get(name, table[name][0].as_py())
+            table = table.filter(pc.equal(table[name], value))
+    return table
 
 
 def _scores(layout: Layout, symbol: str) -> tuple[Path, str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from pipeline.artifacts import (
     Layout,
@@ -70,6 +71,7 @@ def plan(config: Config, layout: Layout) -> Plan:
 
 def run(config: Config, layout: Layout) -> Summary:
     """Choose thresholds on the selection part, trade the whole range, write simulation/."""
+    from pipeline.evaluation.thresholds import variants
     from pipeline.stages.history import read_history
     from pipeline.trading import compiled
 
@@ -78,7 +80,7 @@ def run(config: Config, layout: Layout) -> Summary:
         print("simulate: compiling the trading core, once after each change of it; half a minute", file=sys.stderr)
     history = read_history(config, layout)
     periods = _periods(config, history)
-    with progress("simulate", len(config.symbols) * bool(config.simulate.grid) + 1) as advance:
+    with progress("simulate", (len(variants(config.simulate.grid)) if config.simulate.grid else 0) + 1) as advance:
         choice = _choose(config, history, periods, advance)
         traded = _trade(config, history, choice, periods)
         advance(1, "traded")
@@ -91,7 +93,7 @@ def run(config: Config, layout: Layout) -> Summary:
 
 def _record(config: Config, layout: Layout, choice: Choice, metrics: dict[str, Any]) -> int:
     # Into the ledger: the run, and the grid as one line of many sets. Returns all sets that were ever tried.
-    from pipeline.evaluation.thresholds import axis_values
+    from pipeline.evaluation.thresholds import axis_values, variants
     from pipeline.stages.trials import SIMULATED, record
 
     grid, tried = config.simulate.grid, []
@@ -99,12 +101,15 @@ def _record(config: Config, layout: Layout, choice: Choice, metrics: dict[str, A
     sections = ("symbols", "interval", "signals", "sizing", "risk", "simulate")
     end = metrics["period"]["end"]
     sharpe = metrics["headline"]["sharpe"]
-    tried.append(({"buy": choice.buy, "sell": choice.sell, "chosen_by": choice.chosen_by}, 1, "sharpe", sharpe))
+    tried.append(
+        ({"buy": choice.buy, "sell": choice.sell, **choice.variant, "chosen_by": choice.chosen_by}, 1, "sharpe", sharpe)
+    )
     book = record(config, layout, "simulate", sections, inputs, tried, end)
     if grid is not None and choice.table is not None:
         values = choice.table[f"selection_{grid.metric}"].to_numpy()
         best = float(np.nanmax(values)) if np.isfinite(values).any() else None
         axes = {"buy": list(axis_values(grid.buy)), "sell": list(axis_values(grid.sell))}
+        axes |= {name: list(getattr(grid, name)) for name in variants(grid)[0]}
         book = record(config, layout, "grid", sections, inputs, [(axes, choice.table.num_rows, grid.metric, best)], end)
     return book.count(*SIMULATED)
 
@@ -143,15 +148,16 @@ def _periods(config: Config, history: "History") -> dict[str, "Period"]:
     return periods
 
 
-def _rules(config: Config, history: "History") -> "Rules":
+def _rules(config: Config, history: "History", choice: Choice | None = None) -> "Rules":
     from pipeline.trading.rules import rules_of
 
     rules = rules_of(config.simulate, config.interval, config.sizing, config.risk)
-    return rules._replace(origin_ms=int(history.times[0]), seed=config.seed)
+    chosen = choice.variant if choice else {}
+    return rules._replace(origin_ms=int(history.times[0]), seed=config.seed, **chosen)  # type: ignore[arg-type]
 
 
 def _choose(config: Config, history: "History", periods: dict[str, "Period"], advance: Advance) -> Choice:
-    from pipeline.evaluation.thresholds import axis_values, choose, grid_table
+    from pipeline.evaluation.thresholds import axis_values, choose, grid_table, variants
     from pipeline.signals import threshold_step
     from pipeline.trading.grid import scan_thresholds
 
@@ -161,21 +167,28 @@ def _choose(config: Config, history: "History", periods: dict[str, "Period"], ad
         return configured
     rules = _rules(config, history)
     cash = config.simulate.initial_cash / len(history.symbols)
-    tallies, bars = [], []
-    for number, symbol in enumerate(history.symbols):
-        # Each symbol by itself, with an equal share of the cash.
-        split, n = periods["evaluation"].rows(history.times)
-        pairs = axis_values(grid.buy), axis_values(grid.sell)
-        tallies.append(
-            scan_thresholds(history.market.of(number), pairs, rules, cash, split=split, workers=_workers(config))
-        )
-        bars.append((max(split - 1, 0), n - max(split, 1)))
-        advance(1, symbol)
-    table = grid_table(grid, tallies, bars, config.interval)
+    split, n = periods["evaluation"].rows(history.times)
+    pairs, bars = (axis_values(grid.buy), axis_values(grid.sell)), (max(split - 1, 0), n - max(split, 1))
+    # Each symbol by itself, with an equal share of the cash.
+    markets = [history.market.of(number) for number in range(len(history.symbols))]
+    tables = []
+    for variant in variants(grid):
+        changed = rules._replace(**variant)  # type: ignore[arg-type]
+        tallies = [
+            scan_thresholds(market, pairs, changed, cash, split=split, workers=_workers(config)) for market in markets
+        ]
+        table = grid_table(grid, tallies, [bars] * len(tallies), config.interval)
+        for name, value in variant.items():
+            table = table.append_column(name, pa.array(np.full(table.num_rows, value)))
+        tables.append(table)
+        advance(1, ", ".join(f"{name} {value:g}" for name, value in variant.items()) or "thresholds")
+    table = pa.concat_tables(tables)
     best, qualified = choose(table, grid.metric, grid.min_trades)
     if best is None or not grid.use:
         return Choice(step.buy, step.sell, "config", table, qualified)
-    return Choice(table["buy"][best].as_py(), table["sell"][best].as_py(), "grid", table, qualified)
+    row = table.slice(best, 1).to_pylist()[0]
+    chosen = {name: row[name] for name in variants(grid)[0]}
+    return Choice(row["buy"], row["sell"], "grid", table, qualified, chosen)
 
 
 def _trade(config: Config, history: "History", choice: Choice, periods: dict[str, "Period"]) -> Traded:
@@ -183,7 +196,7 @@ def _trade(config: Config, history: "History", choice: Choice, periods: dict[str
     from pipeline.evaluation.portfolio import account, shares
     from pipeline.trading.simulation import simulate
 
-    rules, market = _rules(config, history), traded_market(history, choice)
+    rules, market = _rules(config, history, choice), traded_market(history, choice)
     cash = config.simulate.initial_cash
     simulation = simulate(market, rules, cash)
     hold: dict[str, dict[str, Account]] = {name: {} for name in periods}
@@ -224,7 +237,7 @@ def _trade(config: Config, history: "History", choice: Choice, periods: dict[str
 def _stress(config: Config, history: "History", choice: Choice) -> list[dict[str, Any]]:
     from pipeline.evaluation.stress import stress
 
-    market, rules = traded_market(history, choice), _rules(config, history)
+    market, rules = traded_market(history, choice), _rules(config, history, choice)
     outcomes = []
     with progress("simulate: stress", 11) as advance:
         for outcome in stress(market, rules, config.simulate.initial_cash, config.seed):

@@ -1,6 +1,6 @@
 """What came of a simulation: the thresholds traded with, the accounts, and metrics.json."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +25,7 @@ class Choice:
     chosen_by: str
     table: pa.Table | None = None
     qualified: int = 0
+    variant: dict[str, float] = field(default_factory=dict)  # stops and sizes that the grid chose
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def metrics_of(
         "split_time": iso(periods["evaluation"].start) if grid else None,
         "thresholds": {
             "configured": {"buy": step.buy, "sell": step.sell},
-            "used": {"buy": choice.buy, "sell": choice.sell},
+            "used": {"buy": choice.buy, "sell": choice.sell, **choice.variant},
             "chosen_by": choice.chosen_by,
         },
         "headline_part": headline,

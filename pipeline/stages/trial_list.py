@@ -28,10 +28,16 @@ def show(options: Options, verify: bool) -> None:
         return
     for trial in trials[-20:]:
         value = "" if trial.value is None else f"{trial.value:.4g}"
-        what = ", ".join(f"{key} {shown}" for key, shown in trial.what.items())
+        what = ", ".join(f"{key} {_short(shown)}" for key, shown in trial.what.items())
         print(f"{trial.time[:10]}  {trial.kind:<9}{trial.sets:>7,}  {trial.metric:<14}{value:>10}  {what}")
     chain = "the chain of hashes is whole" if verify else "--verify checks the chain"
     print(f"{counts['simulated']:,} parameter sets simulated, {counts['fitted']:,} models fitted; {chain}")
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return f"{value[0]:.4g} … {value[-1]:.4g}" if value else "none"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _row(trial: Trial) -> dict[str, Any]:

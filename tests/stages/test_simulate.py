@@ -186,6 +186,22 @@ def test_no_trades_at_all_is_a_result_with_a_warning(workspace: Path) -> None:
     assert warning.startswith("no trades at all: scores range BTCUSDT -") and "buy 0.8 and sell -0.8" in warning
 
 
+def test_a_grid_over_stops_and_sizes_is_traded_with_the_best_of_all_sets(workspace: Path) -> None:
+    layout = Layout("test")
+    write_inputs(layout)
+    wider = {**GRID, "stop_loss": [0.02, 0.1], "fraction": [0.5, 1.0]}
+    metrics, _, _ = run(layout, config(grid=wider))
+    table = read_table(layout.simulation / "grid.parquet", "simulate")
+    assert table.num_rows == 4 * 30 == metrics["grid"]["sets"] and metrics["trials"] == 121
+    used = metrics["thresholds"]["used"]
+    assert set(used) == {"buy", "sell", "stop_loss", "fraction"}
+    rows = [row for row in table.to_pylist() if row["selection_trades"] >= 10]
+    best = max(rows, key=lambda row: row["selection_sharpe"])
+    assert {name: best[name] for name in used} == used
+    for part in ("selection", "evaluation"):
+        assert best[f"{part}_total_return"] == pytest.approx(metrics["parts"][part]["total_return"], rel=1e-9)
+
+
 def test_several_symbols_share_the_capital_and_add_up(workspace: Path) -> None:
     layout = Layout("test")
     write_inputs(layout, "BTCUSDT", seed=1)
