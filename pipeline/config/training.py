@@ -51,3 +51,6 @@ class PredictRolling(Section):
     prediction_size: Length = Field("7d", description="Bars predicted by one set of models.")
     steps: int | None = Field(None, gt=0, description="Number of blocks; as many as there are, if absent.")
     embargo: Length = Field(0, description="Extra bars left out between training and prediction.")
+    null_paths: int = Field(
+        1, ge=0, le=20, description="Paths of shuffled signs on which the first block is tried again; 0 leaves it out."
+    )

@@ -19,8 +19,9 @@ def scores(data: ReportData) -> str:
     blocks = []
     if any(model.boolean for model, _ in rows):
         head = ["Model", "AUC", "Log loss", "of base rate", "Brier", "of base rate", "ECE", "Average precision"]
-        head += ["Base rate", "Corr. with volatility", "Rows"]
-        blocks.append(table(head, [_probability_row(m, s) for m, s in rows if m.boolean], kind="wide"))
+        head += ["Base rate", "AUC without direction", "Corr. with volatility", "Rows"]
+        blocks.append(table(head, [_probability_row(m, s, _null(data, m)) for m, s in rows if m.boolean], kind="wide"))
+        blocks += [note(said, "") for model, s in rows if (said := _null_words(data, model, s))]
     if not all(model.boolean for model, _ in rows):
         head = ["Model", "R²", "Correlation", "RMSE", "of the mean", "MAE", "Corr. with volatility", "Rows"]
         blocks.append(table(head, [_number_row(m, s) for m, s in rows if not m.boolean], kind="wide"))
@@ -51,7 +52,22 @@ def _sample(data: ReportData) -> str:
     }.get(data.scores_from, "in sample: the models saw these rows in training")
 
 
-def _probability_row(model: ModelScores, s: Mapping[str, Any]) -> list[str]:
+def _null(data: ReportData, model: ModelScores) -> float | None:
+    pooled = (data.folds or {}).get("pooled", {}).get(model.name, {})
+    found: float | None = pooled.get("null_auc")
+    return found
+
+
+def _null_words(data: ReportData, model: ModelScores, s: Mapping[str, Any]) -> str:
+    null = _null(data, model)
+    if null is None or s["auc"] is None:
+        return ""
+    above = s["auc"] - null
+    verdict = f"what remains above it is {above:.3f}" if above > 0.005 else "nothing remains above it"
+    return f"{model.name}: the same model on bars whose direction is random reaches an AUC of {null:.3f}; {verdict}."
+
+
+def _probability_row(model: ModelScores, s: Mapping[str, Any], null: float | None) -> list[str]:
     better = "up" if s["log_loss"] is not None and s["log_loss"] < s["base_log_loss"] else "down"
     return [
         escape(model.name),
@@ -63,6 +79,7 @@ def _probability_row(model: ModelScores, s: Mapping[str, Any]) -> list[str]:
         text.number(s["ece"], 4),
         text.number(s["average_precision"], 3),
         text.percent(s["base_rate"], sign=False),
+        text.number(null, 3),
         text.number(evidence.volatility_correlation(model), 2),
         text.number(s["rows"]),
     ]

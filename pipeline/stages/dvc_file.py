@@ -58,7 +58,16 @@ RECIPES = {
     "predict": Recipe(("symbols", "predict"), ("stages/predict.py", "stages/train.py", *LEARNING)),
     "predict-rolling": Recipe(
         ("symbols", "seed", "labels", "train", "predict_rolling"),
-        ("stages/predict_rolling.py", "stages/train.py", *LEARNING),
+        (
+            "stages/predict_rolling.py",
+            "stages/null_run.py",
+            "stages/features.py",
+            "stages/labels.py",
+            "labels",
+            "evaluation/null_model.py",
+            "stages/train.py",
+            *LEARNING,
+        ),
     ),
     "signals": Recipe(("symbols", "signals"), ("stages/signals.py", "signals", "market/candles.py")),
     "simulate": Recipe(

@@ -18,6 +18,7 @@ from pipeline.errors import BadInput
 from pipeline.evaluation.splits import Fold
 from pipeline.market import candles
 from pipeline.models.samples import Samples
+from pipeline.stages.null_run import null_auc
 from pipeline.stages.reporting import Plan, Summary, progress
 from pipeline.stages.samples import feature_columns, label_columns, read_samples
 from pipeline.stages.times import iso
@@ -75,6 +76,10 @@ def run(config: Config, layout: Layout) -> Summary:
         left = [(block, name) for block in blocks for name in missing.get(block.number, [])]
         _walk(config, samples, binned, left, scores, tests, kept)
     report = _report(config, samples, labels, blocks, scores)
+    null = null_auc(config, layout, names, labels, blocks[0].start, blocks[0].stop)
+    for name, pooled in report["pooled"].items():
+        if null.get(name) is not None:
+            pooled["null_auc"] = null[name]
     summary = Summary("predict-rolling", next="pipeline signals")
     folds = _fold_numbers(samples, blocks)
     for number, symbol in enumerate(config.symbols):
@@ -92,7 +97,8 @@ def run(config: Config, layout: Layout) -> Summary:
     summary.figures["range"] = f"{iso(blocks[0].start)[:10]} to {iso(blocks[-1].stop)[:10]}"
     for name, pooled in report["pooled"].items():
         base = f", base rate {pooled['base_rate']:.2%}" if pooled.get("base_rate") is not None else ""
-        summary.figures[name] = f"{describe_scores(pooled)} out of fold{base}"
+        null_words = f", {pooled['null_auc']:.4f} without direction" if "null_auc" in pooled else ""
+        summary.figures[name] = f"{describe_scores(pooled)} out of fold{null_words}{base}"
     return summary
 
 

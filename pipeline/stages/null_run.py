@@ -1,0 +1,86 @@
+"""The walk-forward's first block once more, on bars without direction: the null beside each score."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.artifacts import Layout, read_table, write_table
+from pipeline.config import Config
+from pipeline.evaluation.null_model import without_direction
+from pipeline.models.samples import Samples
+from pipeline.stages.samples import read_samples
+
+# Enough to learn what there is; more would cost more than it tells.
+MAX_TRAINING_BARS, MAX_TEST_BARS = 60_000, 20_000
+
+
+def null_auc(
+    config: Config, layout: Layout, names: list[str], labels: list[str], start: int, stop: int
+) -> dict[str, float | None]:
+    """AUC by model on the bars of a block, [start, stop) in ms, and those before it, with signs of returns shuffled.
+
+    The same features, labels, algorithms and purge; the mean over `predict_rolling.null_paths` paths. None where the
+    label is a number or has one class.
+    """
+    found: dict[str, list[float]] = {}
+    for path in range(config.predict_rolling.null_paths):
+        with tempfile.TemporaryDirectory(prefix="null-") as folder:
+            for name, auc in _one_path(config, layout, Path(folder), names, labels, (start, stop), path).items():
+                found.setdefault(name, []).extend([] if auc is None else [auc])
+    return {name: float(np.mean(values)) if values else None for name, values in found.items()}
+
+
+def _one_path(
+    config: Config, layout: Layout, folder: Path, names: list[str], labels: list[str], block: tuple[int, int], path: int
+) -> dict[str, float | None]:
+    from pipeline.features import lookback_bars
+    from pipeline.stages import features
+    from pipeline.stages import labels as label_stage
+
+    lookback = lookback_bars(config)
+    start, stop = block
+    first = start - (MAX_TRAINING_BARS + lookback) * config.step_ms
+    stop = min(stop, start + MAX_TEST_BARS * config.step_ms)
+    shuffled = Layout(layout.name, layout.raw, folder / "data", folder / "MODELS")
+    for symbol in config.symbols:
+        table = read_table(layout.merged(symbol), "merge")
+        times = table.column("open_time").to_numpy().astype("datetime64[ms]").astype(np.int64)
+        rows = slice(int(np.searchsorted(times, first)), int(np.searchsorted(times, stop)))
+        part = table.slice(rows.start, rows.stop - rows.start)
+        if part.num_rows:
+            write_table(shuffled.merged(symbol), without_direction(part, config.seed + path))
+    symbols = [symbol for symbol in config.symbols if shuffled.merged(symbol).is_file()]
+    config = config.model_copy(update={"symbols": symbols})
+    features.run(config, shuffled)
+    label_stage.run(config, shuffled)
+    samples = read_samples(config, shuffled, names, labels, lookback)
+    return _scores(config, samples, labels, start, stop)
+
+
+def _scores(config: Config, samples: Samples, labels: list[str], start: int, stop: int) -> dict[str, float | None]:
+    from pipeline.evaluation.scores import classification_scores
+    from pipeline.evaluation.splits import purge
+    from pipeline.models.fitting import binned_rows, fit, is_classification
+
+    result: dict[str, float | None] = {}
+    past = np.flatnonzero(samples.trainable & (samples.times < start))
+    later = samples.times >= start
+    if not len(past):
+        return result
+    binned = binned_rows(samples, config.train.algorithms, past, 0)
+    for label in labels:
+        target = samples.targets[label]
+        rows = np.flatnonzero(samples.trainable & target.known & (samples.times < start))
+        rows = rows[purge(samples.intervals(label, rows), np.array([[start, stop]]))]
+        test = np.flatnonzero(later & target.known)
+        for algorithm in config.train.algorithms:
+            name = f"{label}_{algorithm.name}"
+            result[name] = None
+            y = target.values[rows]
+            if not target.is_bool or not is_classification(algorithm, label, samples) or len(np.unique(y)) < 2:
+                continue
+            model = fit(samples, binned.get(algorithm.name), label, algorithm, rows, config.seed)
+            auc = classification_scores(target.values[test] > 0, model.predict_rows(samples.features, test))["auc"]
+            result[name] = None if auc is None else float(auc)
+    return result
