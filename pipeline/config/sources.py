@@ -49,7 +49,7 @@ class Download(Section):
 
     source: Literal["binance", "csv", "parquet", "synthetic"] = "binance"
     market: Literal["spot", "um"] = Field("spot", description="Spot, or USD-M perpetual futures.")
-    start: Date | None = Field(None, description="First bar; without it the last 30 days are fetched.")
+    start: Date | None = Field(None, description="First bar; without it the last 30 days, of files all they have.")
     end: Date | None = Field(None, description="Bars before this time; without it up to the last closed bar.")
     also_symbols: list[str] = Field([], description="Reference symbols, read by merge but not traded.")
     also_intervals: list[Interval] = Field([], description="Further intervals of the same symbols.")

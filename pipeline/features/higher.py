@@ -39,14 +39,19 @@ def _group(values: Floats, bars: npt.NDArray[np.int64], rule: int, count: int) -
 
 
 def higher_bars(columns: Columns, times: Times, step_ms: int, higher_ms: int) -> tuple[Times, dict[str, Floats]]:
-    """Higher bars that have closed by the end of the table: open times [m] and columns [m]."""
+    """Higher bars that are whole and have closed by the end of the table: open times [m] and columns [m].
+
+    One that the table begins inside of is left out: its open and its extremes are not known.
+    """
     bars = times // higher_ms
     starts = np.flatnonzero(np.diff(bars, prepend=bars[0] - 1))
     count = len(starts)
     grouped = {name: _group(values, bars, _rule(name), count) for name, values in columns.items()}
     opens = bars[starts] * higher_ms
-    if opens[-1] + higher_ms > times[-1] + step_ms:  # still open
-        return opens[:-1], {name: values[:-1] for name, values in grouped.items()}
+    if times[0] % higher_ms:
+        opens, grouped = opens[1:], {name: values[1:] for name, values in grouped.items()}
+    if len(opens) and opens[-1] + higher_ms > times[-1] + step_ms:  # still open
+        opens, grouped = opens[:-1], {name: values[:-1] for name, values in grouped.items()}
     return opens, grouped
 
 
@@ -57,12 +62,14 @@ class HigherBar:
         self._rules = {name: _rule(name) for name in names}
         self._step_ms, self._higher_ms = step_ms, higher_ms
         self._open = -1
+        self._whole = False
         self._values: dict[str, float] = {}
 
     def add(self, bar: Mapping[str, float], time_ms: int) -> tuple[dict[str, float], int] | None:
         """Add a closed base bar; the higher bar and its open time if that closes it."""
         number = time_ms // self._higher_ms
         if number != self._open:
+            self._whole = self._open >= 0 or time_ms % self._higher_ms == 0
             self._open = number
             self._values = {name: bar[name] for name in self._rules}
         else:
@@ -76,6 +83,6 @@ class HigherBar:
                     held[name] += bar[name]
                 elif rule == _LAST:
                     held[name] = bar[name]
-        if time_ms + self._step_ms == (number + 1) * self._higher_ms:
+        if self._whole and time_ms + self._step_ms == (number + 1) * self._higher_ms:
             return dict(self._values), number * self._higher_ms
         return None

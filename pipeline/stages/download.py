@@ -104,8 +104,16 @@ def _range(config: Config, now_ms: int) -> tuple[int, int]:
     """The range asked for, cut at the last closed bar, in ms."""
     step, download = config.step_ms, config.download
     last = now_ms // step * step
+    first = None
+    if download.source in ("csv", "parquet") and not (download.start and download.end):
+        # Files say themselves how far they reach.
+        first, past = _span_of_files(config)
+        last = min(last, past)
     end = min(-(-utc_ms(download.end) // step) * step, last) if download.end else last
-    start = utc_ms(download.start) if download.start else (end - DEFAULT_DAYS * DAY_MS) // DAY_MS * DAY_MS
+    if download.start:
+        start = utc_ms(download.start)
+    else:
+        start = first if first is not None else (end - DEFAULT_DAYS * DAY_MS) // DAY_MS * DAY_MS
     start = -(-start // step) * step
     if start >= end:
         raise BadInput(
@@ -114,6 +122,22 @@ def _range(config: Config, now_ms: int) -> tuple[int, int]:
             "choose an earlier start",
         )
     return start, end
+
+
+def _span_of_files(config: Config) -> tuple[int, int]:
+    from pipeline.market import files
+
+    download = config.download
+    assert download.file is not None and download.source in ("csv", "parquet")
+    spans = []
+    for symbol in config.symbols:
+        table = files.read(download.file, download.source, symbol, config.interval, 0, 1 << 62)  # type: ignore[arg-type]
+        if table.num_rows:
+            times = candles.times_ms(table)
+            spans.append((int(times[0]), int(times[-1]) + config.step_ms))
+    if not spans:
+        raise BadInput(f"download.file: {download.file.path} has no bars", "name files that have some")
+    return min(first for first, _ in spans), max(past for _, past in spans)
 
 
 def _now_ms() -> int:

@@ -1,0 +1,74 @@
+"""The features stage through the command line."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from builders import bars, random_walk
+
+from pipeline.artifacts import write_table
+from pipeline.cli import main
+
+CONFIG = """
+interval: 5m
+features:
+  - talib: {functions: [SMA, RSI], inputs: [close], periods: [5, 14]}
+  - time: {fields: [hour]}
+"""
+
+
+@pytest.fixture
+def merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("c.yaml").write_text(CONFIG)
+    path = Path("data/c/merged/BTCUSDT.parquet")
+    write_table(path, bars(random_walk(300, 1)))
+    return path
+
+
+def run(*arguments: str) -> int:
+    sys.argv = ["pipeline", "features", "-c", "c.yaml", *arguments]
+    try:
+        main()
+    except SystemExit as stopped:
+        return int(stopped.code or 0)
+    return 0
+
+
+def test_columns_are_float32_in_the_order_of_the_config(merged: Path) -> None:
+    assert run() == 0
+    table = pq.read_table("data/c/features/BTCUSDT.parquet")
+    names = ["close_SMA_5", "close_SMA_14", "close_RSI_5", "close_RSI_14", "time_hour"]
+    assert table.column_names == ["open_time", *names]
+    assert all(table.schema.field(name).type == pa.float32() for name in names)
+    assert table.num_rows == 300 and np.isnan(table["close_RSI_14"].to_numpy()[:14]).all()
+
+
+def test_a_dry_run_names_the_columns_and_writes_nothing(merged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--dry-run") == 0
+    assert "close_RSI_14" in capsys.readouterr().out
+    assert not Path("data/c/features").exists()
+
+
+def test_missing_bars_name_the_stage_that_makes_them(merged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    merged.unlink()
+    assert run() == 2
+    assert "pipeline merge" in capsys.readouterr().err
+
+
+def test_a_window_longer_than_the_data_is_an_error_that_names_the_feature(
+    merged: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--set", "features.0.talib.periods=[500]") == 2
+    error = capsys.readouterr().err
+    assert "close_SMA_500" in error and "no value on any" in error
+    assert not Path("data/c/features").exists()
+
+
+def test_constant_features_are_named(merged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_table(merged, bars(np.full(300, 100.0)))
+    assert run() == 0
+    assert "constant" in capsys.readouterr().out
