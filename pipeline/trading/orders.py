@@ -1,6 +1,7 @@
 """The order's life: an explicit table of states, and orders as values that only fills and the table change."""
 
 import hashlib
+import json
 import re
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -24,12 +25,17 @@ class State(StrEnum):
 
 
 class Event(StrEnum):
-    """What happens to an order. `abandon`: an intent that was never sent; `prove_absent`: the exchange does not know
-    it, and timestamp + recvWindow + margin have passed."""
+    """What happens to an order.
+
+    `abandon`: an intent that was never sent. `acknowledge`: it is live, says a reply, the user stream or a query;
+    `acknowledge part`: the same of an order with fills. `prove absent`: the exchange does not know it, and
+    timestamp + recvWindow + margin have passed.
+    """
 
     SEND = "send"
     ABANDON = "abandon"
     ACKNOWLEDGE = "acknowledge"
+    ACKNOWLEDGE_PART = "acknowledge part"
     REJECT = "reject"
     FILL = "fill"
     FILL_ALL = "fill all"
@@ -40,16 +46,18 @@ class Event(StrEnum):
 
 
 _LIVE = (State.SENT, State.OPEN, State.PARTIALLY_FILLED, State.UNKNOWN)
+_ENDED = (State.FILLED, State.CANCELED, State.EXPIRED)
 TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.INTENT, Event.SEND): State.SENT,
     (State.INTENT, Event.ABANDON): State.CANCELED,
     (State.SENT, Event.ACKNOWLEDGE): State.OPEN,
     (State.SENT, Event.REJECT): State.REJECTED,
     (State.UNKNOWN, Event.ACKNOWLEDGE): State.OPEN,
+    (State.UNKNOWN, Event.ACKNOWLEDGE_PART): State.PARTIALLY_FILLED,
     (State.UNKNOWN, Event.REJECT): State.REJECTED,
     (State.UNKNOWN, Event.PROVE_ABSENT): State.REJECTED,
     (State.OPEN, Event.ACKNOWLEDGE): State.OPEN,
-    (State.PARTIALLY_FILLED, Event.ACKNOWLEDGE): State.PARTIALLY_FILLED,
+    (State.PARTIALLY_FILLED, Event.ACKNOWLEDGE_PART): State.PARTIALLY_FILLED,
     **{(state, Event.FILL): State.PARTIALLY_FILLED for state in _LIVE},
     **{(state, Event.FILL_ALL): State.FILLED for state in _LIVE},
     **{(state, Event.CANCEL): State.CANCELED for state in _LIVE},
@@ -60,7 +68,20 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.CANCELED, Event.FILL_ALL): State.FILLED,
     (State.EXPIRED, Event.FILL): State.EXPIRED,
     (State.EXPIRED, Event.FILL_ALL): State.FILLED,
+    # So is the fill of an order that was thought absent: it was placed after all, and may be live.
+    (State.REJECTED, Event.FILL): State.UNKNOWN,
+    (State.REJECTED, Event.FILL_ALL): State.FILLED,
+    # The user stream may tell the end before the reply comes, or is lost; and both tell it.
+    **{(state, Event.ACKNOWLEDGE): state for state in _ENDED},
+    **{(state, Event.ACKNOWLEDGE_PART): state for state in _ENDED},
+    **{(state, Event.LOSE_REPLY): state for state in (*_ENDED, State.REJECTED)},
+    (State.CANCELED, Event.CANCEL): State.CANCELED,
+    (State.EXPIRED, Event.EXPIRE): State.EXPIRED,
+    (State.REJECTED, Event.REJECT): State.REJECTED,
 }
+
+
+_RECONCILE = "reconcile the symbol before anything else is sent"
 
 
 class IllegalTransition(PipelineError):
@@ -79,17 +100,53 @@ class Fill:
 
 
 @dataclass(frozen=True)
-class Order:
-    """An order and its fills. side: BUY or SELL; price: None for a market order; leg: entry, exit, stop or target."""
+class Intent:
+    """Why an order exists: the bundle and bar that decided, the leg (entry, exit, stop …), and the attempt at it."""
 
-    client_order_id: str
+    bundle: str
     symbol: str
+    open_time_ms: int
+    leg: str = "entry"
+    attempt: int = 0
+
+    @property
+    def client_order_id(self) -> str:
+        """The id of the order that this intent leads to."""
+        return client_order_id(self.bundle, self.symbol, self.open_time_ms, self.leg, self.attempt)
+
+
+@dataclass(frozen=True)
+class Order:
+    """An order and its fills.
+
+    side: BUY or SELL; kind: the exchange's type; price: None for a market order; seen: the exchange has told of it, so
+    that it cannot be absent.
+    """
+
+    intent: Intent
     side: str
     qty: Decimal
+    kind: str = "MARKET"
     price: Decimal | None = None
-    leg: str = "entry"
+    reduce_only: bool = False
     state: State = State.INTENT
     fills: tuple[Fill, ...] = ()
+    seen: bool = False
+
+    @property
+    def client_order_id(self) -> str:
+        """Its name at the exchange."""
+        return self.intent.client_order_id
+
+    @property
+    def symbol(self) -> str:
+        """What is traded."""
+        return self.intent.symbol
+
+    @property
+    def leg(self) -> str:
+        """Its part in a position: entry, exit, stop or target."""
+        return self.intent.leg
 
     @property
     def filled(self) -> Decimal:
@@ -102,11 +159,16 @@ class Order:
         return self.qty - self.filled if is_live(self.state) or self.state == State.INTENT else Decimal(0)
 
     @property
+    def quote_filled(self) -> Decimal:
+        """Quote asset that the fills exchanged, before fees."""
+        return sum((fill.qty * fill.price for fill in self.fills), Decimal(0))
+
+    @property
     def average_price(self) -> Decimal | None:
         """Mean price of the fills, None without any."""
         if not self.filled:
             return None
-        return sum((fill.qty * fill.price for fill in self.fills), Decimal(0)) / self.filled
+        return self.quote_filled / self.filled
 
 
 def is_live(state: State) -> bool:
@@ -115,41 +177,63 @@ def is_live(state: State) -> bool:
 
 
 def apply(order: Order, event: Event) -> Order:
-    """The order after an event other than a fill. Raises IllegalTransition."""
-    if (order.state, event) not in TRANSITIONS:
+    """The order after an event other than a fill; fills are booked with `book`. Raises IllegalTransition."""
+    name = f"order {order.client_order_id}"
+    if event in (Event.FILL, Event.FILL_ALL):
         raise IllegalTransition(
-            f"order {order.client_order_id}: '{event.value}' cannot happen to an order that is {order.state.value}",
-            "reconcile the symbol before anything else is sent",
+            f"{name}: the word '{event.value}' fills nothing", "book the fills with their trade ids"
         )
-    return replace(order, state=TRANSITIONS[order.state, event])
+    if order.seen and order.state == State.UNKNOWN and event in (Event.REJECT, Event.PROVE_ABSENT):
+        raise IllegalTransition(f"{name}: '{event.value}' cannot happen to an order that was live", _RECONCILE)
+    if event in (Event.ACKNOWLEDGE, Event.ACKNOWLEDGE_PART):
+        return _moved(replace(order, seen=True), Event.ACKNOWLEDGE_PART if order.fills else Event.ACKNOWLEDGE)
+    return _moved(order, event)
 
 
 def book(order: Order, fill: Fill) -> Order:
     """The order with one more fill; a fill that is booked already changes nothing.
 
-    Raises IllegalTransition: the state allows no fill, or the fills would exceed the quantity.
+    Raises IllegalTransition: the state allows no fill, the fills would exceed the quantity, or a trade id is told again
+    with another quantity or price.
     """
-    if any(known.trade_id == fill.trade_id for known in order.fills):
+    known = next((one for one in order.fills if one.trade_id == fill.trade_id), None)
+    if known is not None:
+        if (known.qty, known.price) != (fill.qty, fill.price):
+            raise IllegalTransition(
+                f"order {order.client_order_id}: fill {fill.trade_id} of {known.qty} at {known.price} is told again as "
+                f"{fill.qty} at {fill.price}",
+                _RECONCILE,
+            )
         return order
     total = order.filled + fill.qty
-    if fill.qty <= 0 or total > order.qty:
+    if not 0 < fill.qty <= order.qty - order.filled:
         raise IllegalTransition(
             f"order {order.client_order_id}: fill {fill.trade_id} of {fill.qty} would make {total} of {order.qty}",
-            "reconcile the symbol before anything else is sent",
+            _RECONCILE,
         )
-    after = apply(order, Event.FILL_ALL if total == order.qty else Event.FILL)
-    return replace(after, fills=(*order.fills, fill))
+    after = _moved(order, Event.FILL_ALL if total == order.qty else Event.FILL)
+    return replace(after, fills=(*order.fills, fill), seen=True)
+
+
+def _moved(order: Order, event: Event) -> Order:
+    if (order.state, event) not in TRANSITIONS:
+        raise IllegalTransition(
+            f"order {order.client_order_id}: '{event.value}' cannot happen to an order that is {order.state.value}",
+            _RECONCILE,
+        )
+    return replace(order, state=TRANSITIONS[order.state, event])
 
 
 def client_order_id(bundle: str, symbol: str, open_time_ms: int, leg: str, attempt: int) -> str:
     """The id of an intent: the same intent has the same id for ever, and no other has it.
 
     leg: entry, exit, stop …. 36 characters at most of `[A-Za-z0-9_-]`: symbol, bar and leg in clear as far as
-    they fit, then a hash of everything (64 bits).
+    they fit, then a hash of everything (64 bits). The exchange keeps ids apart only among live orders.
     """
-    whole = "\x1f".join([bundle, symbol, str(open_time_ms), leg, str(attempt)])
+    # As JSON, no two intents are written alike, whatever their texts contain.
+    whole = json.dumps([bundle, symbol, open_time_ms, leg, attempt])
     digest = hashlib.sha256(whole.encode()).hexdigest()[:16]
-    clear = re.sub(r"[^A-Za-z0-9]", "", f"{symbol[:8]}{_base36(open_time_ms // 1000)}")[:14]
+    clear = re.sub(r"[^A-Za-z0-9]", "", f"{symbol[:8]}{_base36(max(open_time_ms, 0) // 1000)}")[:14]
     return f"{clear}-{re.sub(r'[^A-Za-z0-9]', '', leg)[:2]}{attempt % 100}-{digest}"[:36]
 
 
