@@ -86,6 +86,11 @@ class ReportData:
     images: Sequence[str] = ()
 
     @property
+    def learnt(self) -> bool:
+        """Whether the signals come from models."""
+        return not self.traded_on.startswith("rules")
+
+    @property
     def split_ms(self) -> int | None:
         """First millisecond of the evaluation part, if there are two parts."""
         from pipeline.report.text import parse_ms

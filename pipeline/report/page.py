@@ -26,6 +26,9 @@ SECTIONS = (
     ("provenance", "How made", provenance.provenance),
 )
 
+# Of a strategy without a model there is nothing to show here.
+LEARNT = ("scores", "folds", "importance")
+
 
 def render(data: ReportData) -> str:
     """The page. The same data give the same bytes.
@@ -34,14 +37,15 @@ def render(data: ReportData) -> str:
     """
     library = plotly_script()
     assets = files("pipeline.report") / "assets"
+    made = [(anchor, name, make(data)) for anchor, name, make in SECTIONS if anchor not in LEARNT or data.learnt]
     drawn = json.dumps(charts(data), separators=(",", ":"), allow_nan=False, ensure_ascii=False)
     return Template((assets / "page.html").read_text(encoding="utf-8")).substitute(
         title=escape(data.title),
         description=escape(text.verdict(data.metrics)),
         style=(assets / "report.css").read_text(encoding="utf-8"),
-        nav="".join(f'<a href="#{anchor}">{escape(name)}</a>' for anchor, name, _ in SECTIONS),
+        nav="".join(f'<a href="#{anchor}">{escape(name)}</a>' for anchor, name, _ in made),
         header=results.header(data),
-        sections="\n".join(make(data) for _, _, make in SECTIONS),
+        sections="\n".join(part for _, _, part in made),
         figures=drawn.replace("<", "\\u003c"),  # or a text with </script> would end the element
         plotly=library,
         script=(assets / "report.js").read_text(encoding="utf-8"),

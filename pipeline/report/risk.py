@@ -84,12 +84,12 @@ def stress(data: ReportData) -> str:
             text.percent(row["total_return_5pct"]) if row["total_return_5pct"] is not None else "",
             text.percent(row["max_drawdown"]),
             text.percent(row["max_drawdown_5pct"]) if row["max_drawdown_5pct"] is not None else "",
-            text.number(row["trades"]),
+            text.number(round(row["trades"])),
             text.percent(row["losing_share"], 0, sign=False) if row["losing_share"] is not None else "",
         ]
         for row in outcomes
     ]
-    head = ["Run", "What is different", "Return", "worst 5 %", "Drawdown", "worst 5 %", "Trades", "Paths that lost"]
+    head = ["Run", "What is different", "Return", "worst 5 %", "Drawdown", "worst 5 %", "Trades", "Lost"]
     lead = (
         "The same signals over the whole range, where trading is dearer, later or unreliable, and on other histories."
     )
