@@ -38,7 +38,7 @@ labels:
 train:
   validation: 0    # the ancestor holds nothing out here either
   algorithms: [{{name: gb, kind: lightgbm, rounds: 50}}]
-predict_rolling: {{start: "2018-12-04", train_length: 300d, prediction_size: 10080, steps: 4}}
+predict_rolling: {{start: "2018-12-04", train_length: 300d, prediction_size: 10080, steps: 4, null_paths: 0}}
 signals:
   steps:
     - combine: {{columns: [high_20_gb, low_20_gb], combine: difference}}

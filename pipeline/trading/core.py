@@ -81,7 +81,7 @@ def step(
         if position.side != 0:
             exit_at_open(
                 account, position, trades[account.trades], s, bar, numbers[OPEN, s, at], numbers[VOLUME, s, at],
-                numbers[VOLATILITY, s, at], numbers[FUNDING, s, at],
+                position.volatility, numbers[FUNDING, s, at],
                 flags[FILLED, s, at] == 0 and flags[FAILS, s, at] == 0, rules,
             )  # fmt: skip
     for s in range(symbols):
@@ -96,7 +96,7 @@ def step(
             if flags[FILLED, s, at] == 0 and position.side == 0 and flags[FAILS, s, at] == 0:
                 lapsed = enter_at_open(
                     account, position, bar, rules.leverage * equity - gross, numbers[OPEN, s, at],
-                    numbers[VOLUME, s, at], numbers[VOLATILITY, s, at], filters[s, STEP], filters[s, MIN_QTY],
+                    numbers[VOLUME, s, at], position.volatility, filters[s, STEP], filters[s, MIN_QTY],
                     filters[s, SMALLEST], rules,
                 )  # fmt: skip
             position.enter = 0
@@ -111,9 +111,10 @@ def step(
             if position.side != 0:
                 touch_levels(
                     account, position, trades[account.trades], s, bar, numbers[OPEN, s, at], numbers[HIGH, s, at],
-                    numbers[LOW, s, at], numbers[VOLUME, s, at], numbers[VOLATILITY, s, at], rules,
+                    numbers[LOW, s, at], numbers[VOLUME, s, at], position.volatility, rules,
                 )  # fmt: skip
             position.mark = close
+            position.volatility = numbers[VOLATILITY, s, at]
             if position.side != 0:
                 follow(position, close, numbers[ATR, s, at], rules)
     value = account.cash
@@ -287,7 +288,7 @@ def finish(
         position = positions[s]
         if position.side != 0:
             value = abs(position.qty) * position.mark
-            slip = slippage(value, market.numbers[VOLUME, s, at], market.numbers[VOLATILITY, s, at], rules)
+            slip = slippage(value, market.numbers[VOLUME, s, at], position.volatility, rules)
             pay_slip(account, position, value, slip, rules)
             price = position.mark * (1 - position.side * slip)
             close_position(account, position, trades[account.trades], s, bar, price, rules.taker_fee, END, rules)

@@ -62,7 +62,8 @@ class Position(Protocol):
     entry_price: float
     entry_fee: float
     entry_bar: int
-    mark: float  # last real close
+    mark: float  # last real close, and the volatility forecast at it: what a fill after it may know
+    volatility: float
     stop: float  # level at which the position is stopped
     stop_reason: int  # why it stands there: STOP_LOSS, TRAILING_STOP or BREAK_EVEN
     target: float  # level at which its profit is taken

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from pipeline.trading.core import floor_of, start_day
 from pipeline.trading.exits import follow
-from pipeline.trading.market import ATR, CLOSE, FILLED, FUNDING, HIGH, LOW, Market
+from pipeline.trading.market import ATR, CLOSE, FILLED, FUNDING, HIGH, LOW, VOLATILITY, Market
 from pipeline.trading.records import TRAILING_STOP, Account, Position
 from pipeline.trading.rules import DAY_MS, Rules
 from pipeline.trading.tally import Tally
@@ -159,6 +159,7 @@ def hold_until(
     if n > bar:
         position.best, position.worst, position.mark = sign * best, sign * worst, numbers[CLOSE, 0, n - 1]
         position.stop = sign * stop
+        position.volatility = numbers[VOLATILITY, 0, n - 1]
         if moved:
             position.stop_reason = TRAILING_STOP
         account.equity, account.day_peak = value, peak_of_day

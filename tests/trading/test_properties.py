@@ -10,7 +10,7 @@ from trading.markets import as_market, random_market, rules, trade
 
 from pipeline.trading.bars import Bars
 from pipeline.trading.core import finish, step
-from pipeline.trading.market import Market
+from pipeline.trading.market import ATR, SCORE, SIGNALS, VOLATILITY, Market
 from pipeline.trading.reasons import COUNT
 from pipeline.trading.records import EXIT_REASONS, TRADE, new_account, new_positions
 from pipeline.trading.rules import DAY_MS, NO_LIMIT, PATHS, Rules
@@ -182,6 +182,24 @@ def test_the_future_changes_nothing_in_the_past(rules_: Rules, seed: int, cut: i
     changed_buy, changed_sell = np.r_[buy[:cut], ~buy[cut:]], np.r_[sell[:cut], ~sell[cut:]]
     one = trade(bars, buy, sell, rules_, 10_000.0)
     two = trade(mixed, changed_buy, changed_sell, rules_, 10_000.0)
+    assert np.array_equal(one.equity[:cut], two.equity[:cut])
+    done = one.trades[one.trades["exit_bar"] < cut]
+    assert done.tobytes() == two.trades[: len(done)].tobytes()
+
+
+@settings(max_examples=60, deadline=None)
+@given(any_rules, seeds, st.integers(50, N - 50))
+def test_nothing_that_is_known_later_changes_a_fill(rules_: Rules, seed: int, cut: int) -> None:
+    market = full_market(N, seed)
+    numbers, flags = market.numbers.copy(), market.flags.copy()
+    other = full_market(N, seed + 1)
+    numbers[:, :, cut:], flags[:, :, cut:] = other.numbers[:, :, cut:], other.flags[:, :, cut:]
+    # What a bar closes with is not known at its open.
+    numbers[[VOLATILITY, ATR, SCORE], :, cut - 1] = other.numbers[[VOLATILITY, ATR, SCORE], :, cut - 1]
+    flags[SIGNALS, :, cut - 1] = other.flags[SIGNALS, :, cut - 1]
+    changed = market._replace(numbers=numbers, flags=flags)
+    rules_ = rules_._replace(step_ms=600_000)
+    one, two = simulate(market, rules_, 10_000.0), simulate(changed, rules_, 10_000.0)
     assert np.array_equal(one.equity[:cut], two.equity[:cut])
     done = one.trades[one.trades["exit_bar"] < cut]
     assert done.tobytes() == two.trades[: len(done)].tobytes()
