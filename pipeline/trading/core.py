@@ -22,9 +22,10 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.trading.costs import floor_to_step, slippage
+from pipeline.trading.costs import slippage
 from pipeline.trading.entries import grant_entries
 from pipeline.trading.exits import follow, touch_levels
+from pipeline.trading.filters import step_floor
 from pipeline.trading.market import (
     ATR,
     BUY,
@@ -214,7 +215,7 @@ def enter_at_open(
         notional = min(notional, rules.participation * volume)
     slip = slippage(notional, volume, volatility, rules)
     price = open_ * (1 + side * slip)
-    qty = floor_to_step(notional / price, step_size)
+    qty = step_floor(notional / price, step_size)
     if not qty > 0 or qty < min_qty or qty * price < min_notional:
         return MIN_NOTIONAL
     open_position(account, position, bar, side, qty, price, slip, rules)

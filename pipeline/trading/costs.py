@@ -1,4 +1,4 @@
-"""What a market order pays beside the fee, how much of it a bar can fill, and in which lots."""
+"""What a market order pays beside the fee."""
 
 import numba
 import numpy as np
@@ -20,18 +20,3 @@ def slippage(notional: float, volume: float, volatility: float, rules: Rules) ->
     if rules.impact > 0 and volume > 0 and volatility > 0:
         result += rules.impact * volatility * np.sqrt(notional / volume)
     return result
-
-
-@numba.njit(cache=True, error_model="numpy", inline="always")
-def floor_to_step(qty: float, step: float) -> float:
-    """The largest multiple of `step` not above `qty`; `qty` itself without a step.
-
-    A quantity that is a multiple but for the last bit (0.3 of 0.1) is that multiple. Steps below 1 are
-    powers of ten at the exchange: dividing by their inverse, a whole number, gives the float nearest to
-    the decimal.
-    """
-    if step <= 0:
-        return qty
-    inverse = np.rint(1 / step)
-    lots = np.floor(qty / step * (1 + 1e-15) + 1e-9)
-    return lots / inverse if step < 1 and abs(inverse * step - 1) < 1e-9 else lots * step

@@ -4,7 +4,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.trading.costs import floor_to_step
+from pipeline.trading.filters import step_floor
 from pipeline.trading.market import (
     ATR,
     CLOSE,
@@ -110,7 +110,7 @@ def _enter(
     size, bound = capped(account, positions, s, side, size, price, gross, market, rules)
     # Less than one lot, or than the exchange takes, is no order.
     filters = market.filters
-    qty = floor_to_step(size / (1 + rules.taker_fee) / price, filters[s, STEP])
+    qty = step_floor(size / (1 + rules.taker_fee) / price, filters[s, STEP])
     if filters[s, MAX_QTY] > 0 and qty > filters[s, MAX_QTY]:
         qty = filters[s, MAX_QTY]
         size = qty * price * (1 + rules.taker_fee)

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import BadInput
-from pipeline.trading.costs import floor_to_step
 from pipeline.trading.filters import (
     Book,
     Proposal,
@@ -104,18 +103,6 @@ def test_quantities_round_down_to_what_may_be_sent(units: int, places: int) -> N
     qty = D(units).scaleb(-10)
     floored = SymbolFilters("X", lots=Range(step=step)).floor_qty(qty)
     assert floored <= qty < floored + step and floored % step == 0
-
-
-@settings(max_examples=500, deadline=None)
-@given(st.integers(0, 10**9), st.integers(0, 8), st.floats(0, 0.999))
-def test_the_compiled_floor_gives_the_float_nearest_to_the_exact_one(lots: int, places: int, part: float) -> None:
-    step = D(1).scaleb(-places)
-    multiple = float(lots * step)
-    assert floor_to_step(multiple, float(step)) == multiple, "a multiple is left as it is"
-    # Between lots, but not within the last bits of one.
-    if 1e-3 < part < 0.999:
-        between = float((lots + exact(part)) * step)
-        assert floor_to_step(between, float(step)) == float(floor_to(exact(between), step))
 
 
 @settings(max_examples=1000, deadline=None)
@@ -222,7 +209,7 @@ def test_floats_are_taken_as_they_are_written() -> None:
     assert exact(np.float64(0.1)) == D("0.1") and type(exact(np.float64(0.1))) is Decimal
     assert exact(0.1) == D("0.1") and exact("0.30") == D("0.3")
     assert floor_to(exact(0.3), exact(0.1)) == D("0.3")
-    assert floor_to_step(0.3, 0.1) == 0.3 and floor_to_step(0.7, 0.1) == 0.7
+    assert step_floor(0.3, 0.1) == 0.3 and step_floor(0.7, 0.1) == 0.7
 
 
 def test_prices_round_in_our_favour() -> None:
