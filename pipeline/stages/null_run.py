@@ -23,6 +23,11 @@ def null_auc(
     The same features, labels, algorithms and purge; the mean over `predict_rolling.null_paths` paths. None where the
     label is a number or has one class.
     """
+    from pipeline.features import feature_names
+    from pipeline.labels import label_names
+
+    if not (set(names) <= set(feature_names(config)) and set(labels) <= set(label_names(config))):
+        return {}  # columns that the config does not make cannot be made on other bars
     found: dict[str, list[float]] = {}
     for path in range(config.predict_rolling.null_paths):
         with tempfile.TemporaryDirectory(prefix="null-") as folder:
