@@ -54,6 +54,21 @@ def test_ratios_equal_empyrical(seed: int, n: int, drift: float, interval: str) 
         assert got[name] == pytest.approx(value, rel=1e-9, abs=1e-11), name
 
 
+def test_ratios_equal_ffn() -> None:
+    # ffn 1.4.1 on the same curve: calc_total_return, calc_max_drawdown, calc_sharpe and calc_sortino_ratio with
+    # nperiods=8760. (Its dependencies, yfinance among them, are not worth having in every test environment.)
+    returns = np.random.default_rng(0).normal(0.0003, 0.01, 500)
+    got = performance(times(501), 100 * np.cumprod(np.r_[1, 1 + returns]), trades(), "1h")
+    expected = {
+        "total_return": -0.010113746971382231,
+        "max_drawdown": -0.20623881833025115,
+        "sharpe": 0.2868966854757224,
+        "sortino": 0.4033063192407755,
+    }
+    for name, value in expected.items():
+        assert got[name] == pytest.approx(value, rel=1e-9), name
+
+
 def test_a_year_is_365_days_of_24_hours() -> None:
     equity = np.array([100.0, 101.0, 100.0, 102.0])
     returns = equity[1:] / equity[:-1] - 1
