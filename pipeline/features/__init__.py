@@ -9,7 +9,7 @@ import pyarrow as pa
 from pipeline.config import Config, interval_ms
 from pipeline.config.features import FeatureEntry
 
-__all__ = ["FeatureStream", "catalogue", "compute", "feature_names", "lookback_bars", "required_columns"]
+__all__ = ["FeatureStream", "catalogue", "compute", "feature_names", "lookback_bars", "required_columns", "window_bars"]
 
 
 def feature_names(config: Config) -> list[str]:
@@ -23,12 +23,17 @@ def required_columns(config: Config) -> list[str]:
 
 
 def lookback_bars(config: Config) -> int:
-    """Base bars that the longest feature looks back on."""
-    lengths = [
-        one.block.lookback * (interval_ms(one.timeframe) // config.step_ms if one.timeframe else 1)
-        for one in _place(config)
-    ]
-    return max(lengths, default=1)
+    """Base bars that the longest feature looks back on; before them nothing weighs a thousandth of its value."""
+    return max((one.block.lookback * _base_bars(config, one.timeframe) for one in _place(config)), default=1)
+
+
+def window_bars(config: Config) -> int:
+    """Base bars that most of the longest feature's value is made of."""
+    return max((one.block.window * _base_bars(config, one.timeframe) for one in _place(config)), default=1)
+
+
+def _base_bars(config: Config, timeframe: str | None) -> int:
+    return interval_ms(timeframe) // config.step_ms if timeframe else 1
 
 
 def compute(config: Config, table: pa.Table) -> pa.Table:

@@ -53,6 +53,10 @@ class TimeBlock:
         return []
 
     @property
+    def window(self) -> int:
+        return 1
+
+    @property
     def lookback(self) -> int:
         return 1
 

@@ -32,6 +32,10 @@ class CustomBlock:
         return list(self.spec.inputs)
 
     @property
+    def window(self) -> int:
+        return self.spec.lookback
+
+    @property
     def lookback(self) -> int:
         return self.spec.lookback
 

@@ -41,7 +41,8 @@ class DivergenceBlock:
 
     @property
     def lookback(self) -> int:
-        return self.call.lookback() + 3 * self.window + 2 * self.confirm
+        # The divergence was confirmed at most `window` bars ago, its two swings lie at most `window` apart.
+        return self.call.lookback() + 2 * self.window + 2 * self.confirm - 1
 
     def batch(self, columns: Columns, times: Times) -> Sequence[npt.NDArray]:
         oscillator = np.ascontiguousarray(self.call.batch(columns)[self.output])

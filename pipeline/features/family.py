@@ -24,13 +24,16 @@ class Block(Protocol):
     """A few columns that are computed together.
 
     names: of the columns. inputs: bar columns needed. lookback: bars that a value depends on, its own
-    included; where older bars never quite lose their influence, after how many it is negligible.
+    included; where older bars never quite lose their influence, what came before them weighs less than a
+    thousandth of the whole (`memory`). window: the bars that most of a value is made of, at most as many.
     """
 
     @property
     def names(self) -> list[str]: ...
     @property
     def inputs(self) -> list[str]: ...
+    @property
+    def window(self) -> int: ...
     @property
     def lookback(self) -> int: ...
 

@@ -17,6 +17,7 @@ from numba import njit
 from pipeline.config.features import TalibFeatures
 from pipeline.errors import BadInput
 from pipeline.features.family import Block, Columns, Floats, Stream, Times, family
+from pipeline.features.memory import memory_bars
 from pipeline.lean import without
 
 with without("pandas", "polars"):
@@ -85,10 +86,15 @@ class Call:
             return [o.astype(np.float64) for o in outputs]
         return list(outputs)
 
+    def window(self) -> int:
+        """Bars that the first value is made of: all that a window sees, most of the weight of an average."""
+        parameters = dict(zip(self.function.parameters, self.values, strict=True))
+        return 1 + int(abstract.Function(self.function.name, **parameters).lookback)  # type: ignore[attr-defined]
+
     def lookback(self) -> int:
-        """Bars after which the value no longer depends on what was before, for practical purposes."""
-        periods = [v for k, v in zip(self.function.parameters, self.values, strict=True) if "period" in k]
-        return 1 + int(sum(periods))
+        """Bars before which nothing weighs a thousandth of the value; `window` where TA-Lib looks at no more."""
+        parameters = dict(zip(self.function.parameters, self.values, strict=True))
+        return self.window() + memory_bars(self.function.name, parameters)
 
 
 class CallStream:
@@ -137,6 +143,10 @@ class TalibBlock:
     @property
     def inputs(self) -> list[str]:
         return list(self.calls[0].inputs)
+
+    @property
+    def window(self) -> int:
+        return max(call.window() for call in self.calls)
 
     @property
     def lookback(self) -> int:

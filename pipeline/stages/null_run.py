@@ -39,13 +39,12 @@ def null_auc(
 def _one_path(
     config: Config, layout: Layout, folder: Path, names: list[str], labels: list[str], block: tuple[int, int], path: int
 ) -> dict[str, float | None]:
-    from pipeline.features import lookback_bars
+    from pipeline.features import lookback_bars, window_bars
     from pipeline.stages import features
     from pipeline.stages import labels as label_stage
 
-    lookback = lookback_bars(config)
     start, stop = block
-    first = start - (MAX_TRAINING_BARS + lookback) * config.step_ms
+    first = start - (MAX_TRAINING_BARS + lookback_bars(config)) * config.step_ms
     stop = min(stop, start + MAX_TEST_BARS * config.step_ms)
     shuffled = Layout(layout.name, layout.raw, folder / "data", folder / "MODELS")
     for symbol in config.symbols:
@@ -59,7 +58,7 @@ def _one_path(
     config = config.model_copy(update={"symbols": symbols})
     features.run(config, shuffled)
     label_stage.run(config, shuffled)
-    samples = read_samples(config, shuffled, names, labels, lookback)
+    samples = read_samples(config, shuffled, names, labels, window_bars(config))
     return _scores(config, samples, labels, start, stop)
 
 
