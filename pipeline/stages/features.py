@@ -6,6 +6,8 @@ import pyarrow as pa
 from pipeline.artifacts import Layout, count_rows, read_schema, read_table, write_table
 from pipeline.config import Config
 from pipeline.errors import BadInput
+from pipeline.market import candles
+from pipeline.stages.chain import learns
 from pipeline.stages.reporting import Plan, Summary
 
 
@@ -36,7 +38,7 @@ def run(config: Config, layout: Layout) -> Summary:
     from pipeline.features import compute, required_columns
 
     _require(config)
-    summary = Summary("features", next="pipeline labels")
+    summary = Summary("features", next=_next(config))
     needed = required_columns(config)
     for symbol in config.symbols:
         path = layout.merged(symbol)
@@ -55,8 +57,15 @@ def _require(config: Config) -> None:
         )
 
 
+def _next(config: Config) -> str:
+    if not learns(config):
+        return "pipeline signals"
+    return "pipeline labels" if config.labels else "add `labels` to the config, then pipeline labels"
+
+
 def _inspect(summary: Summary, symbol: str, table: pa.Table) -> None:
-    warm_up, constant = 0, []
+    warm_up, constant, holes = 0, [], []
+    times = candles.times_ms(table)
     for name in table.schema.names[1:]:
         values = table.column(name).to_numpy()
         finite = np.isfinite(values)
@@ -68,10 +77,19 @@ def _inspect(summary: Summary, symbol: str, table: pa.Table) -> None:
         first = int(finite.argmax())
         warm_up = max(warm_up, first)
         known = values[first:][finite[first:]]
+        if missing := len(values) - first - len(known):
+            at = candles.iso(int(times[first + int(finite[first:].argmin())]))
+            holes.append(f"{name} ({missing:,} bars, the first {at})")
         if known.min() == known.max():
             constant.append(name)
     summary.figures[f"{symbol} rows"] = table.num_rows
     summary.figures[f"{symbol} features"] = table.num_columns - 1
     summary.figures[f"{symbol} warm-up"] = f"{warm_up:,} bars"
+    if holes:
+        more = f" and {len(holes) - 8} more" if len(holes) > 8 else ""
+        summary.warnings.append(
+            f"{symbol}: not a number after the warm-up, so these bars neither train nor get a score:"
+            f" {', '.join(holes[:8])}{more}"
+        )
     if constant:
         summary.warnings.append(f"{symbol}: constant, so it tells nothing: {', '.join(constant[:8])}")

@@ -72,3 +72,34 @@ def test_constant_features_are_named(merged: Path, capsys: pytest.CaptureFixture
     write_table(merged, bars(np.full(300, 100.0)))
     assert run() == 0
     assert "constant" in capsys.readouterr().out
+
+
+def test_holes_after_the_warm_up_are_named_with_their_count_and_time(
+    merged: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = bars(random_walk(300, 1))
+    volume = np.full(300, 10.0)
+    volume[100:130] = 0.0
+    write_table(merged, table.set_column(table.schema.get_field_index("volume"), "volume", pa.array(volume)))
+    assert run("--set", "features.0.talib.functions=[RVOL]", "--set", "features.0.talib.inputs=[volume]") == 0
+    shown = capsys.readouterr().out
+    assert "warning: BTCUSDT: not a number after the warm-up" in shown
+    assert "volume_RVOL_5 (26 bars, the first 2024-01-01T01:45Z)" in shown, shown
+    assert run() == 0
+    assert "not a number" not in capsys.readouterr().out, "the warm-up itself is no hole"
+
+
+@pytest.mark.parametrize(
+    ("more", "stage"),
+    [
+        ("labels: [{highlow2: {function: high, thresholds: [1.0], horizon: 60}}]", "pipeline labels"),
+        ("signals: {predictions: features}", "pipeline signals"),
+        ("", "add `labels` to the config, then pipeline labels"),
+    ],
+)
+def test_the_next_stage_is_one_that_the_config_can_run(
+    merged: Path, capsys: pytest.CaptureFixture[str], more: str, stage: str
+) -> None:
+    Path("c.yaml").write_text(CONFIG + more)
+    assert run() == 0
+    assert f"next: {stage}\n" in capsys.readouterr().out
