@@ -7,7 +7,6 @@ from pipeline.artifacts import Layout, count_rows, read_schema, read_table, writ
 from pipeline.config import Config
 from pipeline.errors import BadInput
 from pipeline.market import candles
-from pipeline.stages.chain import learns
 from pipeline.stages.reporting import Plan, Summary
 
 
@@ -58,9 +57,10 @@ def _require(config: Config) -> None:
 
 
 def _next(config: Config) -> str:
-    if not learns(config):
-        return "pipeline signals"
-    return "pipeline labels" if config.labels else "add `labels` to the config, then pipeline labels"
+    if config.labels:
+        return "pipeline labels"
+    reads_features = config.signals.predictions == "features"
+    return "pipeline signals" if reads_features else "add `labels` to the config, then pipeline labels"
 
 
 def _inspect(summary: Summary, symbol: str, table: pa.Table) -> None:
