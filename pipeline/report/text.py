@@ -129,7 +129,7 @@ def warnings(metrics: Mapping[str, Any]) -> list[str]:
     if metrics.get("in_sample"):
         found.append("In sample: the models were trained on some of these bars. Use walk-forward scores instead.")
     if 0 < trades < 100:
-        found.append(f"Only {trades} trades in the part shown: the figures are mostly chance.")
+        found.append(f"Only {trades} trades in the part shown: as many again could come out quite differently.")
     if metrics["headline_part"] == "all":
         found.append("There is no separate evaluation part: thresholds set by looking at these figures flatter them.")
     elif metrics["thresholds"]["chosen_by"] == "config":

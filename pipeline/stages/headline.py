@@ -49,7 +49,7 @@ def _lines(metrics: dict[str, Any], layout: Layout) -> list[str]:
         f"  Sharpe        {_number(headline['sharpe'])}   buy & hold {_number(hold['sharpe'])}",
         f"  max drawdown  {_percent(headline['max_drawdown'])}   buy & hold {_percent(hold['max_drawdown'])}",
         f"  trades        {headline['trades']}, {_percent(headline['win_rate'], sign=False)} won",
-        f"  luck          p = {_number(figures['p_value'])} against random entries of equal exposure",
+        f"  luck          p = {_number(figures['p_value'], 3)} against random entries of equal exposure",
     ]
     lines += [f"  AUC           {_number(auc, 3)} for {model}, out of sample" for model, auc in figures["auc"].items()]
     lines.append(f"report: {figures['report'] or f'none yet; run `pipeline output -c configs/{layout.name}.yaml`'}")
