@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from functools import reduce
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ from pipeline.config import Config, interval_ms
 from pipeline.config.sources import FileSource
 from pipeline.errors import BadInput
 from pipeline.market import candles, files, synthetic
+from pipeline.market.conflicts import Conflict
 from pipeline.market.ranges import Range, subtract
 from pipeline.market.store import Fetched, Month, Part, Series, Stored, add, funding_table, months, without
 
@@ -53,9 +55,11 @@ def update(
     """Bring the months of [start_ms, end_ms) up to date, one after the other.
 
     Yields each month, what is kept of it, and what happened: kept, new, extended, republished, empty.
-    Each month is on disk when it is yielded.
+    Each month is on disk when it is yielded. Where the archive and another source differed, the source's warnings
+    say so at the end.
     """
     series.tidy()
+    conflicts: list[Conflict] = []
     asked = []
     for month in months(start_ms, end_ms):
         part = (max(month.start, start_ms), min(month.end, end_ms))
@@ -74,19 +78,23 @@ def update(
         if not missing:
             yield month, stored, "kept"
             continue
-        rows = stored.table.num_rows
+        rows, differed = stored.table.num_rows, len(conflicts)
         try:
             for fetched in source.fetch(stored, symbol, interval, month, missing):
-                stored = add(stored, fetched, f"{symbol} {interval}")
+                stored, conflict = add(stored, fetched, f"{symbol} {interval}")
+                if conflict:
+                    conflicts.append(conflict)
         finally:
             # What came before the network failed is kept.
             if stored.covered:
                 series.save(month, stored)
         if not stored.table.num_rows:
             change = "without bars"
-        elif stored.table.num_rows == rows and change == "extended":
+        elif stored.table.num_rows == rows and change == "extended" and len(conflicts) == differed:
             change = "kept"
         yield month, stored, change
+    if conflicts:
+        source.warnings.append(f"{symbol} {interval}: {reduce(Conflict.plus, conflicts).text()}")
 
 
 def open_source(config: Config, raw: Path) -> Source:

@@ -19,6 +19,7 @@ from pipeline.artifacts import TIME, read_json, read_table, sha256_file, write_j
 from pipeline.config import utc_ms
 from pipeline.errors import BadInput
 from pipeline.market import candles, grid
+from pipeline.market.conflicts import Conflict, differing
 from pipeline.market.ranges import Range, clip, subtract, union
 
 DAY_MS = 86_400_000
@@ -183,33 +184,51 @@ def months(start_ms: int, end_ms: int) -> Iterator[Month]:
         at = after
 
 
-def add(stored: Stored, fetched: Fetched, what: str) -> Stored:
-    """`stored` with more rows. Rows at the same time must agree.
+def add(stored: Stored, fetched: Fetched, what: str) -> tuple[Stored, Conflict | None]:
+    """`stored` with more rows. Where the same bar differs the archive's wins, a newer file over an older one.
 
-    Raises BadInput: they do not; the message shows both and where each comes from.
+    Returns what is to be kept, and the bars that differ, if any.
+    Raises BadInput: two sources differ of which neither is the archive; the message shows both rows and where each
+    comes from.
     """
     old, new = candles.times_ms(stored.table), candles.times_ms(fetched.table)
     common, in_old, in_new = np.intersect1d(old, new, assume_unique=True, return_indices=True)
     names = [f.name for f in stored.table.schema if pa.types.is_floating(f.type)]
-    differ = np.zeros(len(common), np.bool_)
-    for name in names:
-        differ |= candles.column(stored.table, name)[in_old] != candles.column(fetched.table, name)[in_new]
-    if differ.any():
-        first = int(np.argmax(differ))
-        kept = next((p.url for p in reversed(stored.parts) if p.start <= common[first] < p.end), "stored before")
-        raise BadInput(
-            f"{what}: two different bars at {candles.iso(int(common[first]))} ({int(differ.sum())} such times in all)\n"
-            f"         {_row(stored.table, int(in_old[first]), names)}  from {kept}\n"
-            f"         {_row(fetched.table, int(in_new[first]), names)}  from {fetched.part.url}",
-            "see which one is right; then delete the month's two files in data/raw, and run `pipeline download` again",
-        )
-    table = stored.table
-    fresh = ~np.isin(new, old, assume_unique=True)
-    if fresh.any():
-        table = pa.concat_tables([table, fetched.table.filter(pa.array(fresh))])
+    mine, theirs = stored.table.select(names).take(in_old), fetched.table.select(names).take(in_new)
+    differ = differing(mine, theirs)
+    table, conflict = stored.table, None
+    if len(differ):
+        wins = fetched.part.sha256 is not None
+        if not wins:
+            _require_archive(stored.parts, fetched.part, common[differ], mine.take(differ), theirs.take(differ), what)
+        mine, theirs, common = mine.take(differ), theirs.take(differ), common[differ]
+        conflict = Conflict.of(common, theirs if wins else mine, mine if wins else theirs)
+        if wins:
+            keep = np.ones(len(old), np.bool_)
+            keep[in_old[differ]] = False
+            table, old = table.filter(pa.array(keep)), old[keep]
+    missing = ~np.isin(new, old, assume_unique=True)
+    if missing.any():
+        table = pa.concat_tables([table, fetched.table.filter(pa.array(missing))])
         table = table.take(pa.array(np.argsort(candles.times_ms(table), kind="stable"))).combine_chunks()
     covered = union([*stored.covered, (fetched.part.start, fetched.part.end)])
-    return Stored(table, _joined(stored.parts, fetched.part, int(fresh.sum())), covered, stored.settings)
+    fresh = table.num_rows - stored.table.num_rows
+    return Stored(table, _joined(stored.parts, fetched.part, fresh), covered, stored.settings), conflict
+
+
+def _require_archive(
+    parts: list[Part], new: Part, times: npt.NDArray[np.int64], mine: pa.Table, theirs: pa.Table, what: str
+) -> None:
+    for row, time in enumerate(times):
+        # The part told last: the archive is asked only for what is not there, but with whole files.
+        part = next((part for part in reversed(parts) if part.start <= time < part.end), None)
+        if part is None or part.sha256 is None:
+            raise BadInput(
+                f"{what}: two different bars at {candles.iso(int(time))}\n"
+                f"         {_row(mine, row)}  from {part.url if part else 'what was stored before'}\n"
+                f"         {_row(theirs, row)}  from {new.url}",
+                "see which is right; then delete the month's two files in data/raw, and run `pipeline download` again",
+            )
 
 
 def _joined(parts: list[Part], new: Part, rows: int) -> list[Part]:
@@ -257,5 +276,5 @@ def funding_table(times: npt.NDArray[np.int64], rates: npt.NDArray[np.float64]) 
     )
 
 
-def _row(table: pa.Table, row: int, names: list[str]) -> str:
-    return ", ".join(f"{name} {table.column(name)[row].as_py():.12g}" for name in names)
+def _row(table: pa.Table, row: int) -> str:
+    return ", ".join(f"{name} {table.column(name)[row].as_py():.12g}" for name in table.column_names)

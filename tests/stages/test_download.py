@@ -146,6 +146,35 @@ def test_sources_that_disagree_are_shown_side_by_side(exchange: Exchange) -> Non
     assert times()[-1] == utc_ms("2024-02-01T11:59")
 
 
+def test_the_archive_wins_over_what_rest_had_told_and_the_summary_says_so(exchange: Exchange) -> None:
+    path = "/data/spot/daily/klines/BTCUSDT/1m/BTCUSDT-1m-2024-02-01.zip"
+    day = exchange.files.pop(path)
+    download.run(config(exchange, end="2024-02-01T12:00"), LAYOUT)
+    exchange.files[path] = day
+    changed = folder() / "2024-02.parquet"
+    exchange.price = 103.0
+    exchange.publish("2024-02-01", utc_ms("2024-02-01"), utc_ms("2024-02-02"))
+    summary = download.run(config(exchange, end="2024-02-02"), LAYOUT)
+    found = candles.column(pq.read_table(changed), "open")
+    assert found.min() == 103.0, "all of them are the archive's"
+    assert len(times()) == 3 * 1440 and (np.diff(times()) == MINUTE).all()
+    (warning,) = summary.warnings
+    assert "BTCUSDT 1m: 720 bars differ between the archive and another source; the archive's were kept" in warning
+    assert "The largest difference is 2.94%: at 2024-02-01T00:0" in warning
+    assert summary.figures["months"] == "1 extended, 1 kept"
+    assert download.run(config(exchange, end="2024-02-02"), LAYOUT).warnings == []
+
+
+def test_rest_does_not_change_what_the_archive_has_told(exchange: Exchange) -> None:
+    download.run(config(exchange, end="2024-02-02"), LAYOUT)
+    before = pq.read_table(folder() / "2024-02.parquet")
+    exchange.price = 300.0
+    summary = download.run(config(exchange), LAYOUT)
+    assert pq.read_table(folder() / "2024-02.parquet").slice(0, 1440) == before
+    (warning,) = summary.warnings
+    assert "1 bar differs" in warning and "at 2024-02-01T23:59Z low is 1" in warning and "in the archive, 3" in warning
+
+
 def test_a_transfer_that_breaks_off_goes_on_where_it_stopped(exchange: Exchange) -> None:
     path = "/data/spot/monthly/klines/BTCUSDT/1m/BTCUSDT-1m-2024-01.zip"
     exchange.faults[path] = ["truncate", "500", "429"]
