@@ -93,10 +93,18 @@ def compute(config: Config, table: pa.Table, threads: int | None = None) -> pa.T
     threads: TA-Lib and the compiled windows let go of the interpreter; the result does not depend on it.
     Returns open_time and float32 columns [n], views of one matrix; NaN while warming up.
     """
+    names = [name for one in place(config) for name in one.names]
+    matrix = values(config, table, np.float32, threads)
+    return pa.table(
+        [candles.time_array(candles.times_ms(table)), *(pa.array(row) for row in matrix)], names=["open_time", *names]
+    )
+
+
+def values(config: Config, table: pa.Table, dtype: type[np.floating], threads: int | None = None) -> npt.NDArray:
+    """`compute` as one matrix [k, n]: float64 as the features are computed, float32 as they are kept."""
     placed = place(config)
     columns, times = read_columns(placed, table)
-    names = [name for one in placed for name in one.names]
-    matrix = np.empty((len(names), len(times)), np.float32)
+    matrix = np.empty((sum(len(one.names) for one in placed), len(times)), dtype)
     higher = {one.timeframe: None for one in placed if one.timeframe}
     tables: dict[str | None, tuple[dict[str, Floats], Times]] = {None: (columns, times)}
     lagged: dict[str, npt.NDArray[np.int64]] = {}
@@ -115,14 +123,14 @@ def compute(config: Config, table: pa.Table, threads: int | None = None) -> pa.T
         own, own_times = tables[one.timeframe]
         start = max((starts[one.timeframe][name] for name in one.block.inputs), default=0)
         part = {name: own[name][start:] for name in one.block.inputs}
-        values = one.block.batch(part, own_times[start:])
-        for offset, value in enumerate(values):
+        made = one.block.batch(part, own_times[start:])
+        for offset, value in enumerate(made):
             target = matrix[row + offset]
             if one.timeframe is None:
                 target[:start] = np.nan
                 target[start:] = value
                 continue
-            full = np.full(len(own_times) + 1, np.nan, np.float32)  # the last one answers for "none closed yet"
+            full = np.full(len(own_times) + 1, np.nan, dtype)  # the last one answers for "none closed yet"
             full[start:-1] = value
             target[:] = full[lagged[one.timeframe]]
 
@@ -130,7 +138,7 @@ def compute(config: Config, table: pa.Table, threads: int | None = None) -> pa.T
     jobs = list(zip(placed, rows, strict=False))
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         list(pool.map(fill, jobs))
-    return pa.table([candles.time_array(times), *(pa.array(row) for row in matrix)], names=["open_time", *names])
+    return matrix
 
 
 def _first_rows(columns: Columns) -> dict[str, int]:
@@ -211,13 +219,16 @@ class FeatureStream:
 
     def update(self, bar: Mapping[str, float], open_time_ms: int) -> npt.NDArray[np.float32]:
         """Features [k] after a closed bar; the bar has to be the next of the grid."""
+        return self.update_exactly(bar, open_time_ms).astype(np.float32)
+
+    def update_exactly(self, bar: Mapping[str, float], open_time_ms: int) -> Floats:
+        """`update` before the features are rounded to float32."""
         if open_time_ms != self._last + self._step_ms:
             raise BadInput(f"a bar of {open_time_ms} does not follow {self._last} at steps of {self._step_ms} ms")
         self._last = open_time_ms
         for number in range(len(self._lanes)):
             self._feed(number, bar, open_time_ms)
-        values = [v for lane, place_ in self._order for v in self._held[lane][place_]]
-        return np.array(values, dtype=np.float64).astype(np.float32)
+        return np.array([v for lane, place_ in self._order for v in self._held[lane][place_]], dtype=np.float64)
 
     def _feed(self, number: int, bar: Mapping[str, float], time_ms: int) -> None:
         _, lane, building = self._lanes[number]

@@ -345,10 +345,10 @@ def value(code: int, p: Floats, x: Floats, a: int, b: int) -> float:
 
 
 @njit(cache=True, nogil=True)
-def rolling(code: int, p: Floats, x: Floats, window: int, minimum: int) -> npt.NDArray[np.float32]:
+def rolling(code: int, p: Floats, x: Floats, window: int, minimum: int) -> Floats:
     """`value` at every row, over the last `window` rows, NaN until there are `minimum` [n]."""
     n = x.shape[1]
-    result = np.empty(n, np.float32)
+    result = np.empty(n)
     for t in range(n):
         a = max(0, t + 1 - window)
         result[t] = value(code, p, x, a, t + 1) if t + 1 - a >= minimum else np.nan
