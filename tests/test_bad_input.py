@@ -166,7 +166,7 @@ def test_a_truncated_input_is_named_with_the_stage_that_makes_it(run, stage):
 
 def test_an_input_that_is_not_there_names_the_stage_to_run(run):
     Path("data/c/merged/TESTUSDT.parquet").unlink()
-    _refused(_pipeline("features"), "not there yet", "run `pipeline merge` first")
+    _refused(_pipeline("features"), "not there yet", "run `pipeline merge -c c.yaml` first")
 
 
 def test_a_label_longer_than_the_data_is_refused(run):

@@ -23,6 +23,7 @@ def check(options: Options) -> None:
     source = str(options.config or "the default config")
     features, labels = check_names(config, source)
     summary = _summary(config, layout, features, labels)
+    summary.next = f"pipeline run -c {options.config}" if options.config else ""
     if options.config is not None and _outdated(config, options.config):
         summary.warnings.append(
             f"{FILE} was written for an older {options.config}: run `pipeline dvc -c {options.config}`"
@@ -102,7 +103,7 @@ def _summary(config: Config, layout: Layout, features: list[str], labels: list[s
         "signals from": config.signals.predictions,
         "artifacts in": f"{layout.run}, {layout.models / layout.name}",
     }
-    summary = Summary("check", figures=figures, next=f"pipeline run -c configs/{config.name}.yaml")
+    summary = Summary("check", figures=figures)
     for name, empty in (
         ("features", not features),
         ("labels", not labels and config.signals.predictions != "features"),

@@ -1,6 +1,8 @@
 """Runs stages by name: config, lock, dry run, timing, and what is printed."""
 
 import importlib
+import re
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +10,7 @@ from pathlib import Path
 
 from pipeline.artifacts import Layout, exclusive
 from pipeline.config import Config, load_config
+from pipeline.errors import PipelineError
 from pipeline.stages.reporting import Plan, Summary, print_json
 
 STAGES = (
@@ -46,12 +49,33 @@ class Options:
         layout = Layout.in_workdir(config.name, self.workdir) if self.workdir else Layout(config.name)
         return config, layout
 
+    def spelled_out(self, advice: str) -> str:
+        """Advice with these options after each stage command in it, so that it can be copied and run."""
+        given = ["-c", str(self.config)] if self.config else []
+        for symbol in self.symbols:
+            given += ["--symbol", symbol]
+        given += ["--interval", self.interval] if self.interval else []
+        given += ["--workdir", str(self.workdir)] if self.workdir else []
+        return _STAGE_COMMAND.sub(lambda found: shlex.join([*found[0].split(), *given]), advice)
+
+
+# Longer names first, or predict would be found in predict-rolling.
+_STAGE_COMMAND = re.compile(rf"\bpipeline (?:{'|'.join(sorted(STAGES, key=len, reverse=True))})\b")
+
 
 def run_stages(stages: Sequence[str], options: Options) -> list[Summary]:
     """Run stages in order under one lock, printing a summary of each; or their plans on a dry run.
 
-    Raises the stage's own errors; earlier stages' outputs stay.
+    Raises the stage's own errors, their hints with the options given here; earlier stages' outputs stay.
     """
+    try:
+        return _run_stages(stages, options)
+    except PipelineError as error:
+        error.hint = options.spelled_out(error.hint)
+        raise
+
+
+def _run_stages(stages: Sequence[str], options: Options) -> list[Summary]:
     config, layout = options.load()
     if options.dry_run:
         for stage in stages:
@@ -63,6 +87,8 @@ def run_stages(stages: Sequence[str], options: Options) -> list[Summary]:
         summaries = []
         for stage in stages:
             summary = run_stage(stage, config, layout)
+            # Between the stages of a chain nobody has anything to do.
+            summary.next = options.spelled_out(summary.next) if stage == stages[-1] else ""
             _print(summary, options)
             summaries.append(summary)
         return summaries

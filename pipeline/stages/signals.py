@@ -42,7 +42,7 @@ def plan(config: Config, layout: Layout) -> Plan:
 def run(config: Config, layout: Layout) -> Summary:
     """Write signals/{symbol}.parquet: every bar from the first to the last prediction."""
     plan(config, layout)
-    summary = Summary("signals", next=f"pipeline simulate -c configs/{config.name}.yaml")
+    summary = Summary("signals", next="pipeline simulate")
     bars = buys = sells = 0
     with progress("signals", len(config.symbols)) as advance:
         for symbol in config.symbols:

@@ -11,6 +11,7 @@ from builders import bars, random_walk
 
 from pipeline.artifacts import write_table
 from pipeline.cli import main
+from pipeline.stages.runner import Options
 
 CONFIG = """
 interval: 5m
@@ -102,4 +103,13 @@ def test_the_next_stage_is_one_that_the_config_can_run(
 ) -> None:
     Path("c.yaml").write_text(CONFIG + more)
     assert run() == 0
-    assert f"next: {stage}\n" in capsys.readouterr().out
+    assert f"next: {stage} -c c.yaml\n" in capsys.readouterr().out
+
+
+def test_advice_can_be_copied_and_run(merged: Path) -> None:
+    options = Options(Path("a b.yaml"), symbols=["ETHUSDT"], workdir=Path("w"))
+    given = "-c 'a b.yaml' --symbol ETHUSDT --workdir w"
+    assert options.spelled_out("pipeline signals --set a=b, or pipeline predict-rolling") == (
+        f"pipeline signals {given} --set a=b, or pipeline predict-rolling {given}"
+    )
+    assert options.spelled_out("`pipeline list features` shows all") == "`pipeline list features` shows all"
