@@ -58,7 +58,9 @@ def _version(wanted: bool) -> None:
 @app.callback(invoke_without_command=True)
 def _common(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     if context.invoked_subcommand is None:
         print(context.get_help())
@@ -124,7 +126,7 @@ def simulate(
     json: Json = False,
     workdir: Workdir = None,
     stress: Annotated[
-        bool, typer.Option("--stress", help="Also trade dearer, later, unreliable, and other histories.")
+        bool, typer.Option("--stress", help="Also trade with higher costs, later, with lost fills, on other paths.")
     ] = False,
 ) -> None:
     """Trade the signals on history, after costs.

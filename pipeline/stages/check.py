@@ -89,17 +89,18 @@ def _summary(config: Config, layout: Layout, features: list[str], labels: list[s
     from pipeline.features import lookback_bars
 
     rolling = config.predict_rolling
+    walk_forward = (
+        f"train on {config.bars(rolling.train_length):,} bars ({rolling.window}), "
+        f"then predict {config.bars(rolling.prediction_size):,}; {_folds(config)}"
+    )
     figures: dict[str, Any] = {
         "symbols": config.symbols,
         "interval": config.interval,
         "bars from": f"{config.download.venue}, {config.download.market}, {_range(config)}",
-        "features": f"{len(features)}, the longest looks back {lookback_bars(config)} bars" if features else "none",
+        "features": f"{len(features)}, the longest looks back {lookback_bars(config):,} bars" if features else "none",
         "labels": labels or "none",
         "models": scores(config, labels) or "none",
-        "walk-forward": (
-            f"train on {config.bars(rolling.train_length):,} bars ({rolling.window}), "
-            f"then predict {config.bars(rolling.prediction_size):,}; {_folds(config)}"
-        ),
+        "walk-forward": walk_forward if labels else "none",
         "signals from": config.signals.predictions,
         "artifacts in": f"{layout.run}, {layout.models / layout.name}",
     }

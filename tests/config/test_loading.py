@@ -9,6 +9,8 @@ from pipeline.config import load_config
 from pipeline.config.loading import read_chain
 from pipeline.config.schema import schema_text
 from pipeline.errors import BadInput, ConfigError
+from pipeline.stages.check import check
+from pipeline.stages.runner import Options
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -29,6 +31,18 @@ def message(text: str, folder: Path) -> str:
 def test_shipped_configs_load_and_begin_with_the_editors_line(path: Path) -> None:
     assert load_config(path).name == path.stem
     assert path.read_text().startswith("# yaml-language-server: $schema=schema.json\n# ")
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_configs_are_checked_without_a_warning(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(CONFIGS.parent)
+    check(Options(Path("configs") / path.name))
+    shown = capsys.readouterr().out
+    assert "warning" not in shown
+    trains = "labels        none" not in shown
+    assert ("walk-forward  train on" in shown) == trains
 
 
 def test_schema_file_is_current() -> None:
