@@ -50,7 +50,24 @@
   function draw(place) {
     const figure = figures[place.dataset.figure];
     // What is hidden has no size; it is drawn when it is shown.
-    if (figure && place.offsetWidth) Plotly.react(place, painted(figure.data), layout(figure.layout), options);
+    if (!figure || !place.offsetWidth) return;
+    Plotly.react(place, painted(figure.data), layout(figure.layout), options);
+    if (place.dataset.fits || !figure.data.some((trace) => trace.type === "candlestick")) return;
+    place.dataset.fits = "yes";
+    place.on("plotly_relayout", (change) => fitPrices(place, change));
+  }
+
+  // A drag along the time axis leaves the prices as they were, and a quiet week becomes a flat line.
+  function fitPrices(place, change) {
+    if (!("xaxis.range[0]" in change) || "yaxis.range[0]" in change) return;
+    const bars = place.data.find((trace) => trace.type === "candlestick");
+    const [first, last] = place.layout.xaxis.range.map((time) => String(time).replace(" ", "T"));
+    const seen = bars.x.map((time, i) => i).filter((i) => bars.x[i] >= first && bars.x[i] <= last);
+    if (!seen.length) return;
+    const low = Math.min(...seen.map((i) => bars.low[i]));
+    const high = Math.max(...seen.map((i) => bars.high[i]));
+    const room = 0.05 * (high - low) || 0.01 * high;
+    Plotly.relayout(place, { "yaxis.range": [low - room, high + room] });
   }
 
   for (const details of document.querySelectorAll("details"))
