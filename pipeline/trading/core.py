@@ -18,10 +18,10 @@ trading resumes; an exit waits.
 
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.trading.compiled import compiled
 from pipeline.trading.costs import slippage
 from pipeline.trading.entries import grant_entries
 from pipeline.trading.exits import follow, touch_levels
@@ -53,7 +53,7 @@ Positions = npt.NDArray
 Counts = npt.NDArray[np.int64]
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
+@compiled(inline="always")
 def step(
     account: Account,
     positions: Positions,
@@ -142,7 +142,7 @@ def step(
     return account.equity
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
+@compiled(inline="always")
 def start_day(account: Account, bar: int, rules: Rules) -> None:
     """Anchor the breakers anew on the first bar of a UTC day."""
     if bar >= account.next_day_bar:
@@ -154,7 +154,7 @@ def start_day(account: Account, bar: int, rules: Rules) -> None:
             account.halted = 0
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
+@compiled(inline="always")
 def exit_at_open(
     account: Account,
     position: Position,
@@ -191,7 +191,7 @@ def exit_at_open(
         close_position(account, position, trade, s, bar, price, rules.taker_fee, position.leave, rules)
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
+@compiled(inline="always")
 def enter_at_open(
     account: Account,
     position: Position,
@@ -222,7 +222,7 @@ def enter_at_open(
     return TRADED
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
+@compiled(inline="always")
 def floor_of(account: Account, rules: Rules) -> float:
     """Equity at or below which a breaker stops trading."""
     floor = -np.inf
@@ -233,7 +233,7 @@ def floor_of(account: Account, rules: Rules) -> float:
     return floor
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
+@compiled(inline="always")
 def watch(account: Account, rules: Rules) -> None:
     """Let the breakers look at the equity; a breach is latched."""
     if account.halted == 0 and account.equity <= floor_of(account, rules):
@@ -242,7 +242,7 @@ def watch(account: Account, rules: Rules) -> None:
         account.halts += 1
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
+@compiled(inline="always")
 def decide(position: Position, signal: int, bar: int, rules: Rules) -> int:
     """Order the exit that is due at a close; returns the side that the signal asks to enter, 0 for none.
 
@@ -273,7 +273,7 @@ def decide(position: Position, signal: int, bar: int, rules: Rules) -> int:
     return 0
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled()
 def finish(
     account: Account,
     positions: Positions,

@@ -1,12 +1,12 @@
 """What a market order pays beside the fee."""
 
-import numba
 import numpy as np
 
+from pipeline.trading.compiled import compiled
 from pipeline.trading.rules import Rules
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
+@compiled(inline="always")
 def slippage(notional: float, volume: float, volatility: float, rules: Rules) -> float:
     """Fraction of the price that a market order pays: slippage, half the spread, and its own impact.
 

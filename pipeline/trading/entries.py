@@ -1,9 +1,9 @@
 """Entries of one bar: ranked, asked against every rule, cut to every cap, or counted under what refused them."""
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.trading.compiled import compiled
 from pipeline.trading.filters import step_floor
 from pipeline.trading.market import (
     ATR,
@@ -45,7 +45,7 @@ DUST = 1e-6
 Counts = npt.NDArray[np.int64]
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
+@compiled(inline="always")
 def grant_entries(
     account: Account,
     positions: Positions,
@@ -73,7 +73,7 @@ def grant_entries(
         positions[chosen].ask = 0
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
+@compiled(inline="always")
 def _enter(
     account: Account, positions: Positions, s: int, side: int, bar: int, at: int, market: Market, rules: Rules
 ) -> int:
@@ -123,13 +123,13 @@ def _enter(
     return TRADED
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
+@compiled(inline="always")
 def exposure(position: Position) -> float:
     """Notional of a position, and of an entry that is on its way, without sign."""
     return abs(position.qty) * position.mark + (position.spend if position.enter != 0 else 0.0)
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
+@compiled(inline="always")
 def set_distances(position: Position, price: float, atr: float, rules: Rules) -> bool:
     """Distances of stop, target and trailing stop for an entry decided now; False if the ATR is not known."""
     if (rules.stop_atr > 0 or rules.target_atr > 0 or rules.trail_atr > 0) and not (atr > 0 and price > 0):
@@ -140,7 +140,7 @@ def set_distances(position: Position, price: float, atr: float, rules: Rules) ->
     return True
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
+@compiled(inline="always")
 def capped(
     account: Account,
     positions: Positions,
@@ -174,7 +174,7 @@ def capped(
     return max(size, 0.0), bound
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled()
 def correlated_room(account: Account, positions: Positions, s: int, side: int, market: Market, rules: Rules) -> float:
     """The largest amount x for which √(wᵀCw) stays within the limit, w the signed shares of the equity.
 
@@ -198,7 +198,7 @@ def correlated_room(account: Account, positions: Positions, s: int, side: int, m
     return max(0.0, np.sqrt(root) - b) * account.equity if root > 0 else 0.0
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
+@compiled(inline="always")
 def _share(account: Account, position: Position) -> float:
     waiting = position.enter * position.spend if position.enter != 0 else 0.0
     return (position.qty * position.mark + waiting) / account.equity

@@ -1,8 +1,8 @@
 """Exits inside a bar, and stops that follow the price."""
 
-import numba
 import numpy as np
 
+from pipeline.trading.compiled import compiled
 from pipeline.trading.costs import slippage
 from pipeline.trading.positions import close_position, close_some, pay_slip, see
 from pipeline.trading.records import (
@@ -17,7 +17,7 @@ from pipeline.trading.records import (
 from pipeline.trading.rules import OHLC, RANDOM, STOP_FIRST, TARGET_FIRST, Rules
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled()
 def touch_levels(
     account: Account,
     position: Position,
@@ -89,7 +89,7 @@ def touch_levels(
         close_position(account, position, trade, symbol, bar, price, fee, reason, rules)
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
+@compiled(inline="always")
 def follow(position: Position, close: float, atr: float, rules: Rules) -> None:
     """Move the stop at a close: it follows the best price or the close, or to the entry price; it never loosens."""
     side = position.side
@@ -110,7 +110,7 @@ def follow(position: Position, close: float, atr: float, rules: Rules) -> None:
             position.stop_reason = BREAK_EVEN
 
 
-@numba.njit(cache=True, inline="always")
+@compiled(inline="always")
 def stop_comes_first(side: int, bar: int, rules: Rules) -> bool:
     """Whether a bar that touches both is taken to reach the stop before the target."""
     if rules.path == STOP_FIRST:
@@ -123,7 +123,7 @@ def stop_comes_first(side: int, bar: int, rules: Rules) -> bool:
     return up_first == (side < 0)
 
 
-@numba.njit(cache=True, inline="always")
+@compiled(inline="always")
 def coin(bar: int, seed: int) -> bool:
     """Heads or tails for a bar: the same for the same seed, whatever else has happened.
 

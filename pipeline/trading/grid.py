@@ -6,18 +6,25 @@ to is for `pipeline.evaluation`. Nothing before `split` depends on anything afte
 
 from concurrent.futures import ThreadPoolExecutor
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.trading.borrowed import borrowed
+from pipeline.trading.compiled import compiled
 from pipeline.trading.core import finish, step
 from pipeline.trading.market import BUY, SELL, Market
 from pipeline.trading.reasons import COUNT
 from pipeline.trading.records import TRADE, new_account, new_positions
 from pipeline.trading.rules import Rules
-from pipeline.trading.stretches import NextSignals, barred_until, flat_until, hold_until, idle, next_true
-from pipeline.trading.tally import TALLY, add_bar, add_trades, begin
+from pipeline.trading.stretches import (
+    NextSignals,
+    barred_until,
+    chunks_of,
+    flat_until,
+    hold_until,
+    idle,
+    next_true,
+)
+from pipeline.trading.tally import TALLY, add_bar, add_hold, add_trades, begin
 
 Array = npt.NDArray[np.float64]
 
@@ -39,7 +46,7 @@ def scan_thresholds(
     """
     buys, sells = pairs
     score = np.where(market.filled[0], np.nan, market.score[0])
-    record = rules.record()
+    record, chunks = rules.record(), chunks_of(market)
     tallies = np.zeros((len(buys), len(sells), 2), TALLY)
     chunk = max(1, MAX_INDEX // max(1, len(score)))
     with ThreadPoolExecutor(max_workers=workers) as pool:
@@ -54,42 +61,37 @@ def scan_thresholds(
                 valid = some < buys[i]
                 part = tallies[i, first : first + len(some)]
                 positions = new_positions(len(some)).reshape(-1, 1)
-                _scan(market, next_true(score >= buys[i]), index, valid, record, split, accounts, positions, part)
+                books = np.empty(BLOCK + 2, TRADE), np.zeros(COUNT, np.int64), np.zeros(1, np.uint8)
+                buy = next_true(score >= buys[i])
+                _scan(market, chunks, buy, index, valid, record, split, accounts, positions, books, part)
 
             list(pool.map(row, range(len(buys))))
     return tallies
 
 
-@numba.njit(cache=True, nogil=True)
-def _scan(market, next_buy, next_sell, valid, rules, split, accounts, positions, tallies):  # type: ignore[no-untyped-def]
+@compiled(nogil=True)
+def _scan(market, chunks, next_buy, next_sell, valid, rules, split, accounts, positions, books, tallies):  # type: ignore[no-untyped-def]
     # All sell thresholds of one buy threshold, block of bars by block of bars.
-    market = Market(
-        borrowed(market.numbers), borrowed(market.flags), borrowed(market.filters), borrowed(market.correlation)
-    )
-    next_buy, next_sell, positions = borrowed(next_buy), borrowed(next_sell), borrowed(positions)
     n = len(next_buy)
-    trades, refused, now = np.empty(BLOCK + 2, TRADE), np.zeros(COUNT, np.int64), np.zeros(1, np.uint8)
-    ledger, counts, flags = borrowed(trades), borrowed(refused), borrowed(now)
     for part in range(2):
         part_start, part_stop = (0, split) if part == 0 else (split, n)
         for j in range(len(valid)):
             begin(tallies[j, part], accounts[j].cash if part == 0 else tallies[j, 0].end)
         for first in range(part_start, part_stop, BLOCK):
-            stop = min(first + BLOCK, part_stop)
+            bars = (first, min(first + BLOCK, part_stop))
             for j in range(len(valid)):
                 if valid[j]:
-                    signals = NextSignals(next_buy, borrowed(next_sell[j]))
-                    account, tally = accounts[j], tallies[j, part]
-                    account.trades = 0
-                    _live(market, signals, rules, (first, stop), account, positions[j], ledger, counts, flags, tally)
-                    add_trades(tally, ledger, account.trades)
+                    signals = NextSignals(next_buy, next_sell[j])
+                    _live(market, chunks, signals, rules, bars, accounts[j], positions[j], books, tallies[j, part])
 
 
-@numba.njit(cache=True, error_model="numpy")
-def _live(market, signals, rules, part, account, positions, trades, refused, now, tally):  # type: ignore[no-untyped-def]
+@compiled()
+def _live(market, chunks, signals, rules, bars, account, positions, books, tally):  # type: ignore[no-untyped-def]
+    trades, refused, now = books
+    account.trades = 0
     last = market.numbers.shape[2] - 1
     position = positions[0]
-    t, stop = part
+    t, stop = bars
     while t < stop:
         if idle(account, position):
             if position.side == 0:
@@ -99,7 +101,9 @@ def _live(market, signals, rules, part, account, positions, trades, refused, now
                     t = flat_until(signals, t, stop, rules)
             else:
                 # Not past the last bar, at whose close the position is settled.
-                t = hold_until(account, position, market, signals, t, min(stop, last), rules, None, tally)
+                until = hold_until(account, position, market, signals, t, min(stop, last), rules, None, chunks)
+                add_hold(tally, account.cash, position.qty, chunks.marks, t, until)
+                t = until
             if t == stop:
                 break
         now[0] = (BUY if signals.buy[t] == t else 0) | (SELL if signals.sell[t] == t else 0)
@@ -108,3 +112,4 @@ def _live(market, signals, rules, part, account, positions, trades, refused, now
             equity = finish(account, positions, trades, refused, t, t, market, rules)
         add_bar(tally, equity)
         t += 1
+    add_trades(tally, trades, account.trades)

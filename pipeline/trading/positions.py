@@ -1,12 +1,11 @@
 """Bookkeeping: a position is opened, added to its excursions, reduced, closed into the ledger."""
 
-import numba
-
+from pipeline.trading.compiled import compiled
 from pipeline.trading.records import STOP_LOSS, TRAILING_STOP, Account, Position, Trade
 from pipeline.trading.rules import Rules
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
+@compiled(inline="always")
 def open_position(
     account: Account, position: Position, bar: int, side: int, qty: float, price: float, slip: float, rules: Rules
 ) -> None:
@@ -32,7 +31,7 @@ def open_position(
     position.liquidation = price * (1 - side / rules.leverage) / (1 - side * rules.maintenance)
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
+@compiled(inline="always")
 def pay_slip(account: Account, position: Position, value: float, slip: float, rules: Rules) -> None:
     """Note what slippage and spread have cost; they are in the prices already. value: before them."""
     spread, rest = value * rules.half_spread, value * (slip - rules.half_spread)
@@ -42,7 +41,7 @@ def pay_slip(account: Account, position: Position, value: float, slip: float, ru
     account.slippage += rest
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
+@compiled(inline="always")
 def see(position: Position, best: float, worst: float) -> None:
     """Widen the excursions of an open position."""
     if position.side * (best - position.best) > 0:
@@ -51,7 +50,7 @@ def see(position: Position, best: float, worst: float) -> None:
         position.worst = worst
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
+@compiled(inline="always")
 def close_some(account: Account, position: Position, qty: float, price: float, fee_rate: float) -> None:
     """Take off part of a position; the rest stays open."""
     fee = qty * price * fee_rate
@@ -63,7 +62,7 @@ def close_some(account: Account, position: Position, qty: float, price: float, f
     position.exit_fee += fee
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled()
 def close_position(
     account: Account,
     position: Position,

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.trading.borrowed import borrowed
+from pipeline.trading.compiled import compiled
 from pipeline.trading.core import finish, start_day, step
 from pipeline.trading.market import BUY, SELL, SIGNALS, Market
 from pipeline.trading.reasons import COUNT
@@ -43,14 +42,18 @@ def simulate(market: Market, rules: Rules, cash: float) -> Simulation:
     """Trade the market's signals, starting with `cash`; what is open at the end is closed."""
     symbols, n = market.shape
     account, positions, refused = new_account(cash), new_positions(symbols), np.zeros(COUNT, np.int64)
+    equity, now = np.empty(n), np.zeros(symbols, np.uint8)
+    # For one symbol a ledger row for each bar and one is enough: a position closes and the next one opens on a bar.
+    trades = np.empty(n + 2 if symbols == 1 else EXITS_PER_BAR * symbols * (min(n, 1 << 16) + 1), TRADE)
+    books = account[0], positions, trades, refused, now, equity
     if symbols == 1:
-        # One position closes and the next one opens on a bar: a ledger row for each bar and one is enough.
-        trades = np.empty(n + 2, TRADE)
         signals = NextSignals(next_true(market.signal[0] & BUY != 0), next_true(market.signal[0] & SELL != 0))
-        equity = _run_one(market, signals, rules.record(), account[0], positions, trades, refused)
+        _run_one(market, signals, rules.record(), *books)
     else:
-        trades = np.empty(EXITS_PER_BAR * symbols * min(n, 1 << 16) + 2 * symbols, TRADE)
-        equity, trades = _run_all(market, rules.record(), account[0], positions, trades, refused)
+        bar = _run_all(market, rules.record(), *books, 0)
+        while bar < n:
+            trades = np.concatenate([trades, np.empty_like(trades)])
+            bar = _run_all(market, rules.record(), account[0], positions, trades, refused, now, equity, bar)
     return Simulation(equity, trades[: account["trades"][0]].copy(), account, positions, refused)
 
 
@@ -62,16 +65,9 @@ def quantities(trades: np.ndarray, symbol: int, bars: int) -> Array:
     return qty
 
 
-@numba.njit(cache=True, nogil=True)
-def _run_one(market, signals, rules, account, positions, trades, refused):  # type: ignore[no-untyped-def]
-    n = market.numbers.shape[2]
-    result, signal = np.empty(n), np.zeros(1, np.uint8)
-    equity, now = borrowed(result), borrowed(signal)
-    market = Market(
-        borrowed(market.numbers), borrowed(market.flags), borrowed(market.filters), borrowed(market.correlation)
-    )
-    signals = NextSignals(borrowed(signals.buy), borrowed(signals.sell))
-    positions, trades, refused = borrowed(positions), borrowed(trades), borrowed(refused)
+@compiled(nogil=True)
+def _run_one(market, signals, rules, account, positions, trades, refused, now, equity):  # type: ignore[no-untyped-def]
+    n = len(equity)
     position = positions[0]
     t = 0
     while t < n:
@@ -90,22 +86,17 @@ def _run_one(market, signals, rules, account, positions, trades, refused):  # ty
     if n:
         start_day(account, n - 1, rules)
         equity[n - 1] = finish(account, positions, trades, refused, n - 1, n - 1, market, rules)
-    return result
 
 
-@numba.njit(cache=True, nogil=True)
-def _run_all(market, rules, account, positions, trades, refused):  # type: ignore[no-untyped-def]
-    _, symbols, n = market.numbers.shape
-    equity = np.empty(n)
-    now = np.zeros(symbols, np.uint8)
-    for t in range(n):
-        if account.trades + EXITS_PER_BAR * symbols > len(trades) - symbols:
-            longer = np.empty(2 * len(trades), trades.dtype)
-            longer[: len(trades)] = trades
-            trades = longer
+@compiled(nogil=True)
+def _run_all(market, rules, account, positions, trades, refused, now, equity, bar):  # type: ignore[no-untyped-def]
+    # From `bar` on, until the ledger is full; the first bar not lived through.
+    n, symbols = len(equity), len(positions)
+    while bar < n and account.trades + EXITS_PER_BAR * symbols <= len(trades) - symbols:
         for s in range(symbols):
-            now[s] = market.flags[SIGNALS, s, t]
-        equity[t] = step(account, positions, trades, refused, now, t, t, market, rules)
-    if n:
+            now[s] = market.flags[SIGNALS, s, bar]
+        equity[bar] = step(account, positions, trades, refused, now, bar, bar, market, rules)
+        bar += 1
+    if n and bar == n:
         equity[n - 1] = finish(account, positions, trades, refused, n - 1, n - 1, market, rules)
-    return equity, trades
+    return bar

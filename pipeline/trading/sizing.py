@@ -4,14 +4,14 @@ Properties that tests hold on random input: 0 ≤ size ≤ every cap; more volat
 gives a larger size; an input that is not a number gives 0.
 """
 
-import numba
 import numpy as np
 
+from pipeline.trading.compiled import compiled
 from pipeline.trading.records import Account
 from pipeline.trading.rules import FIXED_QUOTE, KELLY, RISK_PER_TRADE, VOLATILITY_TARGET, Rules
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
+@compiled(inline="always")
 def wanted(account: Account, volatility: float, stop_distance: float, rules: Rules) -> float:
     """What the sizing method would spend, before any cap.
 
@@ -32,7 +32,7 @@ def wanted(account: Account, volatility: float, stop_distance: float, rules: Rul
     return size if size > 0 and np.isfinite(size) else 0.0
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled()
 def kelly_fraction(account: Account, rules: Rules) -> float:
     """Part of the growth-optimal share p − (1 − p)/b of the closed trades, capped; 0 without an edge.
 

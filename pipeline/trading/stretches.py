@@ -12,15 +12,17 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.trading.compiled import compiled
 from pipeline.trading.core import floor_of, start_day
 from pipeline.trading.exits import follow
 from pipeline.trading.market import ATR, CLOSE, FILLED, FUNDING, HIGH, LOW, VOLATILITY, Market
 from pipeline.trading.records import TRAILING_STOP, Account, Position
 from pipeline.trading.rules import DAY_MS, Rules
-from pipeline.trading.tally import Tally
 
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int32]
+# Bars whose extremes are known together.
+CHUNK = 16
 
 
 class NextSignals(NamedTuple):
@@ -28,6 +30,35 @@ class NextSignals(NamedTuple):
 
     buy: Index
     sell: Index
+
+
+class Chunks(NamedTuple):
+    """What of a symbol's bars lets a position pass CHUNK of them at a time.
+
+    highest, lowest: of the real bars' prices, float64 [n // CHUNK]; infinite where funding is due, to be looked at
+    bar by bar. top, bottom: of the marks, likewise. marks: the last real close at each bar, float64 [n].
+    """
+
+    highest: Array
+    lowest: Array
+    top: Array
+    bottom: Array
+    marks: Array
+
+
+def chunks_of(market: Market) -> Chunks:
+    """The chunks of a market of one symbol."""
+    numbers, filled = market.numbers[:, 0], market.filled[0]
+    n = len(filled)
+    known = np.maximum.accumulate(np.where(filled, 0, np.arange(n)))
+    marks, due = numbers[CLOSE][known], numbers[FUNDING] != 0
+
+    def chunked(values: Array) -> Array:
+        return values[: n // CHUNK * CHUNK].reshape(-1, CHUNK)
+
+    highest = chunked(np.where(due, np.inf, np.where(filled, -np.inf, numbers[HIGH]))).max(axis=1)
+    lowest = chunked(np.where(due, -np.inf, np.where(filled, np.inf, numbers[LOW]))).min(axis=1)
+    return Chunks(highest, lowest, chunked(marks).max(axis=1), chunked(marks).min(axis=1), marks)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -43,13 +74,13 @@ def next_true(flags: npt.NDArray[np.bool_]) -> Index:
     return index
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
+@compiled(inline="always")
 def idle(account: Account, position: Position) -> bool:
     """Whether no order waits and no breaker is at work."""
     return position.enter == 0 and position.leave == 0 and (account.halted == 0 or position.side == 0)
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
+@compiled(inline="always")
 def barred_until(account: Account, position: Position, bar: int, rules: Rules) -> int:
     """The first bar at whose close the account's own state lets a flat core enter again."""
     until = max(account.resume_bar, position.exit_bar + rules.cool_down)
@@ -58,7 +89,7 @@ def barred_until(account: Account, position: Position, bar: int, rules: Rules) -
     return until
 
 
-@numba.njit(cache=True, error_model="numpy", inline="always")
+@compiled(inline="always")
 def flat_until(signals: NextSignals, bar: int, end: int, rules: Rules) -> int:
     """The first bar from `bar` on, `end` at most, at whose close a flat core may order an entry."""
     until = end
@@ -69,7 +100,7 @@ def flat_until(signals: NextSignals, bar: int, end: int, rules: Rules) -> int:
     return until
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled()
 def hold_until(
     account: Account,
     position: Position,
@@ -79,14 +110,14 @@ def hold_until(
     end: int,
     rules: Rules,
     equity: Array | None,
-    tally: Tally | None,
+    chunks: Chunks | None,
 ) -> int:
     """Live through the bars from `bar` on, `end` at most, that leave an open position as it is.
 
     Ends before a bar with the opposite signal, at the time limit or the session's end, that reaches stop,
-    target, liquidation or a breaker, on which funding is due, or that is made up. The equity at each close
-    passed is written to `equity` or added to `tally`; the other one is None. Returns the first bar not
-    lived through.
+    target, liquidation or a breaker, or on which funding is due. The equity at each close passed is written to
+    `equity`; where that is None, `chunks` lets many bars be passed at a time. Returns the first bar not lived
+    through.
     """
     start_day(account, bar, rules)
     end = min(
@@ -111,60 +142,64 @@ def hold_until(
     keep = 1 - sign * rules.trailing_stop
     value, peak_of_day, moved = account.equity, account.day_peak, False
     floor, falls, fall = floor_of(account, rules), rules.drawdown < np.inf, 1 - rules.drawdown
-    if tally is not None:
-        last, peak, trough, deepest, lowest = tally.end, tally.peak, tally.trough, tally.max_drawdown, tally.lowest
-        returns, squares, downside = tally.returns, tally.squares, tally.downside_squares
     pays = rules.pays_funding != 0
+    if chunks is not None:
+        highest, lowest = (chunks.highest, chunks.lowest) if side > 0 else (chunks.lowest, chunks.highest)
+        top, bottom = (chunks.top, chunks.bottom) if side > 0 else (chunks.bottom, chunks.top)
     while n < end:
-        high, low = sign * numbers[up, 0, n], sign * numbers[down, 0, n]
-        if low <= stop or high >= target or low <= liquidation or filled[FILLED, 0, n] != 0:
-            break
+        # The compiler leaves out a branch on None only where nothing else is asked.
+        if chunks is not None:  # noqa: SIM102
+            if plain and n % CHUNK == 0 and n + CHUNK <= end:
+                # All at once, if none of them could matter even if the best came first and the worst last.
+                c = n // CHUNK
+                high, low = sign * highest[c], sign * lowest[c]
+                most = high if high > best else best
+                level = most * keep
+                level = level if level > stop else stop
+                ceiling = max(peak_of_day, cash + qty * top[c])
+                ground = max(floor, ceiling * fall) if falls else floor
+                if low > level and high < target and low > liquidation and cash + qty * bottom[c] > ground:
+                    moved = moved or level > stop
+                    best, stop, peak_of_day, floor = most, level, ceiling, ground
+                    worst = low if low < worst else worst
+                    n += CHUNK
+                    continue
         if pays and numbers[FUNDING, 0, n] != 0:
             break
-        after = cash + qty * numbers[CLOSE, 0, n]
-        if after > peak_of_day:
-            peak_of_day = after
-            if falls:
-                floor = max(floor, after * fall)
-        elif after <= floor:
-            break
-        value = after
-        best = high if high > best else best
-        worst = low if low < worst else worst
-        if plain:
-            level = best * keep
-            if level > stop:
-                stop = level
-                moved = True
-        else:
-            position.best, position.stop = sign * best, sign * stop
-            follow(position, numbers[CLOSE, 0, n], numbers[ATR, 0, n], rules)
-            stop = sign * position.stop
+        if filled[FILLED, 0, n] == 0:
+            high, low = sign * numbers[up, 0, n], sign * numbers[down, 0, n]
+            if low <= stop or high >= target or low <= liquidation:
+                break
+            after = cash + qty * numbers[CLOSE, 0, n]
+            if after > peak_of_day:
+                peak_of_day = after
+                if falls:
+                    floor = max(floor, after * fall)
+            elif after <= floor:
+                break
+            value = after
+            best = high if high > best else best
+            worst = low if low < worst else worst
+            if plain:
+                level = best * keep
+                if level > stop:
+                    stop = level
+                    moved = True
+            else:
+                position.best, position.stop = sign * best, sign * stop
+                follow(position, numbers[CLOSE, 0, n], numbers[ATR, 0, n], rules)
+                stop = sign * position.stop
         if equity is not None:
             equity[n] = value
-        if tally is not None:
-            change = value / last - 1
-            last = value
-            returns += change
-            squares += change * change
-            if change < 0:
-                downside += change * change
-            if value > peak:
-                # One division for each drawdown, not for each bar.
-                deepest = min(deepest, trough / peak - 1)
-                lowest = min(lowest, trough)
-                peak = trough = value
-            trough = value if value < trough else trough
         n += 1
-    if n > bar:
-        position.best, position.worst, position.mark = sign * best, sign * worst, numbers[CLOSE, 0, n - 1]
+    last = n - 1
+    while last >= bar and filled[FILLED, 0, last] != 0:
+        last -= 1
+    if last >= bar:
+        position.best, position.worst, position.mark = sign * best, sign * worst, numbers[CLOSE, 0, last]
         position.stop = sign * stop
-        position.volatility = numbers[VOLATILITY, 0, n - 1]
+        position.volatility = numbers[VOLATILITY, 0, last]
         if moved:
             position.stop_reason = TRAILING_STOP
-        account.equity, account.day_peak = value, peak_of_day
-    if tally is not None:
-        tally.end, tally.peak, tally.trough = last, peak, trough
-        tally.max_drawdown, tally.lowest = min(deepest, trough / peak - 1), min(lowest, trough)
-        tally.returns, tally.squares, tally.downside_squares = returns, squares, downside
+        account.equity, account.day_peak = cash + qty * position.mark, peak_of_day
     return n
