@@ -1,0 +1,76 @@
+"""The exchange's own record of what it was asked and what it did: lines of JSON, each with the hash of the one before.
+
+The same data, seed and requests give the same bytes, so it serves as an audit, as a golden file, and to bring an
+exchange back to where it was.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from pipeline.errors import BadInput
+
+_START = "0" * 64
+Entry = dict[str, Any]
+
+
+class Journal:
+    """Appends entries, in memory and, if a path is given, to a file."""
+
+    def __init__(self, path: Path | None = None, keep: bool = True) -> None:
+        self.path = path
+        self.lines: list[str] = []
+        self.count = 0
+        self.last = _START
+        self._keep = keep
+        self._file: TextIO | None = None
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("w", encoding="utf-8")
+
+    def add(self, kind: str, time: int, moment: int, **what: Any) -> None:
+        """One entry. time: the market's, ms; moment: how far the market had gone."""
+        body = {"n": self.count, "kind": kind, "time": time, "moment": moment, **what, "previous": self.last}
+        line = json.dumps(body, separators=(",", ":"), sort_keys=True)
+        self.last = hashlib.sha256(line.encode()).hexdigest()
+        self.count += 1
+        if self._keep:
+            self.lines.append(line)
+        if self._file is not None:
+            self._file.write(line + "\n")
+            self._file.flush()
+
+    def text(self) -> str:
+        """All of it."""
+        return "".join(f"{line}\n" for line in self.lines)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def read(text: str, name: str = "journal") -> Iterator[Entry]:
+    """Entries of a journal, each verified against the one before; a last line that was cut off is left out.
+
+    Raises BadInput: a line was changed, removed or added.
+    """
+    last = _START
+    lines = text.split("\n")
+    for number, line in enumerate(lines, 1):
+        if not line:
+            continue
+        try:
+            entry = json.loads(line)
+            previous = entry["previous"]
+        except (ValueError, KeyError, TypeError):
+            if number == len(lines):
+                return
+            raise BadInput(f"{name}, line {number}: is not an entry", "the file was changed; start anew") from None
+        if previous != last:
+            raise BadInput(f"{name}, line {number}: does not follow from the line before", "the file was changed")
+        last = hashlib.sha256(line.encode()).hexdigest()
+        yield entry

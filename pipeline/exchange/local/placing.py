@@ -1,0 +1,130 @@
+"""What an order must pass before it is accepted: state of the symbol, filters, prices, balance."""
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from pipeline.exchange.local.accounts import Account
+from pipeline.exchange.local.errors import NO_BALANCE, ApiError, rejected
+from pipeline.exchange.local.matching import Pit
+from pipeline.exchange.local.numbers import ZERO, times
+from pipeline.exchange.local.orders import Order
+from pipeline.exchange.local.requests import Ticket
+from pipeline.trading.filters import Book, Proposal
+
+if TYPE_CHECKING:
+    from pipeline.exchange.local.engine import Engine
+
+
+def check(engine: "Engine", account: Account, ticket: Ticket, ahead: int = 0) -> None:
+    """Refuse what the symbol's state or filters forbid. ahead: orders of the same list before it.
+
+    Raises ApiError: -1013, -1111, -2010.
+    """
+    pit = engine.pits[ticket.symbol]
+    if not account.can_trade:
+        raise rejected("This action is disabled on this account.")
+    if pit.instrument.status != "TRADING":
+        raise rejected("Market is closed.")
+    own = [order for order in engine.open_orders(account) if order.symbol == ticket.symbol]
+    base = account.balance(pit.instrument.base)
+    buys = sum((order.remaining for order in own if order.side == "BUY"), ZERO)
+    qty = ticket.qty
+    if ticket.quote_qty:
+        qty = sum((one for _, one in pit.plan(draft(engine, account, ticket))), ZERO)
+        if not qty:
+            raise rejected("Order book liquidity is less than LOT_SIZE filter minimum quantity.")
+    proposal = Proposal(ticket.side, qty, ticket.price or None, ticket.stop_price or None)
+    book = Book(
+        engine.average_price(ticket.symbol),
+        len(own) + ahead,
+        sum(order.is_stop for order in own),
+        base.free + base.locked + buys,
+    )
+    violation = pit.instrument.rules.check(proposal, book)
+    if violation is not None:
+        raise ApiError(violation.code, violation.message)
+    _check_iceberg(pit, ticket)
+    _check_trailing(pit, ticket)
+
+
+def _check_iceberg(pit: Pit, ticket: Ticket) -> None:
+    if not ticket.iceberg:
+        return
+    if ticket.iceberg > ticket.qty:
+        raise rejected("IcebergQty exceeds QTY.")
+    most = pit.instrument.number("ICEBERG_PARTS", "limit")
+    if most and -(-ticket.qty // ticket.iceberg) > most:
+        raise ApiError(-1013, "Filter failure: ICEBERG_PARTS")
+    if not pit.instrument.rules.lots.holds(ticket.iceberg):
+        raise ApiError(-1013, "Filter failure: LOT_SIZE")
+
+
+def _check_trailing(pit: Pit, ticket: Ticket) -> None:
+    if not ticket.trailing:
+        return
+    above = (ticket.side == "BUY") == ticket.kind.startswith("STOP_LOSS")
+    word = "Above" if above else "Below"
+    least, most = (pit.instrument.number("TRAILING_DELTA", f"{edge}Trailing{word}Delta") for edge in ("min", "max"))
+    if not least <= ticket.trailing <= (most or ticket.trailing):
+        raise ApiError(-1013, "Filter failure: TRAILING_DELTA")
+
+
+def check_unused(engine: "Engine", account: Account, tickets: list[Ticket]) -> None:
+    """Refuse a client order id that a live order has, or that is there twice. Raises ApiError -2010."""
+    ids = [ticket.client_id for ticket in tickets if ticket.client_id]
+    symbol = tickets[0].symbol
+    if len(set(ids)) < len(ids) or any(engine.live_by_client_id(account, one, symbol) for one in ids):
+        raise rejected("Duplicate order sent.")
+
+
+def check_market(pit: Pit, order: Order) -> None:
+    """Refuse a stop that the price has reached, and a maker order that would take. Raises ApiError -2010."""
+    if order.stop_price and not order.trailing and pit.is_reached(order):
+        raise rejected("Order would trigger immediately.")
+    if order.kind == "LIMIT_MAKER" and pit.crosses(order.side, order.price):
+        raise rejected("Order would immediately match and take.")
+
+
+def market_quantity(pit: Pit, account: Account, order: Order) -> Decimal:
+    """Quantity of a market order, which may be given as an amount of the quote asset.
+
+    Raises ApiError -2010: the account cannot pay for it.
+    """
+    plan = pit.plan(order)
+    if order.side == "SELL":
+        asset, paid = pit.instrument.base, max(order.qty, sum((qty for _, qty in plan), ZERO))
+    else:
+        asset, paid = pit.instrument.quote, sum((times(price, qty) for price, qty in plan), ZERO)
+    if account.balance(asset).free < paid:
+        raise rejected(NO_BALANCE)
+    return sum((qty for _, qty in plan), ZERO) if order.quote_qty else order.qty
+
+
+def draft(engine: "Engine", account: Account, ticket: Ticket) -> Order:
+    """An order that is not placed."""
+    return Order(
+        0,
+        account.key,
+        ticket.symbol,
+        ticket.client_id or "",
+        ticket.side,
+        ticket.kind,
+        ticket.tif,
+        ticket.qty,
+        engine.now,
+        ticket.price,
+        ticket.stop_price,
+        ticket.quote_qty,
+        ticket.iceberg,
+        ticket.trailing,
+        strategy_id=ticket.strategy_id,
+        strategy_type=ticket.strategy_type,
+        update_time=engine.now,
+    )
+
+
+def cost(pit: Pit, order: Order | Ticket, qty: Decimal) -> tuple[str, Decimal]:
+    """Asset and amount that an order of a quantity reserves."""
+    if order.side == "SELL":
+        return pit.instrument.base, qty
+    return pit.instrument.quote, times(order.price or order.stop_price or pit.price, qty)

@@ -1,0 +1,254 @@
+"""What a client sends, read and refused in the exchange's order and words, before it reaches the engine."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from pipeline.exchange.local.errors import (
+    CLIENT_ID,
+    UNKNOWN_SYMBOL,
+    ApiError,
+    illegal,
+    invalid,
+    missing,
+    not_required,
+    rejected,
+)
+from pipeline.exchange.local.instruments import ORDER_TYPES, Instrument
+from pipeline.exchange.local.numbers import ZERO
+from pipeline.exchange.local.orders import STOPS
+
+_NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
+_INTEGER = re.compile(r"-?[0-9]{1,19}")
+_CLIENT_ID = re.compile(r"[a-zA-Z0-9\-_]{1,36}")
+_SYMBOL = re.compile(r"[A-Z0-9\-_.]{1,20}")
+_TIF = ("GTC", "IOC", "FOK")
+# What each type must have, and what it may have, beside symbol, side and type.
+_MUST = {
+    "LIMIT": ("timeInForce", "quantity", "price"),
+    "LIMIT_MAKER": ("quantity", "price"),
+    "MARKET": (),
+    "STOP_LOSS": ("quantity",),
+    "TAKE_PROFIT": ("quantity",),
+    "STOP_LOSS_LIMIT": ("timeInForce", "quantity", "price"),
+    "TAKE_PROFIT_LIMIT": ("timeInForce", "quantity", "price"),
+}
+_MAY = {
+    "LIMIT": ("icebergQty",),
+    "LIMIT_MAKER": ("icebergQty",),
+    "MARKET": ("quantity", "quoteOrderQty"),
+    "STOP_LOSS": ("stopPrice", "trailingDelta"),
+    "TAKE_PROFIT": ("stopPrice", "trailingDelta"),
+    "STOP_LOSS_LIMIT": ("stopPrice", "trailingDelta", "icebergQty"),
+    "TAKE_PROFIT_LIMIT": ("stopPrice", "trailingDelta", "icebergQty"),
+}
+_CHECKED = ("timeInForce", "quantity", "quoteOrderQty", "price", "stopPrice", "trailingDelta", "icebergQty")
+
+
+class Params:
+    """Parameters of one request; each is read once, and what nobody read is refused at the end."""
+
+    def __init__(self, raw: Mapping[str, str]) -> None:
+        self.raw = raw
+        self.seen: set[str] = set()
+
+    def text(self, name: str) -> str | None:
+        """A parameter as it was sent; None if it was not."""
+        self.seen.add(name)
+        return self.raw.get(name)
+
+    def required(self, name: str) -> str:
+        """A parameter that must be there. Raises ApiError -1102."""
+        value = self.text(name)
+        if not value:
+            raise missing(name)
+        return value
+
+    def number(self, name: str) -> Decimal | None:
+        """A decimal. Raises ApiError -1100: any other character, a sign or an exponent."""
+        value = self.text(name)
+        if value is None:
+            return None
+        if not value:
+            raise missing(name)
+        if not _NUMBER.fullmatch(value):
+            raise illegal(name)
+        return Decimal(value)
+
+    def integer(self, name: str, default: int | None = None, least: int = 0, most: int = (1 << 63) - 1) -> int | None:
+        """A whole number. Raises ApiError: -1100 for what is none, -1130 outside [least, most]."""
+        value = self.text(name)
+        if value is None:
+            return default
+        if not _INTEGER.fullmatch(value):
+            raise illegal(name, "^[0-9]{1,20}$")
+        if not least <= int(value) <= most:
+            raise invalid(name)
+        return int(value)
+
+    def choice(self, name: str, allowed: Iterable[str], error: ApiError, default: str | None = None) -> str:
+        """One of some words. Raises `error` for another one; ApiError -1102 without a default."""
+        value = self.text(name) if default is not None else self.required(name)
+        if value is None:
+            return default or ""
+        if value not in allowed:
+            raise error
+        return value
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        """`true` or `false`."""
+        value = self.text(name)
+        if value is None:
+            return default
+        if value.lower() not in ("true", "false"):
+            raise illegal(name, "true|false")
+        return value.lower() == "true"
+
+    def client_id(self, name: str) -> str | None:
+        """An order's id as the client gives it. Raises ApiError -1100: a character or length that is not allowed."""
+        value = self.text(name)
+        if value is not None and not _CLIENT_ID.fullmatch(value):
+            raise illegal(name, CLIENT_ID)
+        return value
+
+    def symbol(self, instruments: Mapping[str, Instrument]) -> Instrument:
+        """The symbol. Raises ApiError -1102, -1100, -1121."""
+        name = self.required("symbol")
+        if not _SYMBOL.fullmatch(name):
+            raise illegal("symbol", "^[A-Z0-9-_.]{1,20}$")
+        if name not in instruments:
+            raise ApiError(*UNKNOWN_SYMBOL)
+        return instruments[name]
+
+    def done(self) -> None:
+        """Refuse what was sent but not read. Raises ApiError -1104."""
+        if len(self.raw) > len(self.seen & self.raw.keys()):
+            read = len(self.seen & self.raw.keys())
+            raise ApiError(
+                -1104, f"Not all sent parameters were read; read '{read}' parameter(s) but was sent '{len(self.raw)}'."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """An order as it was asked for; amounts are 0 if not given."""
+
+    symbol: str
+    side: str
+    kind: str
+    tif: str
+    qty: Decimal
+    quote_qty: Decimal
+    price: Decimal
+    stop_price: Decimal
+    trailing: int
+    iceberg: Decimal
+    client_id: str | None
+    strategy_id: int | None = None
+    strategy_type: int | None = None
+
+
+def reply_kind(p: Params, default: str) -> str:
+    """`newOrderRespType`. Raises ApiError."""
+    return p.choice("newOrderRespType", ("ACK", "RESULT", "FULL"), invalid("newOrderRespType"), default)
+
+
+def ticket(
+    p: Params,
+    instrument: Instrument,
+    prefix: str = "",
+    fixed: Mapping[str, str] | None = None,
+    kinds: tuple[str, ...] = ORDER_TYPES,
+) -> Ticket:
+    """Read one order of a request. Raises ApiError, in the exchange's order of checks.
+
+    prefix: of the parameters of an order in a list, `above` or `pendingBelow`. fixed: names of parameters that the
+    orders of the list share. kinds: the types that are allowed here.
+    """
+    name = _namer(prefix, fixed or {})
+    side = p.choice(name("side"), ("BUY", "SELL"), ApiError(-1117, "Invalid side."))
+    kind = p.choice(name("type"), ORDER_TYPES, ApiError(-1116, "Invalid orderType."))
+    amounts = {
+        one: p.number(name(one)) for one in ("quantity", "quoteOrderQty", "price", "stopPrice", "icebergQty")
+        if one != "quoteOrderQty" or not prefix
+    }  # fmt: skip
+    trailing = p.integer(name("trailingDelta"))
+    tif = p.text(name("timeInForce"))
+    if tif is not None and tif not in _TIF:
+        raise ApiError(-1115, "Invalid timeInForce.")
+    id_name = "newClientOrderId" if not prefix else f"{prefix}ClientOrderId"
+    client_id = p.client_id(id_name)
+    strategy_id = p.integer(name("strategyId"))
+    strategy_type = p.integer(name("strategyType"), least=1_000_000)
+    mode = p.text("selfTradePreventionMode")
+    if mode is not None and mode not in ("NONE", *instrument.entry["allowedSelfTradePreventionModes"]):
+        raise ApiError(-1013, "This symbol does not allow the specified self-trade prevention mode.")
+    if kind not in kinds or kind not in instrument.entry["orderTypes"]:
+        raise ApiError(-1116, "Invalid orderType.")
+    given: dict[str, object] = dict(amounts) | {"trailingDelta": trailing, "timeInForce": tif}
+    _shape(kind, given, name)
+    return Ticket(
+        instrument.symbol,
+        side,
+        kind,
+        tif or "GTC",
+        amounts["quantity"] or ZERO,
+        amounts.get("quoteOrderQty") or ZERO,
+        amounts["price"] or ZERO,
+        amounts["stopPrice"] or ZERO,
+        trailing or 0,
+        amounts["icebergQty"] or ZERO,
+        client_id,
+        strategy_id,
+        strategy_type,
+    )
+
+
+def _shape(kind: str, given: Mapping[str, object], name: Callable[[str], str]) -> None:
+    """Whether a type has what it must have, and nothing that it does not take."""
+    for one in _MUST[kind]:
+        if given.get(one) is None:
+            raise missing(name(one))
+    if kind in STOPS and given["stopPrice"] is None and given["trailingDelta"] is None:
+        raise missing(name("stopPrice"))
+    if kind == "MARKET":
+        if given["quantity"] is None and given.get("quoteOrderQty") is None:
+            raise missing(name("quantity"))
+        if given["quantity"] is not None and given.get("quoteOrderQty") is not None:
+            raise ApiError(-1128, "Combination of optional parameters invalid.")
+    for one in _CHECKED:
+        if given.get(one) is not None and one not in _MUST[kind] + _MAY[kind]:
+            raise not_required(name(one))
+    if given["icebergQty"] and kind != "LIMIT_MAKER" and given["timeInForce"] != "GTC":
+        raise ApiError(-1013, "Iceberg orders must be GTC.")
+    for one in ("quantity", "price", "quoteOrderQty"):
+        if given.get(one) == 0:
+            raise ApiError(-1013, f"Invalid {'quantity' if one != 'price' else 'price'}.")
+
+
+def _namer(prefix: str, fixed: Mapping[str, str]) -> Callable[[str], str]:
+    def name(one: str) -> str:
+        if one in fixed:
+            return fixed[one]
+        return f"{prefix}{one[0].upper()}{one[1:]}" if prefix else one
+
+    return name
+
+
+def check_prices(above: Ticket, below: Ticket, last: Decimal) -> None:
+    """Whether the legs of an OCO lie on their sides of the market. Raises ApiError -2010, -1013.
+
+    One leg is a limit or take-profit, the other a stop-loss; a trailing leg without a stop price has no level yet.
+    """
+    kinds = {above.kind, below.kind}
+    losses = [one for one in (above, below) if one.kind.startswith("STOP_LOSS")]
+    if len(losses) != 1 or not kinds <= {"LIMIT_MAKER", *STOPS}:
+        raise rejected("Unsupported order combination")
+    wrong = rejected("The relationship of the prices for the orders is not correct.")
+    if (losses[0] is above) != (above.side == "BUY"):
+        raise wrong
+    for leg, is_above in ((above, True), (below, False)):
+        level = leg.price if leg.kind == "LIMIT_MAKER" else leg.stop_price
+        if level and (level <= last if is_above else level >= last):
+            raise wrong
