@@ -137,7 +137,7 @@ def main() -> None:  # noqa: PLR0915
 
     from pipeline.evaluation.performance import performance
     from pipeline.trading.bars import Bars
-    from pipeline.trading.core import step
+    from pipeline.trading.core import step_once
     from pipeline.trading.grid import scan_thresholds
     from pipeline.trading.ledger import trade_table
     from pipeline.trading.market import market_of, signals_of
@@ -169,14 +169,14 @@ def main() -> None:  # noqa: PLR0915
     single = best_of(lambda: simulate(full, everything, CASH), 9)
 
     account, positions, ledger = new_account(CASH), new_positions(1), np.empty(20_000, TRADE)
-    record = everything.record()
+    record = everything.array()
     refused, taken = np.zeros(COUNT, np.int64), []
     gc.disable()
     for t in range(20_000):
         now = full.signal[:, t].copy()
         column = full.at(t)
         began = time.perf_counter_ns()
-        step(account[0], positions, ledger, refused, now, t, 0, column, record)
+        step_once(account, positions, ledger, refused, now, t, 0, column, record)
         taken.append((time.perf_counter_ns() - began) / 1000)
     gc.enable()
     taken = taken[100:]  # the first ones load the compiled code

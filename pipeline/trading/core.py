@@ -142,6 +142,26 @@ def step(
     return account.equity
 
 
+@compiled()
+def step_once(
+    accounts: np.ndarray,
+    positions: Positions,
+    trades: np.ndarray,
+    refused: Counts,
+    signals: npt.NDArray[np.uint8],
+    bar: int,
+    at: int,
+    market: Market,
+    rules: np.ndarray,
+) -> float:
+    """`step` for a caller that is not compiled, as live: arrays [1] of one ACCOUNT and one RULES, the rest the same.
+
+    Python hands over an array three times as fast as a record, of which numpy spells out every field each time.
+    """
+    equity: float = step(accounts[0], positions, trades, refused, signals, bar, at, market, rules[0])
+    return equity
+
+
 @compiled(inline="always")
 def start_day(account: Account, bar: int, rules: Rules) -> None:
     """Anchor the breakers anew on the first bar of a UTC day."""

@@ -90,8 +90,12 @@ class Rules(NamedTuple):
 
     def record(self) -> np.void:
         """The same as a numpy record: one pointer to pass, where a tuple would be copied into every call."""
-        record: np.void = np.array([tuple(self)], RULES)[0]
+        record: np.void = self.array()[0]
         return record
+
+    def array(self) -> np.ndarray:
+        """The record as an array RULES [1], for `core.step_once`."""
+        return np.array([tuple(self)], RULES)
 
 
 RULES = np.dtype([(name, "f8" if kind is float else "i8") for name, kind in Rules.__annotations__.items()])

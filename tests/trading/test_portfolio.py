@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trading.markets import random_market, rules
 
-from pipeline.trading.core import step
+from pipeline.trading.core import step_once
 from pipeline.trading.market import Market, market_of, signals_of
 from pipeline.trading.reasons import COUNT
 from pipeline.trading.records import EXIT_REASONS, TRADE, new_account, new_positions
@@ -89,12 +89,12 @@ def test_the_books_balance_over_a_million_bars() -> None:
 @given(st.integers(0, 1000), st.integers(1, 398))
 def test_a_saved_and_restored_core_continues_to_the_last_bit(seed: int, cut: int) -> None:
     market, n = portfolio(400, 3, seed, 0.2), 400
-    record = RULES.record()
+    record = RULES.array()
 
     def live(account, positions, refused, first: int, stop: int):  # type: ignore[no-untyped-def]
         trades = np.zeros(4 * n, TRADE)
         equity = [
-            step(account[0], positions, trades, refused, market.signal[:, t].copy(), t, t, market, record)
+            step_once(account, positions, trades, refused, market.signal[:, t].copy(), t, t, market, record)
             for t in range(first, stop)
         ]
         return equity, trades[: account["trades"][0]]

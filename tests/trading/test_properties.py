@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from trading.markets import as_market, random_market, rules, trade
 
 from pipeline.trading.bars import Bars
-from pipeline.trading.core import finish, step
+from pipeline.trading.core import finish, step_once
 from pipeline.trading.market import ATR, SCORE, SIGNALS, VOLATILITY, Market
 from pipeline.trading.reasons import COUNT
 from pipeline.trading.records import EXIT_REASONS, TRADE, new_account, new_positions
@@ -88,13 +88,13 @@ def full_market(n: int, seed: int) -> Market:
 def step_by_step(market: Market, rules_: Rules, cash: float, until: int | None = None):  # type: ignore[no-untyped-def]
     symbols, n = market.shape
     account, positions, trades = new_account(cash), new_positions(symbols), np.empty(2 * symbols * (n + 1), TRADE)
-    refused, record = np.zeros(COUNT, np.int64), rules_.record()
+    refused, record = np.zeros(COUNT, np.int64), rules_.array()
     equity = [
-        step(account[0], positions, trades, refused, market.signal[:, t].copy(), t, t, market, rules_.record())
+        step_once(account, positions, trades, refused, market.signal[:, t].copy(), t, t, market, record)
         for t in range(n if until is None else until)
     ]
     if until is None:
-        equity[-1] = finish(account[0], positions, trades, refused, n - 1, n - 1, market, record)
+        equity[-1] = finish(account[0], positions, trades, refused, n - 1, n - 1, market, record[0])
     return np.array(equity), trades[: account["trades"][0]], account, positions, refused
 
 
@@ -164,7 +164,7 @@ def test_trailing_stop_never_loosens(seed: int, distance: float, side: int) -> N
     refused, last = np.zeros(COUNT, np.int64), -math.inf
     for t in range(N):
         before = int(account["trades"][0])
-        step(account[0], positions, trades, refused, market.signal[:, t].copy(), t, t, market, rules_.record())
+        step_once(account, positions, trades, refused, market.signal[:, t].copy(), t, t, market, rules_.array())
         if account["trades"][0] != before or positions["side"][0] == 0:
             last = -math.inf
         if positions["side"][0] != 0:

@@ -8,7 +8,7 @@ from trading.markets import as_market, at, market, rules
 
 from pipeline.config.risk import Risk
 from pipeline.trading.bars import Bars
-from pipeline.trading.core import halt, reset, step
+from pipeline.trading.core import halt, reset, step_once
 from pipeline.trading.gates import INPUTS, GateRules, gate_rules, refusal, refusals, windows_at
 from pipeline.trading.market import market_of, signals_of
 from pipeline.trading.reasons import BREAKER_CODES, CODES, COUNT, REASONS
@@ -207,10 +207,10 @@ def test_a_breaker_can_be_tripped_and_reset_by_hand() -> None:
     n = 6
     one = as_market(path(*[100.0] * n), np.ones(n, bool), np.zeros(n, bool))
     account, positions, trades = new_account(1000.0), new_positions(1), np.empty(20, TRADE)
-    refused, record = np.zeros(COUNT, np.int64), rules().record()
+    refused, record = np.zeros(COUNT, np.int64), rules().array()
 
     def live(bar: int) -> None:
-        step(account[0], positions, trades, refused, one.signal[:, bar].copy(), bar, bar, one, record)
+        step_once(account, positions, trades, refused, one.signal[:, bar].copy(), bar, bar, one, record)
 
     live(0)
     live(1)
