@@ -63,7 +63,7 @@ class ReportData:
     long each lasts, in words. trades, grid: the contract's tables. scores_from: 'walk-forward', 'held out' or
     'in sample': what the rows of `scores` were to their models. traded_on: whose scores the signals are made of.
     direction: pairs of score columns, up and down, that the strategy weighs against each other. config_yaml: as
-    resolved, defaults included.
+    resolved, defaults included. synthetic: the market is made up, and nobody may take it for the symbol's.
     """
 
     title: str
@@ -84,6 +84,7 @@ class ReportData:
     hashes: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     images: Sequence[str] = ()
+    synthetic: bool = False
 
     @property
     def learnt(self) -> bool:

@@ -1,5 +1,6 @@
 """A few pieces of HTML. Text becomes HTML only through `escape`; the other functions take HTML."""
 
+import re
 from collections.abc import Iterable, Sequence
 from html import escape as _escape
 
@@ -18,8 +19,9 @@ def section(anchor: str, title: str, *parts: str, lead: str = "") -> str:
 
 
 def note(text: str, kind: str = "empty") -> str:
-    """A remark instead of, or below, figures."""
-    return f'<p class="note {kind}">{escape(text)}</p>'
+    """A remark instead of, or below, figures; `commands` in it are set as code."""
+    marked = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+    return f'<p class="note {kind}">{marked}</p>'
 
 
 def chart(anchor: str, kind: str, label: str) -> str:

@@ -45,9 +45,9 @@ def header(data: ReportData) -> str:
     mood, why = text.meaning(m)
     first, last = text.part_range(m, "all")
     facts = (
-        ", ".join(m["symbols"]),
+        ", ".join(m["symbols"]) + (", a synthetic market" if data.synthetic else ""),
         f"{m['interval']} bars",
-        f"{text.day(first)} to {text.day(last)}",
+        f"{text.day(first)} to {text.day(last)}, UTC",
         f"{m['period']['bars']:,} bars",
         "in sample" if m.get("in_sample") else data.traded_on,
     )

@@ -74,7 +74,8 @@ def stress(data: ReportData) -> str:
     """The table of stress runs; empty where none were made."""
     outcomes = data.metrics.get("stress")
     if not outcomes:
-        said = "Not run. `pipeline simulate --stress`, or simulate.stress: true, adds the table."
+        simulate = data.command.replace("output", "simulate", 1)
+        said = f"Not run. `{simulate} --stress`, then `{data.command}` add the table."
         return section("stress", "Stress", note(said))
     rows = [
         [

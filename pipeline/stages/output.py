@@ -144,6 +144,7 @@ def load(config: Config, layout: Layout) -> "ReportData":
         gaps=_optional_json(layout.gaps, "merge"),
         config_yaml=_yaml(resolved),
         hashes=hashes,
+        synthetic=config.download.source == "synthetic",
         versions={"pipeline": __version__, **(manifest["versions"] if manifest else {})},
     )
 

@@ -43,6 +43,16 @@ def test_no_name_in_a_file_can_end_the_script_or_open_an_element(data: ReportDat
     assert own.count("</script>") == 3
 
 
+def test_a_made_up_market_is_not_shown_as_the_real_one(data: ReportData) -> None:
+    assert "BTCUSDT, a synthetic market ·" in page.render(replace(data, synthetic=True))
+    assert "synthetic market" not in page.render(replace(data, synthetic=False, config_yaml=""))
+
+
+def test_commands_to_run_are_set_as_code(data: ReportData) -> None:
+    shown = page.render(replace(data, command="pipeline output -c configs/a<b.yaml"))
+    assert "<code>pipeline simulate -c configs/a&lt;b.yaml --stress</code>" in shown
+
+
 def test_a_long_list_of_trades_is_cut_and_says_so(data: ReportData) -> None:
     import pyarrow as pa
 
