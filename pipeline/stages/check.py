@@ -112,6 +112,8 @@ def _summary(config: Config, layout: Layout, features: list[str], labels: list[s
     ):
         if empty:
             summary.warnings.append(f"{name} is empty: only the stages before it can run")
+    if labels and _folds(config) == "0 folds":
+        summary.warnings.append("predict_rolling: the bars end before its first block: shorten train_length")
     return summary
 
 
@@ -122,6 +124,7 @@ def _range(config: Config) -> str:
 
 def _folds(config: Config) -> str:
     from pipeline.config import utc_ms
+    from pipeline.features import window_bars
 
     start = config.merge.start or config.download.start
     end = config.predict_rolling.end or config.merge.end or config.download.end
@@ -129,7 +132,10 @@ def _folds(config: Config) -> str:
         return f"{config.predict_rolling.steps} folds"
     if not (start and end):
         return "as many folds as the data hold"
-    first = utc_ms(start) + config.bars(config.predict_rolling.train_length) * config.step_ms
+    # Rows begin where the longest feature is known.
+    first = (
+        utc_ms(start) + (window_bars(config) - 1 + config.bars(config.predict_rolling.train_length)) * config.step_ms
+    )
     if config.predict_rolling.start:
         first = utc_ms(config.predict_rolling.start)
     size = config.bars(config.predict_rolling.prediction_size) * config.step_ms

@@ -27,6 +27,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> None:
     # What a config makes is the business of features and labels; here they are given.
     monkeypatch.setattr("pipeline.features.feature_names", lambda _: ["close_RSI_14"], raising=False)
     monkeypatch.setattr("pipeline.features.lookback_bars", lambda _: 15, raising=False)
+    monkeypatch.setattr("pipeline.features.window_bars", lambda _: 15, raising=False)
     monkeypatch.setattr("pipeline.labels.label_names", lambda _: ["high_10"], raising=False)
 
 
@@ -41,6 +42,16 @@ def test_good_config_is_summed_up(workspace: Path, capsys: pytest.CaptureFixture
     assert text.startswith("small.yaml: valid\n")
     for part in ("1, the longest looks back 15 bars", "high_10_gb", "train on 34,560 bars", "9 folds"):
         assert part in text
+
+
+def test_a_range_too_short_to_walk_forward_is_said_before_anything_runs(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # 130 days of 5-minute bars, of which 14 warm up: ten days less 14 bars are left after 120 of training.
+    check.check(Options(write(GOOD), overrides=["download.end=2023-05-11", "predict_rolling.prediction_size=5d"]))
+    assert "2 folds" in (shown := capsys.readouterr().out) and "shorten" not in shown
+    check.check(Options(write(GOOD), overrides=["download.end=2023-05-01"]))
+    assert "warning: predict_rolling: the bars end before its first block" in capsys.readouterr().out
 
 
 def test_summary_as_json(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
