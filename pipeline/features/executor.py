@@ -51,13 +51,13 @@ def required_columns(placed: Sequence[Placed]) -> list[str]:
     return sorted({name for one in placed for name in one.block.inputs})
 
 
-def read_columns(placed: Sequence[Placed], table: pa.Table) -> tuple[dict[str, Floats], Times]:
+def read_columns(placed: Sequence[Placed], table: pa.Table, step_ms: int) -> tuple[dict[str, Floats], Times]:
     """The bar columns as contiguous float64.
 
-    Raises BadInput: a column is missing, or not finite after its first value (TA-Lib would go on with
-    wrong numbers after it).
+    Raises BadInput: the bars are no complete grid of the interval; a column is missing, or not finite after its
+    first value (TA-Lib would go on with wrong numbers after it).
     """
-    times = candles.times_ms(table)
+    times = candles.grid_times_ms(table, step_ms)
     columns: dict[str, Floats] = {}
     for one in placed:
         for name in one.block.inputs:
@@ -103,7 +103,7 @@ def compute(config: Config, table: pa.Table, threads: int | None = None) -> pa.T
 def values(config: Config, table: pa.Table, dtype: type[np.floating], threads: int | None = None) -> npt.NDArray:
     """`compute` as one matrix [k, n]: float64 as the features are computed, float32 as they are kept."""
     placed = place(config)
-    columns, times = read_columns(placed, table)
+    columns, times = read_columns(placed, table, config.step_ms)
     matrix = np.empty((sum(len(one.names) for one in placed), len(times)), dtype)
     higher = {one.timeframe: None for one in placed if one.timeframe}
     tables: dict[str | None, tuple[dict[str, Floats], Times]] = {None: (columns, times)}
@@ -187,7 +187,7 @@ class FeatureStream:
 
     def __init__(self, config: Config, history: pa.Table) -> None:
         placed = place(config)
-        columns, times = read_columns(placed, history)
+        columns, times = read_columns(placed, history, config.step_ms)
         self._step_ms = config.step_ms
         self._last = int(times[-1])
         self._inputs = required_columns(placed)

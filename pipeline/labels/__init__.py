@@ -43,10 +43,10 @@ def compute(config: Config, table: pa.Table) -> pa.Table:
     table: open_time and the columns of `required_columns`, on a complete grid, [n].
     Returns open_time, then per label its values (bool or float64, null = unknown) and `{label}_end`
     (time of the bar that decided it, null where the label is).
-    Raises BadInput: a horizon is longer than the data, or a column is missing.
+    Raises BadInput: a horizon is longer than the data, a column is missing, or the bars are no complete grid.
     """
     names = label_names(config)
-    times = candles.times_ms(table)
+    times = candles.grid_times_ms(table, config.step_ms)
     arrays: dict[str, pa.Array] = {"open_time": candles.time_array(times)}
     columns = (
         column for number, entry in enumerate(config.labels) for column in _compute(config, number, entry, table)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.artifacts import TIME
+from pipeline.errors import BadInput
 
 PRICES = ("open", "high", "low", "close")
 COLUMNS = (*PRICES, "volume", "quote_volume", "trades", "taker_buy_volume", "taker_buy_quote_volume")
@@ -25,6 +26,25 @@ def times_ms(table: pa.Table) -> np.ndarray:
 def time_array(times: np.ndarray) -> pa.Array:
     """int64 milliseconds [n] as an `open_time` column."""
     return pa.array(times, pa.int64()).cast(TIME)
+
+
+def grid_times_ms(table: pa.Table, step_ms: int) -> np.ndarray:
+    """`times_ms` of a table that has to be a complete grid of bars `step_ms` long.
+
+    Raises BadInput: it has no rows, or two of them lie further apart or closer together.
+    """
+    times = times_ms(table)
+    if not len(times):
+        raise BadInput("the bars have no rows", "run `pipeline merge` again")
+    steps = np.diff(times)
+    if (wrong := steps != step_ms).any():
+        row = int(wrong.argmax())
+        raise BadInput(
+            f"the bar of {iso(int(times[row]))} is followed by that of {iso(int(times[row + 1]))},"
+            f" {steps[row] / 1000:g} s later; bars of this interval are {step_ms / 1000:g} s apart",
+            "run `pipeline merge` again if the interval has changed",
+        )
+    return times
 
 
 def column(table: pa.Table, name: str) -> np.ndarray:

@@ -20,6 +20,8 @@ from pipeline.models.fitting import Fitted
 from pipeline.models.linear import LinearModel
 
 FORMAT = 1
+# What readers of a manifest rely on.
+_REQUIRED = {"models": dict, "features": list, "interval": str, "train": dict, "config": dict, "versions": dict}
 
 
 @dataclass(frozen=True)
@@ -54,17 +56,31 @@ def save(folder: Path, manifest: dict[str, Any], models: Mapping[str, tuple[str,
     write_json(folder / "manifest.json", manifest)
 
 
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a bundle, its models' files not yet looked at.
+
+    Raises MissingInput: there is none. BadInput: it is damaged, or lacks what `save` writes.
+    """
+    path = folder / "manifest.json"
+    manifest = read_json(path, "train")
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise BadInput(f"{path}: is not a manifest of format {FORMAT}", "run `pipeline train` again")
+    for key, kind in _REQUIRED.items():
+        if not (isinstance(manifest.get(key), kind) and manifest[key]):
+            raise BadInput(f"{path}: '{key}' is missing or damaged", "run `pipeline train` again")
+    for name, facts in manifest["models"].items():
+        if not (isinstance(facts, dict) and facts.keys() >= {"file", "sha256", "kind", "objective", "rounds"}):
+            raise BadInput(f"{path}: model '{name}' is damaged", "run `pipeline train` again")
+    return manifest
+
+
 def load(folder: Path) -> Bundle:
     """Verify and load a bundle.
 
     Raises MissingInput: there is none. BadInput: a file is missing or altered, the manifest is damaged,
     or TA-Lib or LightGBM is another version than the one that trained (features would differ in bits).
     """
-    manifest = read_json(folder / "manifest.json", "train")
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise BadInput(
-            f"{folder / 'manifest.json'}: is not a manifest of format {FORMAT}", "run `pipeline train` again"
-        )
+    manifest = read_manifest(folder)
     verify(folder, manifest)
     current = versions()
     for library in ("lightgbm", "talib"):

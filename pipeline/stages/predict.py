@@ -1,13 +1,15 @@
 """`pipeline predict`: scores of the trained bundle, with the rows it learned from marked."""
 
 import datetime as dt
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.artifacts import Layout, count_rows, read_json, read_table, write_table
+from pipeline.artifacts import Layout, count_rows, read_table, write_table
 from pipeline.config import Config, utc_ms
 from pipeline.errors import BadInput
 from pipeline.market import candles
@@ -17,7 +19,10 @@ from pipeline.stages.train import describe_scores
 
 def plan(config: Config, layout: Layout) -> Plan:
     """Check that a bundle and features are there."""
-    manifest = read_json(layout.trained / "manifest.json", "train")
+    from pipeline.models.bundle import read_manifest
+
+    manifest = read_manifest(layout.trained)
+    _require_interval(config, layout, manifest)
     return Plan(
         "predict",
         [layout.trained, *(layout.features(symbol) for symbol in config.symbols)],
@@ -34,9 +39,12 @@ def run(config: Config, layout: Layout) -> Summary:
     from pipeline.models import bundle
 
     loaded = bundle.load(layout.trained)
+    _require_interval(config, layout, loaded.manifest)
     threads = config.workers or os.cpu_count() or 1
     seen_until = _ms(loaded.manifest["train"]["label_end"])
     summary = Summary("predict", next="pipeline signals --set signals.predictions=predict, or pipeline predict-rolling")
+    if loaded.manifest["config"].get("features") != config.model_dump(mode="json", exclude_none=True)["features"]:
+        summary.warnings.append("the config declares other features than the models learned from: run `pipeline train`")
     for symbol in config.symbols:
         times = candles.times_ms(read_table(layout.features(symbol), "features", ["open_time"]))
         keep = np.ones(len(times), bool)
@@ -65,6 +73,14 @@ def run(config: Config, layout: Layout) -> Summary:
     return summary
 
 
+def _require_interval(config: Config, layout: Layout, manifest: Mapping[str, Any]) -> None:
+    if manifest["interval"] != config.interval:
+        raise BadInput(
+            f"{layout.trained}: learned from {manifest['interval']} bars, and these are {config.interval} bars",
+            "run `pipeline train` again",
+        )
+
+
 def _describe(
     summary: Summary,
     config: Config,
@@ -80,8 +96,10 @@ def _describe(
     if not layout.labels(symbol).is_file():
         return
     labels = read_table(layout.labels(symbol), "labels")
-    place = np.searchsorted(candles.times_ms(labels), times)
-    if len(place) and place[-1] >= labels.num_rows:
+    labelled = candles.times_ms(labels)
+    place = np.searchsorted(labelled, times)
+    if place[-1] >= len(labelled) or not np.array_equal(labelled[place], times):
+        summary.warnings.append(f"{layout.labels(symbol)}: has other bars, so the scores are not judged by it")
         return
     for name, score in scores.items():
         label = name.rsplit("_", 1)[0]

@@ -96,6 +96,9 @@ def _saved(folder):
     manifest = {
         "format": bundle.FORMAT,
         "features": NAMES,
+        "interval": "5m",
+        "config": {"interval": "5m"},
+        "train": {"label_end": "2024-01-01T00:00Z"},
         "versions": bundle.versions(),
         "models": {"up_gb": {"kind": "lightgbm", "objective": "classification", "rounds": 20}},
     }

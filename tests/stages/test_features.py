@@ -26,12 +26,12 @@ def merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     Path("c.yaml").write_text(CONFIG)
     path = Path("data/c/merged/BTCUSDT.parquet")
-    write_table(path, bars(random_walk(300, 1)))
+    write_table(path, bars(random_walk(300, 1), step_ms=300_000))
     return path
 
 
-def run(*arguments: str) -> int:
-    sys.argv = ["pipeline", "features", "-c", "c.yaml", *arguments]
+def run(*arguments: str, stage: str = "features") -> int:
+    sys.argv = ["pipeline", stage, "-c", "c.yaml", *arguments]
     try:
         main()
     except SystemExit as stopped:
@@ -70,7 +70,7 @@ def test_a_window_longer_than_the_data_is_an_error_that_names_the_feature(
 
 
 def test_constant_features_are_named(merged: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_table(merged, bars(np.full(300, 100.0)))
+    write_table(merged, bars(np.full(300, 100.0), step_ms=300_000))
     assert run() == 0
     assert "constant" in capsys.readouterr().out
 
@@ -78,14 +78,14 @@ def test_constant_features_are_named(merged: Path, capsys: pytest.CaptureFixture
 def test_holes_after_the_warm_up_are_named_with_their_count_and_time(
     merged: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    table = bars(random_walk(300, 1))
+    table = bars(random_walk(300, 1), step_ms=300_000)
     volume = np.full(300, 10.0)
     volume[100:130] = 0.0
     write_table(merged, table.set_column(table.schema.get_field_index("volume"), "volume", pa.array(volume)))
     assert run("--set", "features.0.talib.functions=[RVOL]", "--set", "features.0.talib.inputs=[volume]") == 0
     shown = capsys.readouterr().out
     assert "warning: BTCUSDT: not a number after the warm-up" in shown
-    assert "volume_RVOL_5 (26 bars, the first 2024-01-01T01:45Z)" in shown, shown
+    assert "volume_RVOL_5 (26 bars, the first 2024-01-01T08:45Z)" in shown, shown
     assert run() == 0
     assert "not a number" not in capsys.readouterr().out, "the warm-up itself is no hole"
 
@@ -113,3 +113,13 @@ def test_advice_can_be_copied_and_run(merged: Path) -> None:
         f"pipeline signals {given} --set a=b, or pipeline predict-rolling {given}"
     )
     assert options.spelled_out("`pipeline list features` shows all") == "`pipeline list features` shows all"
+
+
+@pytest.mark.parametrize("stage", ["features", "labels"])
+def test_bars_of_another_interval_are_refused(merged: Path, capsys: pytest.CaptureFixture[str], stage: str) -> None:
+    # A higher timeframe or a horizon would be counted in bars of the wrong length, and see the future.
+    Path("c.yaml").write_text(CONFIG + "labels: [{highlow2: {function: high, thresholds: [1.0], horizon: 5h}}]")
+    assert run("--interval", "1h", stage=stage) == 2
+    error = capsys.readouterr().err
+    assert "bar of 2024-01-01T00:00Z is followed by that of 2024-01-01T00:05Z, 300 s later" in error
+    assert "3600 s apart" in error and "pipeline merge" in error

@@ -218,3 +218,27 @@ def test_a_dry_run_says_what_would_be_written(inputs):
     assert plan.columns == ["up_gb", "up_lc", "return_12_gb", "return_12_lc", "fold"]
     assert not LAYOUT.folds.exists() and not LAYOUT.trained.exists()
     assert candles.times_ms(read_table(LAYOUT.merged("AAA"), "merge")).size == 9000
+
+
+def test_predictions_say_when_bundle_config_and_labels_do_not_belong_together(inputs):
+    only = {"algorithms": [{"name": "lc", "kind": "linear"}]}
+    assert _run("train", "predict", train=only)[1].warnings == []
+    with pytest.raises(BadInput, match="learned from 5m bars, and these are 15m bars"):
+        _run("predict", train=only, interval="15m")
+    other = [{"stats": {"functions": ["std"], "windows": [20]}}]
+    assert "declares other features" in _run("predict", train=only, features=other)[0].warnings[0]
+    write_table(LAYOUT.labels("AAA"), pq.read_table(LAYOUT.labels("AAA")).slice(100))
+    summary = _run("predict", train=only)[0]
+    assert "labels/AAA.parquet: has other bars" in summary.warnings[0]
+    assert not [label for label in summary.figures if label.startswith("AAA up_lc")]
+
+
+@pytest.mark.parametrize("stage", [plan_stage, run_stage])
+@pytest.mark.parametrize("key", ["models", "train", "versions", "interval", "features"])
+def test_a_manifest_that_lacks_something_is_refused(inputs, stage, key):
+    _run("train", train={"algorithms": [{"name": "lc", "kind": "linear"}]})
+    path = LAYOUT.trained / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value for name, value in manifest.items() if name != key}))
+    with pytest.raises(BadInput, match=f"'{key}' is missing or damaged"):
+        stage("predict", config(), LAYOUT)
