@@ -21,6 +21,7 @@ from pipeline.exchange.local.numbers import ZERO, ratio, text, times
 from pipeline.exchange.local.orders import Order, OrderList, Trade
 from pipeline.exchange.local.requests import Ticket
 from pipeline.exchange.local.timeline import CLOSE, POINTS, Timeline
+from pipeline.trading.filters import floor_to
 
 # ("tick", symbol, price, quantity, time, trade id, buyer is maker) and ("close", symbol, position of the bar)
 MarketEvent = tuple[Any, ...]
@@ -377,6 +378,37 @@ class Engine:
             raise
         self._settled("request", account=account.uid, name=name, params=dict(params), result=result)
         return result
+
+    def control(self, name: str, **args: str) -> None:
+        """Something that happens to the exchange itself; it is written down, so that a replay repeats it.
+
+        name: `filter` (symbol, filter, and its new values), `status` (symbol, status), `cap` (symbol, share: orders
+        that take get no more of what they ask for; "" lifts it) or `fill` (order, share: as if traded through).
+        Raises BadInput: it makes no sense.
+        """
+        try:
+            self._control(name, dict(args))
+        except (KeyError, ArithmeticError, ValueError) as error:
+            raise BadInput(f"{name}: {', '.join(f'{k}={v}' for k, v in args.items())}: {error!r}") from None
+        self._settled("control", name=name, args=args)
+
+    def _control(self, name: str, args: dict[str, str]) -> None:
+        if name == "fill":
+            order = self.orders[int(args["order"])]
+            step = self.instruments[order.symbol].rules.lots.step
+            qty = floor_to(order.remaining * Decimal(args["share"]), step)
+            if order.is_live and not order.armed and order.is_limit and order.working_time >= 0 and qty > 0:
+                self.traded(order, order.price, qty, maker=True)
+            return
+        pit = self.pits[args.pop("symbol")]
+        if name == "filter":
+            pit.instrument.change(args.pop("filter"), args)
+        elif name == "status":
+            pit.instrument.entry = pit.instrument.entry | {"status": args["status"]}
+        elif name == "cap":
+            pit.cap = Decimal(args["share"]) if args["share"] else None
+        else:
+            raise ValueError(f"no such control: {name}")
 
     def deposit(self, account: Account, asset: str, amount: Decimal) -> None:
         """Add to a balance, or take away from it: a transfer by someone else. Raises BadInput: below zero."""

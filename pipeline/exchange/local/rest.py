@@ -1,0 +1,279 @@
+"""The REST API: `/api/v3` and what clients use of `/sapi/v1`."""
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from aiohttp import web
+
+from pipeline.exchange.local.accounts import Account
+from pipeline.exchange.local.errors import ApiError
+from pipeline.exchange.local.faults import Fault
+from pipeline.exchange.local.limits import RateLimited
+from pipeline.exchange.local.market_data import PUBLIC
+from pipeline.exchange.local.numbers import text
+from pipeline.exchange.local.operations import OPERATIONS
+from pipeline.exchange.local.requests import Params
+from pipeline.exchange.local.signing import SECURITY, account_of, rest_payload, verify
+from pipeline.exchange.local.venue import Venue
+
+_GET, _POST, _PUT, _DELETE = "GET", "POST", "PUT", "DELETE"
+# (method, path) → what it does, by the names of the WebSocket API.
+PUBLIC_ROUTES = {
+    "/api/v3/ping": "ping",
+    "/api/v3/time": "time",
+    "/api/v3/exchangeInfo": "exchangeInfo",
+    "/api/v3/klines": "klines",
+    "/api/v3/uiKlines": "uiKlines",
+    "/api/v3/depth": "depth",
+    "/api/v3/trades": "trades.recent",
+    "/api/v3/historicalTrades": "trades.historical",
+    "/api/v3/aggTrades": "trades.aggregate",
+    "/api/v3/avgPrice": "avgPrice",
+    "/api/v3/ticker/price": "ticker.price",
+    "/api/v3/ticker/bookTicker": "ticker.book",
+    "/api/v3/ticker/24hr": "ticker.24hr",
+    "/api/v3/ticker": "ticker",
+    "/api/v3/ticker/tradingDay": "ticker.tradingDay",
+    "/api/v3/executionRules": "executionRules",
+    "/api/v3/referencePrice": "referencePrice",
+    "/sapi/v1/system/status": "systemStatus",
+}
+SIGNED_ROUTES = {
+    (_POST, "/api/v3/order"): "order.place",
+    (_GET, "/api/v3/order"): "order.status",
+    (_DELETE, "/api/v3/order"): "order.cancel",
+    (_POST, "/api/v3/order/test"): "order.test",
+    (_POST, "/api/v3/order/cancelReplace"): "order.cancelReplace",
+    (_GET, "/api/v3/openOrders"): "openOrders.status",
+    (_DELETE, "/api/v3/openOrders"): "openOrders.cancelAll",
+    (_GET, "/api/v3/allOrders"): "allOrders",
+    (_POST, "/api/v3/orderList/oco"): "orderList.place.oco",
+    (_POST, "/api/v3/orderList/oto"): "orderList.place.oto",
+    (_POST, "/api/v3/orderList/otoco"): "orderList.place.otoco",
+    (_GET, "/api/v3/orderList"): "orderList.status",
+    (_DELETE, "/api/v3/orderList"): "orderList.cancel",
+    (_GET, "/api/v3/openOrderList"): "openOrderLists.status",
+    (_GET, "/api/v3/allOrderList"): "allOrderLists",
+    (_GET, "/api/v3/account"): "account.status",
+    (_GET, "/api/v3/account/commission"): "account.commission",
+    (_GET, "/api/v3/myTrades"): "myTrades",
+    (_GET, "/api/v3/rateLimit/order"): "account.rateLimits.orders",
+    (_GET, "/api/v3/myFilters"): "myFilters",
+    (_GET, "/sapi/v1/asset/tradeFee"): "tradeFee",
+    (_GET, "/sapi/v1/account/apiRestrictions"): "apiRestrictions",
+}
+_WEIGHTS = {"ping": 1, "time": 1, "exchangeInfo": 20, "systemStatus": 1, "account.rateLimits.orders": 40}
+_HTML = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center></body></html>"
+TIMEOUT = "Timeout waiting for response from backend server. Send status unknown; execution status unknown."
+
+
+class Rest:
+    """Answers requests of one venue."""
+
+    def __init__(self, venue: Venue) -> None:
+        self.venue = venue
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Any request below `/api` and `/sapi`."""
+        venue, method, path = self.venue, request.method, request.path
+        name = PUBLIC_ROUTES.get(path) if method == _GET else None
+        name = name or SIGNED_ROUTES.get((method, path))
+        if name is None:
+            return _unknown(method, path)
+        address = request.remote or ""
+        try:
+            query, body = request.rel_url.raw_query_string, await request.read()
+            params = parse(query.encode(), body)
+            venue.limits.charge(address, self._weight(name, params), venue.clock.now())
+            for fault in venue.take("before", name):
+                answer = await self._before(fault, request, params)
+                if answer is not None:
+                    return answer
+            account = None
+            if (method, path) in SIGNED_ROUTES:
+                account = account_of(request.headers.get("X-MBX-APIKEY"), venue.engine.accounts)
+                verify(account, params, rest_payload(query.encode(), body), venue.clock.now())
+            params = {key: value for key, value in params.items() if key not in SECURITY}
+            reply = self._answer(name, account, params)
+        except ApiError as error:
+            return self._refusal(error, address)
+        for fault in venue.take("after", name):
+            venue.deliver()
+            return await lost(fault, request)
+        headers = self._headers(address)
+        if account is not None and name.startswith("order"):
+            short, day = venue.limits.order_counts(account.key, venue.clock.now())
+            headers |= {"X-MBX-ORDER-COUNT-10S": str(short), "X-MBX-ORDER-COUNT-1D": str(day)}
+        self._tell_user(account is not None)
+        return _json(reply, 200, headers)
+
+    def _tell_user(self, signed: bool) -> None:
+        """Hand out events before or after the reply is written, which happens without another task in between."""
+        venue = self.venue
+        if not signed:
+            return
+        order = venue.scenario.reports
+        if venue.take("report", "reply") or order == "before" or (order == "random" and venue.faults.draw(1.0) < 0.5):
+            venue.deliver()
+        else:
+            asyncio.get_running_loop().call_soon(venue.deliver)
+
+    def _answer(self, name: str, account: Account | None, params: dict[str, str]) -> Any:
+        venue = self.venue
+        if name == "ping":
+            Params(params).done()
+            return {}
+        if name == "time":
+            return {"serverTime": venue.clock.now()}
+        if name == "systemStatus":
+            return {"status": 0, "msg": "normal"}
+        if account is None:
+            return venue.ask(name, params)
+        if name == "tradeFee":
+            return self._fees(account, params)
+        if name == "apiRestrictions":
+            return _RESTRICTIONS
+        return venue.run(account, name, params)
+
+    def _fees(self, account: Account, params: dict[str, str]) -> list[dict[str, str]]:
+        p = Params(params)
+        symbols = [p.symbol(self.venue.engine.instruments).symbol] if "symbol" in params else self.venue.engine.pits
+        p.done()
+        maker, taker = text(account.maker), text(account.taker)
+        return [{"symbol": symbol, "makerCommission": maker, "takerCommission": taker} for symbol in symbols]
+
+    @staticmethod
+    def _weight(name: str, params: dict[str, str]) -> int:
+        if name in OPERATIONS:
+            return OPERATIONS[name].cost(params)
+        weight = PUBLIC[name][1] if name in PUBLIC else _WEIGHTS.get(name, 1)
+        if name == "depth" and params.get("limit", "").isdigit():
+            limit = int(params["limit"])
+            return 5 if limit <= 100 else 25 if limit <= 500 else 50 if limit <= 1000 else 250
+        if name in ("ticker.price", "ticker.book") and "symbol" not in params:
+            return 4
+        return 80 if name == "ticker.24hr" and "symbol" not in params and "symbols" not in params else weight
+
+    def _headers(self, address: str) -> dict[str, str]:
+        used = str(self.venue.limits.used(address, self.venue.clock.now()))
+        return {"X-MBX-USED-WEIGHT": used, "X-MBX-USED-WEIGHT-1M": used}
+
+    def _refusal(self, error: ApiError, address: str) -> web.Response:
+        headers = self._headers(address)
+        if isinstance(error, RateLimited):
+            headers["Retry-After"] = str(max(-(-(error.until - self.venue.clock.now()) // 1000), 1))
+        asyncio.get_running_loop().call_soon(self.venue.deliver)
+        return _json(error.body(), error.status, headers)
+
+    async def _before(self, fault: Fault, request: web.Request, params: dict[str, str]) -> web.StreamResponse | None:
+        """A fault before the request is looked at; None if it goes on. Raises ApiError."""
+        kind, venue = fault.kind, self.venue
+        if kind == "latency":
+            delay = float(fault.arg("ms")) + venue.faults.draw(float(fault.arg("jitter_ms")))
+            await asyncio.sleep(delay / 1000)
+            return None
+        if kind == "fill_during_cancel":
+            self._fill(params)
+            return None
+        if kind == "reject":
+            raise ApiError(int(fault.arg("code")), str(fault.arg("message")) or "Rejected by a scenario.")
+        if kind == "not_found":
+            raise ApiError(-2013, "Order does not exist.")
+        if kind == "rate_limit":
+            until = venue.clock.now() + int(float(fault.arg("seconds")) * 1000)
+            venue.limits.ban(request.remote or "", int(float(fault.arg("seconds")) * 1000), venue.clock.now())
+            raise RateLimited(-1003, "Too many requests; please use the websocket for live updates.", 429, until)
+        if kind == "waf":
+            return _page("403 Forbidden", 403)
+        if kind == "maintenance":
+            return _page("System maintenance", 200)
+        how = fault.arg("how")
+        if how == "503":
+            return _page("503 Service Temporarily Unavailable", 503)
+        if how == "-1001":
+            raise ApiError(-1001, "Internal error; unable to process your request. Please try again.", 500)
+        return await lost(fault, request)
+
+    def _fill(self, params: dict[str, str]) -> None:
+        """Fill the order that a request is about to cancel."""
+        for order in list(self.venue.engine.orders.values()):
+            if order.is_live and (
+                str(order.id) == params.get("orderId") or order.client_id == params.get("origClientOrderId")
+            ):
+                self.venue.engine.control("fill", order=str(order.id), share="1")
+
+
+async def lost(fault: Fault, request: web.Request) -> web.StreamResponse:
+    """The reply does not come: an error of the gateway, a broken connection, or silence."""
+    how = str(fault.arg("how"))
+    if how == "504":
+        return _page("504 Gateway Time-out", 504)
+    if how == "-1007":
+        return _json({"code": -1007, "msg": TIMEOUT}, 504, {})
+    if how == "hang":
+        await asyncio.sleep(float(fault.arg("seconds")))
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=500)
+
+
+def parse(query: bytes, body: bytes) -> dict[str, str]:
+    """Parameters of query and body. Raises ApiError: -1101 for one that is there twice, -1100 for bytes that are none."""
+    found: dict[str, str] = {}
+    for part in (query, body):
+        for pair in part.split(b"&") if part else ():
+            if not pair:
+                continue
+            raw_name, _, raw_value = pair.partition(b"=")
+            try:
+                name, value = (
+                    unquote_to_bytes(one.replace(b"+", b" ")).decode() for one in (raw_name, raw_value)
+                )  # fmt: skip
+            except UnicodeDecodeError:
+                raise ApiError(-1100, "Illegal characters found in a parameter.") from None
+            if name in found:
+                raise ApiError(-1101, f"Duplicate values for parameter '{_shown(name)}'.")
+            found[name] = value
+    return found
+
+
+def _shown(name: str) -> str:
+    return re.sub(r"[^a-zA-Z0-9]", "?", name)[:40]
+
+
+def _unknown(method: str, path: str) -> web.Response:
+    if path.startswith("/api/v3/userDataStream"):
+        return _json({"code": -1000, "msg": "This endpoint has been retired; use the WebSocket API."}, 410, {})
+    if path in PUBLIC_ROUTES or any(path == known for _, known in SIGNED_ROUTES):
+        return _json({"code": -1000, "msg": f"Request method '{method}' is not supported."}, 405, {})
+    return _page("404 Not Found", 404)
+
+
+def _page(title: str, status: int) -> web.Response:
+    return web.Response(text=_HTML.format(title), status=status, content_type="text/html")
+
+
+def _json(reply: Any, status: int, headers: Mapping[str, str]) -> web.Response:
+    body = json.dumps(reply, separators=(",", ":")).encode()
+    return web.Response(body=body, status=status, headers=dict(headers), content_type="application/json")
+
+
+_RESTRICTIONS = {
+    "ipRestrict": False,
+    "createTime": 0,
+    "enableReading": True,
+    "enableSpotAndMarginTrading": True,
+    "enableWithdrawals": False,
+    "enableInternalTransfer": False,
+    "enableMargin": False,
+    "enableFutures": False,
+    "permitsUniversalTransfer": False,
+    "enableVanillaOptions": False,
+    "enableFixApiTrade": False,
+    "enableFixReadOnly": False,
+    "enablePortfolioMarginTrading": False,
+}

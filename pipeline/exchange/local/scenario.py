@@ -1,0 +1,69 @@
+"""A scenario file: how the market fills, who trades, what is allowed, and what goes wrong."""
+
+from decimal import Decimal
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from pipeline.errors import BadInput
+from pipeline.exchange.local.accounts import Account, Balance
+from pipeline.exchange.local.faults import Fault
+from pipeline.exchange.local.limits import Limits
+from pipeline.exchange.local.matching import MarketModel
+
+# Of a server that only this machine can reach and that holds no money: known to everyone on purpose.
+DEMO_KEY, DEMO_SECRET = "local-demo-key", "local-demo-secret"
+
+
+class Trader(BaseModel):
+    """An account of the local exchange. Its key and secret are worth nothing anywhere else."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key: str = Field(DEMO_KEY, min_length=3, max_length=128)
+    secret: SecretStr = SecretStr(DEMO_SECRET)
+    balances: dict[str, Decimal] = Field({"USDT": Decimal(10_000)}, description="Free amounts by asset.")
+    maker: Decimal = Field(Decimal("0.001"), ge=0, lt=1, description="Fee as a fraction.")
+    taker: Decimal = Field(Decimal("0.001"), ge=0, lt=1, description="Fee as a fraction.")
+
+    def account(self, number: int) -> Account:
+        """The account at the start."""
+        balances = {asset: Balance(amount) for asset, amount in sorted(self.balances.items())}
+        return Account(self.key, self.secret.get_secret_value(), 1000 + number, self.maker, self.taker, balances)
+
+
+class Scenario(BaseModel):
+    """What a scenario file may hold."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    market: MarketModel = MarketModel.model_validate({})
+    accounts: list[Trader] = [Trader.model_validate({})]
+    limits: Limits = Limits.model_validate({})
+    reports: str = Field(
+        "after", pattern="^(before|after|random)$", description="Whether user events come before or after the reply."
+    )
+    faults: list[Fault] = []
+
+
+def load(path: Path) -> Scenario:
+    """Read a scenario file (YAML). Raises BadInput: naming the file, the key, and what is wrong."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(f"{path}: there is no such scenario file") from None
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        raise BadInput(f"{path}: cannot be read: {str(error).splitlines()[0]}", "is it YAML?") from None
+    if content is None:
+        content = {}
+    if not isinstance(content, dict):
+        raise BadInput(f"{path}: holds a {type(content).__name__}, not sections", "write market:, accounts:, faults: …")
+    try:
+        return Scenario.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise BadInput(f"{path}: {where}: {first['msg']}", "docs/exchange.md lists what a scenario may hold") from None

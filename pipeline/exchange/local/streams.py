@@ -1,0 +1,374 @@
+"""Market streams: who listens to what, and the messages of each moment.
+
+A client has a buffer of its own and a task that empties it, so that one who reads slowly holds up nobody; one whose
+buffer overflows is closed. Source: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
+"""
+
+import asyncio
+import contextlib
+import json
+import re
+from typing import Any
+
+from aiohttp import WSCloseCode, web
+
+from pipeline.exchange.local import market_data
+from pipeline.exchange.local.engine import MarketEvent
+from pipeline.exchange.local.faults import Fault
+from pipeline.exchange.local.history import DAY, INTERVALS, Row, bucket_end
+from pipeline.exchange.local.matching import Pit
+from pipeline.exchange.local.numbers import text
+from pipeline.exchange.local.venue import Venue
+
+_MOST_WAITING = 200_000
+_MOST_STREAMS = 1024
+_NAME = re.compile(
+    r"(?:(?P<symbol>[a-z0-9]{2,20})@(?P<kind>kline_[0-9]+[a-zA-Z]|aggTrade|trade|bookTicker|miniTicker|ticker|avgPrice"
+    r"|depth(?:5|10|20)?(?:@100ms|@1000ms)?)|!(?P<all>miniTicker@arr|ticker@arr|bookTicker))"
+)
+
+
+class Client:
+    """One market socket. raw: messages without the name of their stream."""
+
+    def __init__(self, socket: web.WebSocketResponse, raw: bool) -> None:
+        self.socket = socket
+        self.raw = raw
+        self.names: set[str] = set()
+        self.waiting: list[str] = []
+        self.wake = asyncio.Event()
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self.muted_until = 0.0
+        self.alive = asyncio.get_running_loop().time()
+
+    def send(self, message: str) -> None:
+        """Queue a message; a client that has too many waiting is closed."""
+        if self.muted_until and asyncio.get_running_loop().time() < self.muted_until:
+            return
+        if len(self.waiting) >= _MOST_WAITING:
+            self.waiting.clear()
+            asyncio.get_running_loop().create_task(self.socket.close(code=WSCloseCode.POLICY_VIOLATION))
+            return
+        self.waiting.append(message)
+        self.idle.clear()
+        self.wake.set()
+
+    async def pump(self) -> None:
+        """Send what waits, until the socket closes."""
+        try:
+            while not self.socket.closed:
+                await self.wake.wait()
+                self.wake.clear()
+                while self.waiting:
+                    batch, self.waiting = self.waiting, []
+                    for message in batch:
+                        await self.socket.send_str(message)
+                self.idle.set()
+        except (ConnectionError, RuntimeError):
+            pass  # The client has gone; its handler cleans up.
+        finally:
+            self.idle.set()
+
+
+class Hub:
+    """All market sockets and their streams."""
+
+    def __init__(self, venue: Venue) -> None:
+        self.venue = venue
+        self.clients: set[Client] = set()
+        self.by_name: dict[str, set[Client]] = {}
+        self._intervals: dict[str, set[str]] = {}
+        self._kinds: dict[str, set[str]] = {}
+        self._late: list[tuple[str, str]] = []
+        self._books: dict[str, tuple[dict[str, str], dict[str, str], int]] = {}
+
+    def subscribe(self, client: Client, names: list[str]) -> None:
+        """Add streams to a client. Raises ValueError: a name is none, or there would be too many."""
+        symbols = {symbol.lower() for symbol in self.venue.engine.instruments}
+        for name in names:
+            match = _NAME.fullmatch(name)
+            if match is None or (match["symbol"] and match["symbol"] not in symbols):
+                raise ValueError(f"Invalid request: unknown stream {name[:80]!r}")
+            if (match["kind"] or "").startswith("kline_") and match["kind"][6:] not in INTERVALS:
+                raise ValueError(f"Invalid request: unknown interval in {name!r}")
+        if len(client.names | set(names)) > _MOST_STREAMS:
+            raise ValueError("Invalid request: more than 1024 streams")
+        for name in names:
+            client.names.add(name)
+            self.by_name.setdefault(name, set()).add(client)
+        self._index()
+
+    def unsubscribe(self, client: Client, names: list[str]) -> None:
+        """Take streams from a client."""
+        for name in names:
+            client.names.discard(name)
+            if name in self.by_name:
+                self.by_name[name].discard(client)
+                if not self.by_name[name]:
+                    del self.by_name[name]
+        self._index()
+
+    def _index(self) -> None:
+        self._intervals, self._kinds = {}, {}
+        for name in self.by_name:
+            symbol, _, kind = name.partition("@")
+            if kind.startswith("kline_"):
+                self._intervals.setdefault(symbol.upper(), set()).add(kind[6:])
+            elif not symbol.startswith("!"):
+                self._kinds.setdefault(symbol.upper(), set()).add(kind)
+
+    def add(self, client: Client) -> None:
+        """A socket has opened."""
+        self.clients.add(client)
+
+    def remove(self, client: Client) -> None:
+        """A socket has closed."""
+        self.clients.discard(client)
+        self.unsubscribe(client, list(client.names))
+
+    def publish(self, name: str, body: str) -> None:
+        """Send a message to all who listen to a stream."""
+        for client in self.by_name.get(name, ()):
+            client.send(body if client.raw else f'{{"stream":"{name}","data":{body}}}')
+
+    def tell_all(self, body: str, name: str) -> None:
+        """Send a message to all sockets."""
+        for client in self.clients:
+            client.send(body if client.raw else f'{{"stream":"{name}","data":{body}}}')
+
+    async def flush(self, most: float = 2.0) -> None:
+        """Wait until all buffers are empty; clients that do not read are not waited for longer than `most` seconds."""
+        busy = [client.idle.wait() for client in self.clients if not client.idle.is_set()]
+        if busy:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.gather(*busy), most)
+
+    # Messages
+
+    def on_market(self, events: list[MarketEvent]) -> None:
+        """Turn a moment of the market into messages."""
+        if not self.by_name:
+            if any(event[0] == "close" for event in events):
+                self._faults_without_listeners(events)
+            return
+        for event in events:
+            symbol = event[1]
+            if event[0] == "close":
+                self._closed(symbol, event[2])
+            else:
+                self._ticked(symbol, event)
+        self._arrays()
+
+    def _faults_without_listeners(self, events: list[MarketEvent]) -> None:
+        for event in events:
+            if event[0] == "close":
+                self._kline_faults(event[1], event[2])
+
+    def _ticked(self, symbol: str, event: MarketEvent) -> None:
+        pit = self.venue.engine.pits[symbol]
+        now, lower = self.venue.engine.now, symbol.lower()
+        for interval in self._intervals.get(symbol, ()):
+            row = self._row(pit, interval)
+            if row is not None:
+                self.publish(f"{lower}@kline_{interval}", kline_event(symbol, interval, row, now, False))
+        kinds = self._kinds.get(symbol)
+        if not kinds:
+            return
+        if event[0] == "tick":
+            self._trades(lower, event, kinds)
+        if "bookTicker" in kinds or "!bookTicker" in self.by_name:
+            body = self._book_ticker(pit)
+            self.publish(f"{lower}@bookTicker", body)
+            self.publish("!bookTicker", body)
+        for kind in kinds:
+            if kind.startswith("depth"):
+                self._depth(pit, lower, kind)
+        if "miniTicker" in kinds:
+            self.publish(f"{lower}@miniTicker", json.dumps(self._ticker(pit, True), separators=(",", ":")))
+        if "ticker" in kinds:
+            self.publish(f"{lower}@ticker", json.dumps(self._ticker(pit, False), separators=(",", ":")))
+        if "avgPrice" in kinds:
+            average = text(self.venue.engine.average_price(symbol))
+            self.publish(
+                f"{lower}@avgPrice",
+                f'{{"e":"avgPrice","E":{now},"s":"{symbol}","i":"5m","w":"{average}","T":{now}}}',
+            )
+
+    def _row(self, pit: Pit, interval: str) -> Row | None:
+        if interval == self.venue.engine.interval:
+            return pit.forming()
+        return self.venue.forming_row(pit.instrument.symbol, interval)
+
+    def _closed(self, symbol: str, position: int) -> None:
+        """The bar at a position has closed: tell it once as closed, as do the longer bars that end with it."""
+        venue, lower = self.venue, symbol.lower()
+        pit = venue.engine.pits[symbol]
+        now, own = venue.engine.now, venue.engine.interval
+        kinds = self._kline_faults(symbol, position)
+        late, self._late = self._late, []
+        if not kinds & {"kline_missing", "bar_missing"}:
+            for interval in self._intervals.get(symbol, ()):
+                row = pit.series.row(position) if interval == own else venue.forming_row(symbol, interval)
+                if row is None:
+                    continue
+                name = f"{lower}@kline_{interval}"
+                ends = bucket_end(row[0], interval) <= now
+                body = kline_event(symbol, interval, row, now, ends)
+                if "kline_out_of_order" in kinds and ends:
+                    self._late.append((name, body))
+                    continue
+                self.publish(name, body)
+                if "kline_duplicate" in kinds and ends:
+                    self.publish(name, body)
+                if "kline_late_open" in kinds and ends:
+                    self.publish(name, kline_event(symbol, interval, row, now, False))
+        for name, body in late:
+            self.publish(name, body)
+
+    def _kline_faults(self, symbol: str, position: int) -> set[str]:
+        faults = self.venue.take("kline", symbol)
+        opened = int(self.venue.engine.pits[symbol].series.open_time[position])
+        for fault in faults:
+            if fault.kind == "bar_missing":
+                self.venue.missing.add((symbol, opened))
+            elif fault.kind == "kline_revised":
+                self.venue.revised[symbol, opened] = float(fault.arg("factor"))
+        return {fault.kind for fault in faults}
+
+    def _trades(self, lower: str, event: MarketEvent, kinds: set[str]) -> None:
+        _, symbol, price, qty, time, trade, maker = event
+        flag = "true" if maker else "false"
+        if "trade" in kinds:
+            self.publish(
+                f"{lower}@trade",
+                f'{{"e":"trade","E":{time},"s":"{symbol}","t":{trade},"p":"{price:.8f}","q":"{qty:.8f}","T":{time},'
+                f'"m":{flag},"M":true}}',
+            )
+        if "aggTrade" in kinds:
+            self.publish(
+                f"{lower}@aggTrade",
+                f'{{"e":"aggTrade","E":{time},"s":"{symbol}","a":{trade},"p":"{price:.8f}","q":"{qty:.8f}","f":{trade},'
+                f'"l":{trade},"T":{time},"m":{flag},"M":true}}',
+            )
+
+    def _book_ticker(self, pit: Pit) -> str:
+        bids, asks = pit.depth(1)
+        (bid, bid_size), (ask, ask_size) = bids[0], asks[0]
+        number = market_data.update_id(self.venue.engine, pit)
+        return (
+            f'{{"u":{number},"s":"{pit.instrument.symbol}","b":"{text(bid)}","B":"{text(bid_size)}",'
+            f'"a":"{text(ask)}","A":"{text(ask_size)}"}}'
+        )
+
+    def _depth(self, pit: Pit, lower: str, kind: str) -> None:
+        count = re.match(r"depth([0-9]*)", kind)
+        if count is not None and count[1]:
+            body = json.dumps(market_data.book_view(self.venue.engine, pit, int(count[1])), separators=(",", ":"))
+            self.publish(f"{lower}@{kind}", body)
+            return
+        view = market_data.book_view(self.venue.engine, pit, 1000)
+        bids, asks = dict(view["bids"]), dict(view["asks"])
+        number = int(view["lastUpdateId"])
+        was = self._books.get(lower, ({}, {}, number - 1))
+        changes = (was[0], was[1]) if was[2] == number else (_changed(was[0], bids), _changed(was[1], asks))
+        self._books[lower] = (bids, asks, number)
+        update = {
+            "e": "depthUpdate",
+            "E": self.venue.engine.now,
+            "s": pit.instrument.symbol,
+            "U": was[2] + 1 if was[2] < number else number,
+            "u": number,
+            "b": [list(level) for level in changes[0].items()],
+            "a": [list(level) for level in changes[1].items()],
+        }
+        self.publish(f"{lower}@{kind}", json.dumps(update, separators=(",", ":")))
+
+    def _ticker(self, pit: Pit, mini: bool) -> dict[str, Any]:
+        engine = self.venue.engine
+        shown = market_data.statistics(engine, pit, DAY, "FULL")
+        prices = {
+            "c": shown["lastPrice"],
+            "o": shown["openPrice"],
+            "h": shown["highPrice"],
+            "l": shown["lowPrice"],
+            "v": shown["volume"],
+            "q": shown["quoteVolume"],
+        }
+        head = {"e": "24hrMiniTicker" if mini else "24hrTicker", "E": engine.now, "s": pit.instrument.symbol}
+        if mini:
+            return head | prices
+        bids, asks = pit.depth(1)
+        _, before = market_data.window_row(pit, engine.now, DAY)
+        i = max(pit.position - 1, 0)
+        return (
+            head
+            | {"p": shown["priceChange"], "P": shown["priceChangePercent"], "w": shown["weightedAvgPrice"]}
+            | {"x": f"{before:.8f}", "c": prices["c"]}
+            | {"Q": f"{float(pit.series.volume[i]) / max(int(pit.series.trades[i]), 1):.8f}"}
+            | {"b": text(bids[0][0]), "B": text(bids[0][1]), "a": text(asks[0][0]), "A": text(asks[0][1])}
+            | {"o": prices["o"], "h": prices["h"], "l": prices["l"], "v": prices["v"], "q": prices["q"]}
+            | {"O": shown["openTime"], "C": shown["closeTime"], "F": shown["firstId"], "L": shown["lastId"]}
+            | {"n": shown["count"]}
+        )
+
+    def _arrays(self) -> None:
+        for name, mini in (("!miniTicker@arr", True), ("!ticker@arr", False)):
+            if name in self.by_name:
+                rows = [self._ticker(pit, mini) for pit in self.venue.engine.pits.values()]
+                self.publish(name, json.dumps(rows, separators=(",", ":")))
+
+    # Faults
+
+    def act(self, fault: Fault) -> None:
+        """Do a fault to the sockets."""
+        loop = asyncio.get_running_loop()
+        if fault.kind == "ws_drop":
+            for client in list(self.clients):
+                close(client.socket, str(fault.arg("mode")))
+        elif fault.kind == "ws_half_open":
+            for client in self.clients:
+                client.muted_until = loop.time() + float(fault.arg("seconds"))
+                client.waiting.clear()
+        elif fault.kind == "server_shutdown":
+            body = f'{{"e":"serverShutdown","E":{self.venue.engine.now}}}'
+            self.tell_all(body, "!serverShutdown")
+            for client in list(self.clients):
+                loop.call_later(float(fault.arg("seconds")), close, client.socket, "clean")
+        elif fault.kind == "ws_malformed":
+            for client in self.clients:
+                client.send('{"e":"kline","E":17')
+        elif fault.kind == "ws_huge":
+            filler = "x" * int(float(fault.arg("megabytes")) * 1_000_000)
+            self.tell_all(f'{{"e":"filler","E":{self.venue.engine.now},"x":"{filler}"}}', "!filler")
+        elif fault.kind == "ws_burst":
+            for number in range(int(fault.arg("messages"))):
+                self.tell_all(f'{{"e":"filler","E":{self.venue.engine.now},"x":{number}}}', "!filler")
+
+
+def close(socket: web.WebSocketResponse, mode: str) -> None:
+    """Close a socket: clean as going away (1001), server as an error (1011), rst without a word."""
+    transport = socket._req.transport if socket._req is not None else None
+    if mode == "rst":
+        if transport is not None:
+            transport.abort()
+        return
+    code = WSCloseCode.INTERNAL_ERROR if mode == "server" else WSCloseCode.GOING_AWAY
+    asyncio.get_running_loop().create_task(socket.close(code=code))
+
+
+def kline_event(symbol: str, interval: str, row: Row, now: int, closed: bool) -> str:
+    """A kline message."""
+    first = row[10] if row[7] else -1
+    last = row[10] + row[7] - 1 if row[7] else -1
+    return (
+        f'{{"e":"kline","E":{now},"s":"{symbol}","k":{{"t":{row[0]},"T":{bucket_end(row[0], interval) - 1},'
+        f'"s":"{symbol}","i":"{interval}","f":{first},"L":{last},"o":"{row[1]:.8f}","c":"{row[4]:.8f}",'
+        f'"h":"{row[2]:.8f}","l":"{row[3]:.8f}","v":"{row[5]:.8f}","n":{row[7]},"x":{"true" if closed else "false"},'
+        f'"q":"{row[6]:.8f}","V":"{row[8]:.8f}","Q":"{row[9]:.8f}","B":"0"}}}}'
+    )
+
+
+def _changed(before: dict[str, str], after: dict[str, str]) -> dict[str, str]:
+    gone = {price: "0.00000000" for price in before if price not in after}
+    return gone | {price: size for price, size in after.items() if before.get(price) != size}
