@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.trading.bitset import is_set, packed
 from pipeline.trading.compiled import compiled
 from pipeline.trading.core import finish, step
 from pipeline.trading.market import BUY, SELL, Market
@@ -16,13 +17,12 @@ from pipeline.trading.reasons import COUNT
 from pipeline.trading.records import TRADE, new_account, new_positions
 from pipeline.trading.rules import Rules
 from pipeline.trading.stretches import (
-    NextSignals,
+    Signals,
     barred_until,
     chunks_of,
     flat_until,
     hold_until,
     idle,
-    next_true,
 )
 from pipeline.trading.tally import TALLY, add_bar, add_hold, add_trades, begin
 
@@ -31,8 +31,6 @@ Array = npt.NDArray[np.float64]
 
 # Bars that all pairs live through before any goes on: their prices stay in the processor's cache.
 BLOCK = 4096
-# Next-signal indices held at a time, in values: 64 MiB of int32.
-MAX_INDEX = 1 << 24
 
 
 def scan_thresholds(
@@ -48,31 +46,23 @@ def scan_thresholds(
     score = np.where(market.filled[0], np.nan, market.score[0])
     record, chunks = rules.record(), chunks_of(market)
     tallies = np.zeros((len(buys), len(sells), 2), TALLY)
-    chunk = max(1, MAX_INDEX // max(1, len(score)))
+    below = np.array([packed(score <= sell) for sell in sells], np.uint64).reshape(len(sells), -1)
+
+    def row(i: int) -> None:
+        accounts, positions = np.repeat(new_account(cash), len(sells)), new_positions(len(sells)).reshape(-1, 1)
+        books = np.empty(BLOCK + 2, TRADE), np.zeros(COUNT, np.int64), np.zeros(1, np.uint8)
+        above, valid = packed(score >= buys[i]), sells < buys[i]
+        _scan(market, chunks, above, below, valid, record, split, accounts, positions, books, tallies[i])
+
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        for first in range(0, len(sells), chunk):
-            some = sells[first : first + chunk]
-            index = np.empty((len(some), len(score)), np.int32)
-            for j, sell in enumerate(some):
-                index[j] = next_true(score <= sell)
-
-            def row(i: int, first: int = first, some: Array = some, index: np.ndarray = index) -> None:
-                accounts = np.repeat(new_account(cash), len(some))
-                valid = some < buys[i]
-                part = tallies[i, first : first + len(some)]
-                positions = new_positions(len(some)).reshape(-1, 1)
-                books = np.empty(BLOCK + 2, TRADE), np.zeros(COUNT, np.int64), np.zeros(1, np.uint8)
-                buy = next_true(score >= buys[i])
-                _scan(market, chunks, buy, index, valid, record, split, accounts, positions, books, part)
-
-            list(pool.map(row, range(len(buys))))
+        list(pool.map(row, range(len(buys))))
     return tallies
 
 
 @compiled(nogil=True)
-def _scan(market, chunks, next_buy, next_sell, valid, rules, split, accounts, positions, books, tallies):  # type: ignore[no-untyped-def]
+def _scan(market, chunks, above, below, valid, rules, split, accounts, positions, books, tallies):  # type: ignore[no-untyped-def]
     # All sell thresholds of one buy threshold, block of bars by block of bars.
-    n = len(next_buy)
+    n = market.numbers.shape[2]
     for part in range(2):
         part_start, part_stop = (0, split) if part == 0 else (split, n)
         for j in range(len(valid)):
@@ -81,7 +71,7 @@ def _scan(market, chunks, next_buy, next_sell, valid, rules, split, accounts, po
             bars = (first, min(first + BLOCK, part_stop))
             for j in range(len(valid)):
                 if valid[j]:
-                    signals = NextSignals(next_buy, next_sell[j])
+                    signals = Signals(above, below[j])
                     _live(market, chunks, signals, rules, bars, accounts[j], positions[j], books, tallies[j, part])
 
 
@@ -106,7 +96,7 @@ def _live(market, chunks, signals, rules, bars, account, positions, books, tally
                 t = until
             if t == stop:
                 break
-        now[0] = (BUY if signals.buy[t] == t else 0) | (SELL if signals.sell[t] == t else 0)
+        now[0] = (BUY if is_set(signals.buy, t) else 0) | (SELL if is_set(signals.sell, t) else 0)
         equity = step(account, positions, trades, refused, now, t, t, market, rules)
         if t == last:
             equity = finish(account, positions, trades, refused, t, t, market, rules)

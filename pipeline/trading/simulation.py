@@ -5,13 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.trading.bitset import packed
 from pipeline.trading.compiled import compiled
 from pipeline.trading.core import finish, start_day, step
 from pipeline.trading.market import BUY, SELL, SIGNALS, Market
 from pipeline.trading.reasons import COUNT
 from pipeline.trading.records import TRADE, new_account, new_positions
 from pipeline.trading.rules import Rules
-from pipeline.trading.stretches import NextSignals, flat_until, hold_until, idle, next_true
+from pipeline.trading.stretches import Signals, flat_until, hold_until, idle
 
 Array = npt.NDArray[np.float64]
 # Ledger rows for each bar and symbol: a position can be left at the open, and the next one inside the bar.
@@ -47,7 +48,7 @@ def simulate(market: Market, rules: Rules, cash: float) -> Simulation:
     trades = np.empty(n + 2 if symbols == 1 else EXITS_PER_BAR * symbols * (min(n, 1 << 16) + 1), TRADE)
     books = account[0], positions, trades, refused, now, equity
     if symbols == 1:
-        signals = NextSignals(next_true(market.signal[0] & BUY != 0), next_true(market.signal[0] & SELL != 0))
+        signals = Signals(packed(market.signal[0] & BUY != 0), packed(market.signal[0] & SELL != 0))
         _run_one(market, signals, rules.record(), *books)
     else:
         bar = _run_all(market, rules.record(), *books, 0)

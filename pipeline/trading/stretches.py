@@ -8,10 +8,10 @@ stretch here.
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.trading.bitset import Bits, next_set
 from pipeline.trading.compiled import compiled
 from pipeline.trading.core import floor_of, start_day
 from pipeline.trading.exits import follow
@@ -20,16 +20,15 @@ from pipeline.trading.records import TRAILING_STOP, Account, Position
 from pipeline.trading.rules import DAY_MS, Rules
 
 Array = npt.NDArray[np.float64]
-Index = npt.NDArray[np.int32]
 # Bars whose extremes are known together.
 CHUNK = 16
 
 
-class NextSignals(NamedTuple):
-    """For each bar, the first bar at or after it with a buy or sell signal; n if there is none. int32 [n]."""
+class Signals(NamedTuple):
+    """Bars with a buy and with a sell signal, as `bitset.packed`."""
 
-    buy: Index
-    sell: Index
+    buy: Bits
+    sell: Bits
 
 
 class Chunks(NamedTuple):
@@ -61,19 +60,6 @@ def chunks_of(market: Market) -> Chunks:
     return Chunks(highest, lowest, chunked(marks).max(axis=1), chunked(marks).min(axis=1), marks)
 
 
-@numba.njit(cache=True, nogil=True)
-def next_true(flags: npt.NDArray[np.bool_]) -> Index:
-    """For each of n flags the index of the first True one at or after it; n if there is none."""
-    n = len(flags)
-    index = np.empty(n, np.int32)
-    following = n
-    for t in range(n - 1, -1, -1):
-        if flags[t]:
-            following = t
-        index[t] = following
-    return index
-
-
 @compiled(inline="always")
 def idle(account: Account, position: Position) -> bool:
     """Whether no order waits and no breaker is at work."""
@@ -90,13 +76,13 @@ def barred_until(account: Account, position: Position, bar: int, rules: Rules) -
 
 
 @compiled(inline="always")
-def flat_until(signals: NextSignals, bar: int, end: int, rules: Rules) -> int:
+def flat_until(signals: Signals, bar: int, end: int, rules: Rules) -> int:
     """The first bar from `bar` on, `end` at most, at whose close a flat core may order an entry."""
     until = end
     if rules.trade_long:
-        until = min(until, signals.buy[bar])
+        until = next_set(signals.buy, bar, until)
     if rules.trade_short:
-        until = min(until, signals.sell[bar])
+        until = next_set(signals.sell, bar, until)
     return until
 
 
@@ -105,7 +91,7 @@ def hold_until(
     account: Account,
     position: Position,
     market: Market,
-    signals: NextSignals,
+    signals: Signals,
     bar: int,
     end: int,
     rules: Rules,
@@ -120,14 +106,12 @@ def hold_until(
     through.
     """
     start_day(account, bar, rules)
-    end = min(
-        end, signals.sell[bar] if position.side > 0 else signals.buy[bar], position.entry_bar + rules.max_bars - 1
-    )
     # The breakers' anchors move with the UTC day, whose first bar is left to the core.
-    end = min(end, account.next_day_bar)
+    end = min(end, position.entry_bar + rules.max_bars - 1, account.next_day_bar)
     if rules.session_flatten:
         since = rules.origin_ms + bar * rules.step_ms - account.day * DAY_MS
         end = min(end, bar + max(0, -((since + rules.step_ms - rules.session_end_ms) // rules.step_ms)))
+    end = next_set(signals.sell if position.side > 0 else signals.buy, bar, end)
     side, n = position.side, bar
     plain = rules.trail_atr <= 0 and not rules.trail_from_close and rules.trail_after <= 0
     plain = plain and rules.break_even_after == np.inf

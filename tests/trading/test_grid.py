@@ -81,9 +81,8 @@ def test_the_evaluation_part_changes_no_bit_of_the_selection_part() -> None:
     assert one[:, :, 1].tobytes() != two[:, :, 1].tobytes()
 
 
-def test_more_threads_and_smaller_chunks_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_threads_give_the_same_bits() -> None:
     bars, score = random_market(N, 5, 0.002), score_of(N, 5)
     one = scan_thresholds(scored(bars, score), PAIRS, rules(), 1000.0, split=SPLIT, workers=1)
-    monkeypatch.setattr("pipeline.trading.grid.MAX_INDEX", 1)
     two = scan_thresholds(scored(bars, score), PAIRS, rules(), 1000.0, split=SPLIT, workers=3)
     assert one.tobytes() == two.tobytes()
