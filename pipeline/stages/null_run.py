@@ -7,6 +7,7 @@ import numpy as np
 
 from pipeline.artifacts import Layout, read_table, write_table
 from pipeline.config import Config
+from pipeline.errors import BadInput
 from pipeline.evaluation.null_model import without_direction
 from pipeline.models.samples import Samples
 from pipeline.stages.samples import read_samples
@@ -17,23 +18,29 @@ MAX_TRAINING_BARS, MAX_TEST_BARS = 60_000, 20_000
 
 def null_auc(
     config: Config, layout: Layout, names: list[str], labels: list[str], start: int, stop: int
-) -> dict[str, float | None]:
+) -> tuple[dict[str, float | None], str]:
     """AUC by model on the bars of a block, [start, stop) in ms, and those before it, with signs of returns shuffled.
 
     The same features, labels, algorithms and purge; the mean over `predict_rolling.null_paths` paths. None where the
-    label is a number or has one class.
+    label is a number or has one class. Symbols whose features are not known before the block are left out.
+    Returns besides why there is none, if there is none although it was asked for.
     """
     from pipeline.features import feature_names
     from pipeline.labels import label_names
 
     if not (set(names) <= set(feature_names(config)) and set(labels) <= set(label_names(config))):
-        return {}  # columns that the config does not make cannot be made on other bars
+        return {}, ""  # columns that the config does not make cannot be made on other bars
     found: dict[str, list[float]] = {}
     for path in range(config.predict_rolling.null_paths):
         with tempfile.TemporaryDirectory(prefix="null-") as folder:
-            for name, auc in _one_path(config, layout, Path(folder), names, labels, (start, stop), path).items():
+            try:
+                scores = _one_path(config, layout, Path(folder), names, labels, (start, stop), path)
+            except BadInput as error:
+                # The bars about one block can be too few for a horizon for which all bars are enough.
+                return {}, f"no null model beside the scores: {error.message}"
+            for name, auc in scores.items():
                 found.setdefault(name, []).extend([] if auc is None else [auc])
-    return {name: float(np.mean(values)) if values else None for name, values in found.items()}
+    return {name: float(np.mean(values)) if values else None for name, values in found.items()}, ""
 
 
 def _one_path(
@@ -45,6 +52,7 @@ def _one_path(
 
     start, stop = block
     first = start - (MAX_TRAINING_BARS + lookback_bars(config)) * config.step_ms
+    warm = start - window_bars(config) * config.step_ms
     stop = min(stop, start + MAX_TEST_BARS * config.step_ms)
     shuffled = Layout(layout.name, layout.raw, folder / "data", folder / "MODELS")
     for symbol in config.symbols:
@@ -52,9 +60,11 @@ def _one_path(
         times = table.column("open_time").to_numpy().astype("datetime64[ms]").astype(np.int64)
         rows = slice(int(np.searchsorted(times, first)), int(np.searchsorted(times, stop)))
         part = table.slice(rows.start, rows.stop - rows.start)
-        if part.num_rows:
+        if part.num_rows and times[rows.start] < warm:
             write_table(shuffled.merged(symbol), without_direction(part, config.seed + path))
     symbols = [symbol for symbol in config.symbols if shuffled.merged(symbol).is_file()]
+    if not symbols:
+        raise BadInput("no symbol has features before the first block")
     config = config.model_copy(update={"symbols": symbols})
     features.run(config, shuffled)
     label_stage.run(config, shuffled)

@@ -76,11 +76,11 @@ def run(config: Config, layout: Layout) -> Summary:
         left = [(block, name) for block in blocks for name in missing.get(block.number, [])]
         _walk(config, samples, binned, left, scores, tests, kept)
     report = _report(config, samples, labels, blocks, scores)
-    null = null_auc(config, layout, names, labels, blocks[0].start, blocks[0].stop)
+    null, no_null = null_auc(config, layout, names, labels, blocks[0].start, blocks[0].stop)
     for name, pooled in report["pooled"].items():
         if null.get(name) is not None:
             pooled["null_auc"] = null[name]
-    summary = Summary("predict-rolling", next="pipeline signals")
+    summary = Summary("predict-rolling", next="pipeline signals", warnings=[no_null] if no_null else [])
     folds = _fold_numbers(samples, blocks)
     for number, symbol in enumerate(config.symbols):
         rows = np.flatnonzero((samples.symbols == number) & (folds >= 0))

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from builders import bars, random_walk
 from stages.learning import LAYOUT, config, write_inputs
 
 from pipeline.artifacts import read_table, sha256_file, write_table
@@ -218,6 +219,29 @@ def test_a_dry_run_says_what_would_be_written(inputs):
     assert plan.columns == ["up_gb", "up_lc", "return_12_gb", "return_12_lc", "fold"]
     assert not LAYOUT.folds.exists() and not LAYOUT.trained.exists()
     assert candles.times_ms(read_table(LAYOUT.merged("AAA"), "merge")).size == 9000
+
+
+def test_a_symbol_listed_within_the_first_block_or_a_horizon_too_long_for_it_does_not_stop_the_walk(workspace):
+    declared = config(train={"algorithms": [{"name": "lc", "kind": "linear"}]})
+    for number, (symbol, first) in enumerate({"AAA": 0, "BBB": 4305}.items()):
+        table = bars(random_walk(6000, number, 0.002), step_ms=300_000)
+        write_table(LAYOUT.merged(symbol), table.slice(first))
+    for stage in ("features", "labels"):
+        run_stage(stage, declared, LAYOUT)
+    blocks = predict_rolling.make_blocks(declared, read_samples(declared, LAYOUT, ["close_mean_20"], ["up"], 20))
+    listed = candles.times_ms(pq.read_table(LAYOUT.merged("BBB")))[0]
+    assert blocks[0].start < listed < blocks[0].stop
+    summary = run_stage("predict-rolling", declared, LAYOUT)
+    assert summary.warnings == [] and "without direction" in summary.figures["up_lc"]
+    assert pq.read_table(LAYOUT.rolling("BBB")).num_rows
+
+    def too_few(*_):
+        raise BadInput("the horizon is longer than the data")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.stages.labels.run", too_few)
+        summary = run_stage("predict-rolling", declared, LAYOUT)
+    assert summary.warnings == ["no null model beside the scores: the horizon is longer than the data"]
 
 
 def test_predictions_say_when_bundle_config_and_labels_do_not_belong_together(inputs):
