@@ -134,7 +134,7 @@ class Rest:
                 return reply
             except BinanceAPIException as error:
                 wait = self._judge(error, parameters, wait)
-                reason = f"HTTP {error.status_code}: {error.message}"
+                reason = f"HTTP {error.status_code}: {_said(error)}"
             except (BinanceRequestException, requests.RequestException) as error:
                 reason = cause(error)
             if attempt < self.retries:
@@ -160,8 +160,8 @@ class Rest:
             return wait
         hint = "the API is barred from here: https://data-api.binance.vision has the same public data"
         raise ExchangeError(
-            f"{self.base}: HTTP {status}, code {error.code}: {str(error.message)[:200]}",
-            f"{hint} (download.binance.api_url)" if status in (403, 451) else "",
+            f"{self.base}: HTTP {status}: {_said(error)}",
+            f"{hint} (download.binance.api_url)" if status in (403, 451) else "see download.binance.api_url",
         ) from None
 
     def _keep_within_weight(self) -> None:
@@ -169,3 +169,10 @@ class Rest:
             # Weights are counted by the minute of the clock.
             time.sleep(60 - time.time() % 60 + 1)
             self._used_weight = 0
+
+
+def _said(error: BinanceAPIException) -> str:
+    """The exchange's words in a line; a page of HTML, as proxies and other servers send, is left out."""
+    if not error.code:
+        return "not an answer of Binance's API"
+    return f"code {error.code}: {' '.join(str(error.message).split())[:200]}"

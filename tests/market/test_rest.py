@@ -1,6 +1,8 @@
 """The REST reader: pages, both markets, closed bars only, what it says when the exchange refuses."""
 
+import threading
 from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -59,6 +61,17 @@ def test_refusals_are_told_apart(exchange: Exchange) -> None:
         rest(exchange).bars("BTCUSDT", "1m", START, START + MINUTE)
     with pytest.raises(ExchangeError, match="next 3600 s"):
         network.retry_after("3600", exchange.url)
+
+
+def test_a_server_that_is_not_the_exchange_is_named_without_its_page() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        section = BinanceSource(api_url=f"http://127.0.0.1:{server.server_port}", retries=0)
+        with pytest.raises(ExchangeError) as error:
+            Rest(section, "spot").bars("BTCUSDT", "1m", START, START + MINUTE)
+        server.shutdown()
+    assert error.value.message.endswith(": HTTP 404: not an answer of Binance's API")
+    assert "download.binance.api_url" in error.value.hint
 
 
 def test_loopback_is_known_by_its_address() -> None:
