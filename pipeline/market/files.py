@@ -3,6 +3,7 @@
 import csv
 import glob
 import io
+import re
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -131,7 +132,7 @@ def _one_file(path: Path, source: FileSource, load: Callable[[Path, FileSource],
         table = load(path, source)
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, pa.ArrowException) as error:
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadInput(f"{path}: cannot be read: {text}", _reading_hint(path, load)) from None
+        raise BadInput(f"{path}: cannot be read: {text}", _reading_hint(path, source, load, text)) from None
     if table.num_rows == 0:
         raise BadInput(f"{path}: has no rows", "delete the file, or fetch it again")
     columns = {ours: table.column(theirs) for ours, theirs in _named(path, table.column_names, source).items()}
@@ -139,10 +140,12 @@ def _one_file(path: Path, source: FileSource, load: Callable[[Path, FileSource],
     return pa.table(columns)
 
 
-def _reading_hint(path: Path, load: Callable[[Path, FileSource], pa.Table]) -> str:
+def _reading_hint(path: Path, source: FileSource, load: Callable[[Path, FileSource], pa.Table], text: str) -> str:
     is_parquet = path.suffix in (".parquet", ".pq")
     if is_parquet != (load is _read_parquet):
         return f"set download.source: {'parquet' if is_parquet else 'csv'}"
+    if re.search(r"Expected \d+ columns, got \d+", text):  # pyarrow's words
+        return f"see download.file.delimiter, now {source.delimiter!r}; or the file is damaged: fetch it again"
     return "the file is damaged or cut off: fetch it again"
 
 

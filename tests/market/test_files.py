@@ -111,6 +111,13 @@ def test_columns_are_mapped_and_the_delimiter_is_configurable(tmp_path: Path) ->
     assert (row["open"], row["high"], row["close"], row["trades"]) == (1.0, 3.0, 2.0, 9.0)
 
 
+def test_another_delimiter_than_the_one_given_is_thought_of(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("open_time;open;high;low;close;volume\n2024-01-01T00:00:00Z;1;2;0,5;1,5;3\n")
+    with pytest.raises(BadInput, match=r"x\.csv: cannot be read") as error:
+        read(tmp_path / "x.csv")
+    assert "download.file.delimiter, now ','" in error.value.hint
+
+
 def test_a_parquet_file_gives_back_the_bars_it_was_made_of(tmp_path: Path) -> None:
     table = bars(random_walk(30), filled=False).cast(SCHEMA)
     pq.write_table(table, tmp_path / "x.parquet")
