@@ -91,9 +91,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        known = sorted(p.name for p in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
-        near = difflib.get_close_matches(path.name, known, 1) or known[:5]
-        raise ConfigError(f"{path}: no such config file", f"there is: {', '.join(near)}" if near else "") from None
+        raise ConfigError(f"{path}: no such config file", _other_files(path)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     try:
@@ -109,6 +107,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path}: must be a mapping of sections, found {type(loaded).__name__}")
     return loaded
+
+
+def _other_files(path: Path) -> str:
+    known = {p.name: str(p) for p in sorted(path.parent.glob("*.y*ml"))}
+    if near := difflib.get_close_matches(path.name, known, 1):
+        return f"did you mean {known[near[0]]}?"
+    return f"there is: {', '.join(list(known)[:5])}" if known else ""
 
 
 def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
@@ -187,6 +192,8 @@ def _describe(problem: ErrorDetails) -> tuple[str, str]:
         return f"{where}: a bare date, which DVC cannot track", f"put it in quotes: '{problem['input']}'"
     if problem["type"] == "missing":
         return f"{where}: this key is required", ""
+    if problem["type"] == "list_type" and isinstance(problem["input"], str | int | float):
+        return f"{where}: must be a list", f"put it in brackets: [{problem['input']}]"
     if problem["type"] == "value_error" or isinstance(problem["input"], dict | list):
         return (f"{where}: {message}" if where else message), ""
     return f"{where}: {message}, found {problem['input']!r}", ""

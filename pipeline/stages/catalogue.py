@@ -59,5 +59,5 @@ def _configs() -> dict[str, str]:
 
 def _comment(path: Path) -> str:
     # The first comment line that is not the editors' schema line says what the config is for.
-    lines = [line[1:].strip() for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    lines = [line[1:].strip() for line in path.read_text("utf-8", "replace").splitlines() if line.startswith("#")]
     return next((line for line in lines if not line.startswith("yaml-language-server")), "")

@@ -60,7 +60,7 @@ def test_schema_file_is_current() -> None:
         ("labels: [{highlow2: {thresholds: [1]}}]", "labels[0].highlow2.horizon: this key is required"),
         ("labels: [{}]", "labels[0]: give exactly one of"),
         ("workers: two", "workers: input should be a valid integer"),
-        ("symbols: BTCUSDT", "symbols: input should be a valid list"),
+        ("symbols: BTCUSDT", "symbols: must be a list\n       put it in brackets: [BTCUSDT]"),
         ("download: {start: 2024-01-01}", "download.start: a bare date, which DVC cannot track"),
         ("download: {start: 'yesterday'}", "'yesterday' is not a date"),
         ("interval: 7m", "interval: '7m' is not an interval"),
@@ -88,8 +88,14 @@ def test_bad_configs_are_told_apart(tmp_path: Path, text: str, says: str) -> Non
 
 def test_missing_file_lists_the_nearest(tmp_path: Path) -> None:
     config("symbols: [A1]", tmp_path, "demo.yaml")
-    with pytest.raises(ConfigError, match=r"no such config file\n +there is: demo.yaml"):
+    with pytest.raises(ConfigError, match=r"no such config file\n +did you mean .*demo.yaml\?"):
         load_config(tmp_path / "dmo.yaml")
+
+
+def test_missing_file_without_a_like_lists_what_there_is(tmp_path: Path) -> None:
+    config("symbols: [A1]", tmp_path, "demo.yaml")
+    with pytest.raises(ConfigError, match=r"no such config file\n +there is: demo.yaml"):
+        load_config(tmp_path / "zzz.yaml")
 
 
 def test_several_mistakes_are_counted(tmp_path: Path) -> None:

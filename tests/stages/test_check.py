@@ -92,8 +92,9 @@ def test_lists(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "close_RSI_14\n"
     Path("configs").mkdir()
     write("# yaml-language-server: $schema=schema.json\n# What it is for.\nseed: 1", "configs/a.yaml")
+    Path("configs/b.yaml").write_bytes(b"\xdd# no text")
     catalogue.show_list("configs", Options())
-    assert capsys.readouterr().out == "configs/a.yaml  What it is for.\n"
+    assert capsys.readouterr().out == "configs/a.yaml  What it is for.\nconfigs/b.yaml\n"
 
 
 def metrics() -> dict[str, object]:
