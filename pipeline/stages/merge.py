@@ -17,6 +17,8 @@ from pipeline.stages.reporting import Plan, Summary, progress
 # Read before the first bar wanted, so that extras are known and a gap at the start can be filled.
 MARGIN_MS = 8 * 86_400_000
 FUNDING = ("open_time", "funding_rate")
+# Binance's longest interval between two rates; a rate older than that was not followed by the next.
+FUNDING_EVERY_MS = 8 * 3_600_000
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,7 @@ def _other_columns(
     """The extras, one source in memory at a time."""
     for other in config.merge.symbols:
         table = bars if other == symbol else _read(config, layout, other, config.interval)
+        _note_flat(symbol, other, times, candles.times_ms(bars), candles.times_ms(table), config.step_ms, notes)
         for name, values in merging.aligned(table, config.interval, times, config.interval).items():
             yield f"{other}_{name}", values
     for interval in config.merge.timeframes:
@@ -162,7 +165,39 @@ def _other_columns(
         tables = [read_table(path, "download", FUNDING) for path in _wanted(config, folder)]
         funding = pa.concat_tables(tables)
         rates = candles.column(funding, "funding_rate")
+        _note_old(symbol, times + config.step_ms, candles.times_ms(funding), notes)
         yield "funding_rate", merging.known_rate(candles.times_ms(funding), rates, times, config.interval)
+
+
+def _note_flat(
+    symbol: str, other: str, times: np.ndarray, own: np.ndarray, others: np.ndarray, step: int, notes: list[str]
+) -> None:
+    # Outages of the exchange, at which neither has bars, are told already.
+    missing = times[(times > others[0]) & np.isin(times, own) & ~np.isin(times, others)]
+    if len(missing):
+        notes.append(
+            f"{symbol}: {len(missing):,} bars of {other} are missing where {symbol} has them, so {other} is flat there,"
+            f" {_longest(missing, step)}"
+        )
+
+
+def _note_old(symbol: str, closes: np.ndarray, stamps: np.ndarray, notes: list[str]) -> None:
+    known = np.searchsorted(stamps, closes, side="right") - 1
+    old = closes[(known >= 0) & (closes - stamps[known] > FUNDING_EVERY_MS)]
+    if len(old):
+        notes.append(
+            f"{symbol}: the funding rate is more than 8 hours old on {len(old):,} bars, the first at"
+            f" {candles.iso(int(old[0]))}, the last at {candles.iso(int(old[-1]))}"
+        )
+
+
+def _longest(times: np.ndarray, step: int) -> str:
+    """The longest run of bars without a break, in words."""
+    runs = np.split(times, np.flatnonzero(np.diff(times) != step) + 1)
+    longest = max(runs, key=len)
+    return (
+        f"at most {len(longest):,} in a row, {candles.iso(int(longest[0]))} to {candles.iso(int(longest[-1]) + step)}"
+    )
 
 
 def _higher(

@@ -169,6 +169,28 @@ def test_the_first_hour_is_left_out_if_its_beginning_is(workspace: Path) -> None
     assert np.isnan(hour[:22]).all() and np.isfinite(hour[22:]).all()
 
 
+def test_a_reference_that_is_flat_where_the_symbol_trades_is_told(workspace: Path) -> None:
+    download(candle_bars(100).take([i for i in range(100) if i not in (50, 51)]))
+    # Not listed yet for 5 bars, the exchange's outage at 50 and 51, missing at 60, delisted from 70 on.
+    download(candle_bars(100, 1).take([*range(5, 50), *range(52, 60), *range(61, 70)]), "ETHUSDT")
+    (note,) = merge.run(config(symbols=["ETHUSDT"]), Layout("test")).warnings
+    assert note == (
+        "BTCUSDT: 31 bars of ETHUSDT are missing where BTCUSDT has them, so ETHUSDT is flat there,"
+        " at most 30 in a row, 2024-01-01T05:50Z to 2024-01-01T08:20Z"
+    )
+
+
+def test_a_funding_rate_that_was_not_followed_by_the_next_is_told(workspace: Path) -> None:
+    download(candle_bars(400), market="um")
+    times = START_MS + 8 * HOUR * np.array([0, 1, 3])
+    rates = pa.table({"open_time": time_array(times), "funding_rate": [0.1, 0.2, 0.3]})
+    write_table(Layout("test").bars("synthetic", "um", "BTCUSDT", "funding") / "2024-01.parquet", rates)
+    settings = config(download={"market": "um", "funding": True}, funding=True)
+    (note,) = merge.run(settings, Layout("test")).warnings
+    # Rates of 16 h and of 32 h are missing: 95 bars closed after 16 h and before 24 h, 16 after 32 h.
+    assert "more than 8 hours old on 111 bars, the first at 2024-01-01T16:05Z, the last at 2024-01-02T09:20Z" in note
+
+
 def test_funding_is_the_last_rate_known_at_the_close(workspace: Path) -> None:
     market = {"market": "um", "funding": True}
     download(candle_bars(24), market="um")
