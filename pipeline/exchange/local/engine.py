@@ -190,9 +190,9 @@ class Engine:
         """The order is accepted: a stop waits, anything else works."""
         pit = self.pits[order.symbol]
         order.update_time = self.now
-        if order.armed and order.trailing and not order.stop_price:
-            order.active, order.extreme, order.trailing_time = True, pit.price, self.now
         if order.armed:
+            if order.trailing and (not order.stop_price or pit.is_reached(order)):
+                self.activated(order)
             self.tell(order, "NEW")
             if pit.is_reached(order):
                 # A pending order whose stop the market has passed while it waited.
@@ -219,6 +219,10 @@ class Engine:
             return
         order.expiry_reason = "INSUFFICIENT_LIQUIDITY" if not order.is_limit else ""
         self.end(order, "EXPIRED")
+
+    def activated(self, order: Order) -> None:
+        """A trailing stop follows the price from here on."""
+        order.active, order.extreme, order.trailing_time = True, self.pits[order.symbol].price, self.now
 
     def triggered(self, order: Order) -> None:
         """A stop has been reached."""

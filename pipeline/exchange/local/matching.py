@@ -56,6 +56,9 @@ class Desk(Protocol):
     def triggered(self, order: Order) -> None:
         """A stop has been reached: it works from now on."""
 
+    def activated(self, order: Order) -> None:
+        """A trailing stop follows the price from now on."""
+
     def affordable(self, order: Order, price: Decimal) -> Decimal:
         """How much more of it its account can pay for at a price."""
 
@@ -232,11 +235,13 @@ class Pit:
         while (met := self._next(target, jump)) is not None:
             level, order = met
             self._follow(level)
-            self.last = float(target if jump else level)
-            self.eaten = {"BUY": ZERO, "SELL": ZERO}
+            here = float(target if jump else level)
+            if here != self.last:
+                self.last, self.eaten = here, {"BUY": ZERO, "SELL": ZERO}
             self._meet(order)
         self._follow(target)
-        self.last = to
+        if to != self.last:
+            self.last, self.eaten = to, {"BUY": ZERO, "SELL": ZERO}
 
     def _next(self, target: Decimal, jump: bool) -> tuple[Decimal, Order] | None:
         """The order that the price meets first on its way to the target, and where."""
@@ -288,7 +293,7 @@ class Pit:
     def _meet(self, order: Order) -> None:
         if order.armed:
             if order.trailing and not order.active:
-                order.active, order.extreme = True, self.price
+                self.desk.activated(order)
             else:
                 self.desk.triggered(order)
             return
