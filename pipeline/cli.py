@@ -205,6 +205,41 @@ def retrain(
     retrain(Options(config, overrides=set_ or (), dry_run=dry_run, json=json), keep)
 
 
+@_command("exchange")
+def exchange(
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="PATH", help="File or folder of bars; a synthetic market otherwise."),
+    ] = None,
+    symbol: Symbols = None,
+    interval: Annotated[str, typer.Option("--interval", metavar="I", help="Length of the bars: 1m, 5m, 1h.")] = "1m",
+    start: Annotated[
+        str | None, typer.Option("--start", metavar="TIME", help="Where trading begins; earlier bars are history.")
+    ] = None,
+    end: Annotated[str | None, typer.Option("--end", metavar="TIME", help="Bars before this time.")] = None,
+    speed: Annotated[
+        str, typer.Option("--speed", metavar="X", help="Market time over real time; step to wait for requests; max.")
+    ] = "1",
+    host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 for any free one.")] = 8900,
+    seed: Annotated[int, typer.Option("--seed", help="Of everything that is drawn.")] = 7,
+    scenario: Annotated[
+        Path | None, typer.Option("--scenario", metavar="FILE", help="Accounts, fees, filling, faults (YAML).")
+    ] = None,
+    journal: Annotated[
+        Path | None, typer.Option("--journal", metavar="FILE", help="Write down all that happens.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Run a local exchange that Binance clients can use: replayed bars, matched orders, faults on demand.
+
+    Example: pipeline exchange --symbol BTCUSDT --speed 60
+    """
+    from pipeline.stages.exchange import serve_exchange
+
+    serve_exchange(data, symbol or (), interval, start, end, speed, host, port, seed, scenario, journal, json)
+
+
 @_command("check")
 def check(
     config: ConfigFile = None,

@@ -222,7 +222,7 @@ async def lost(fault: Fault, request: web.Request) -> web.StreamResponse:
 
 
 def parse(query: bytes, body: bytes) -> dict[str, str]:
-    """Parameters of query and body. Raises ApiError: -1101 for one that is there twice, -1100 for bytes that are none."""
+    """Parameters of query and body. Raises ApiError: -1101 one is there twice, -1100 bytes that are no text."""
     found: dict[str, str] = {}
     for part in (query, body):
         for pair in part.split(b"&") if part else ():

@@ -1,5 +1,6 @@
 """The exchange that the shells share: engine, clocks, limits and faults, and who is told when the market moves."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -108,10 +109,8 @@ class Venue:
         elif kind == "foreign_order":
             account = next(iter(self.engine.accounts.values()))
             params = {name: str(value) for name, value in fault.arg("params").items()}
-            try:
+            with contextlib.suppress(ApiError):  # The other client's problem; the journal has it.
                 call(self.engine, account, "order.place", params)
-            except ApiError:
-                pass  # The other client's problem; the journal has it.
         elif kind == "restart":
             self.restart()
             self.on_action(fault)

@@ -1,0 +1,168 @@
+"""The control endpoints below `/_emu`, and the page at `/`.
+
+A page of another origin cannot use them: requests that change something must be JSON, which browsers do not send
+across origins unasked, and the Host must be this machine's.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+from pydantic import ValidationError
+
+from pipeline.errors import PipelineError
+from pipeline.exchange.local.faults import KINDS, Fault
+from pipeline.exchange.local.numbers import text
+
+if TYPE_CHECKING:
+    from pipeline.exchange.local.server import Server
+
+_MOST_BARS = 1_000_000
+
+
+class Control:
+    """Time, faults and state of one server."""
+
+    def __init__(self, server: "Server") -> None:
+        self.server = server
+
+    def routes(self) -> list[web.RouteDef]:
+        """What is answered."""
+        return [
+            web.get("/", self._page),
+            web.get("/_emu/clock", self._guarded(self._clock)),
+            web.post("/_emu/step", self._guarded(self._step)),
+            web.get("/_emu/state", self._guarded(self._state)),
+            web.get("/_emu/faults", self._guarded(self._menu)),
+            web.post("/_emu/fault", self._guarded(self._add)),
+            web.delete("/_emu/fault/{number}", self._guarded(self._remove)),
+            web.get("/_emu/journal", self._guarded(self._journal)),
+        ]
+
+    def _guarded(
+        self, handler: Callable[[web.Request], Awaitable[Any]]
+    ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def run(request: web.Request) -> web.StreamResponse:
+            if not self.server.is_own_host(request.host):
+                return _said(403, f"this is {self.server.url}; the request names another host")
+            if request.method != "GET" and request.content_type != "application/json":
+                return _said(415, "send JSON, with Content-Type: application/json")
+            try:
+                reply = await handler(request)
+            except (ValidationError, PipelineError, ValueError, TypeError) as error:
+                first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+                return _said(400, first)
+            if isinstance(reply, web.StreamResponse):
+                return reply
+            return web.json_response(reply)
+
+        return run
+
+    async def _page(self, request: web.Request) -> web.StreamResponse:
+        page = resources.files("pipeline.exchange.local").joinpath("page.html").read_text(encoding="utf-8")
+        return web.Response(text=page, content_type="text/html", headers={"Content-Security-Policy": _POLICY})
+
+    async def _clock(self, request: web.Request) -> dict[str, Any]:
+        return self.clock()
+
+    def clock(self) -> dict[str, Any]:
+        """Both clocks, and how far the market has gone."""
+        venue = self.server.venue
+        timeline = venue.engine.timeline
+        return {
+            "market": venue.engine.now,
+            "auth": venue.clock.now(),
+            "bar": venue.bars,
+            "open_time": None if timeline.done else timeline.opened,
+            "speed": self.server.speed_word,
+            "done": timeline.done,
+        }
+
+    async def _step(self, request: web.Request) -> dict[str, Any]:
+        body = await _object(request)
+        bars = body.get("bars", 1)
+        if not isinstance(bars, int) or isinstance(bars, bool) or not 0 < bars <= _MOST_BARS:
+            raise ValueError(f"bars: a whole number from 1 to {_MOST_BARS:,}, not {bars!r}")
+        if self.server.pace is not None:
+            raise ValueError("the market goes by itself here; start it with --speed step")
+        async with self.server.stepping:
+            for done in range(bars):
+                self.server.venue.step()
+                if done % 64 == 63:
+                    await self.server.hub.flush()
+                    await asyncio.sleep(0)
+            await self.server.flush()
+        return self.clock()
+
+    async def _state(self, request: web.Request) -> dict[str, Any]:
+        venue = self.server.venue
+        engine = venue.engine
+        accounts = [
+            {"uid": account.uid, "balances": account.rows(omit_zero=True)} for account in engine.accounts.values()
+        ]
+        live = [order.view() for account in engine.accounts.values() for order in engine.open_orders(account)]
+        recent = [trade.view() for trades in engine.trades.values() for trade in trades[-20:]]
+        markets = []
+        for symbol, pit in engine.pits.items():
+            bid, ask = pit.top()
+            first = max(pit.position - 120, 0)
+            markets.append(
+                {
+                    "symbol": symbol,
+                    "status": pit.instrument.status,
+                    "last": text(pit.price),
+                    "bid": text(bid),
+                    "ask": text(ask),
+                    "closes": [float(value) for value in pit.series.close[first : pit.position]],
+                }
+            )
+        return {
+            "clock": self.clock(),
+            "interval": engine.interval,
+            "markets": markets,
+            "accounts": accounts,
+            "orders": live[-200:],
+            "trades": sorted(recent, key=lambda row: -row["id"])[:50],
+            "waiting": venue.faults.view(),
+            "happened": venue.faults.history[-20:][::-1],
+            "sockets": {"market": len(self.server.hub.clients), "api": len(self.server.sockets.sessions)},
+            "ambiguous_bars": engine.ambiguous_bars,
+            "journal": engine.journal.count,
+        }
+
+    async def _menu(self, request: web.Request) -> list[dict[str, Any]]:
+        return [
+            {"kind": name, "case": kind.case, "words": kind.words, "args": kind.args} for name, kind in KINDS.items()
+        ]
+
+    async def _add(self, request: web.Request) -> dict[str, Any]:
+        fault = Fault.model_validate(await _object(request))
+        number = self.server.venue.faults.add(fault)
+        self.server.venue.act()
+        return {"id": number}
+
+    async def _remove(self, request: web.Request) -> dict[str, Any]:
+        self.server.venue.faults.remove(int(request.match_info["number"]))
+        return {}
+
+    async def _journal(self, request: web.Request) -> web.StreamResponse:
+        return web.Response(text=self.server.venue.engine.journal.text(), content_type="application/x-ndjson")
+
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
+
+
+async def _object(request: web.Request) -> dict[str, Any]:
+    """The body of a request. Raises ValueError: it is no JSON object."""
+    body = await request.read()
+    found = json.loads(body) if body else {}
+    if not isinstance(found, dict):
+        raise ValueError("send a JSON object")
+    return found
+
+
+def _said(status: int, message: str) -> web.Response:
+    return web.json_response({"error": message}, status=status)

@@ -1,0 +1,126 @@
+"""Put a local exchange together, and run it: in the foreground, or in a thread beside a test."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import BadInput
+from pipeline.exchange.local import sources
+from pipeline.exchange.local.engine import Engine
+from pipeline.exchange.local.instruments import of_series
+from pipeline.exchange.local.journal import Journal
+from pipeline.exchange.local.scenario import Scenario
+from pipeline.exchange.local.server import LOOPBACK, Server
+from pipeline.exchange.local.venue import Venue
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What an exchange is started with.
+
+    data: see `sources.load`. start_ms: where trading begins; earlier bars of the data are history. speed: 0 step by
+    step, inf without waiting. journal: a file for its record.
+    """
+
+    symbols: tuple[str, ...] = ("BTCUSDT",)
+    interval: str = "1m"
+    data: Path | None = None
+    from_ms: int = 0
+    start_ms: int = 0
+    end_ms: int = 1 << 62
+    speed: float = 0.0
+    seed: int = 7
+    host: str = "127.0.0.1"
+    port: int = 0
+    scenario: Scenario = field(default_factory=lambda: Scenario.model_validate({}))
+    journal: Path | None = None
+
+
+def make(setup: Setup) -> Server:
+    """A server that does not run yet. Raises BadInput, MissingInput: the data cannot be used."""
+    series = sources.load(
+        setup.data, list(setup.symbols), setup.interval, setup.from_ms, setup.end_ms, setup.seed
+    )  # fmt: skip
+    traders = setup.scenario.accounts
+    keys = [trader.key for trader in traders]
+    if len(set(keys)) < len(keys):
+        raise BadInput("accounts: two have the same key")
+
+    def build() -> Engine:
+        return Engine(
+            {symbol: of_series(symbol, one) for symbol, one in series.items()},
+            series,
+            [trader.account(number) for number, trader in enumerate(traders)],
+            start_ms=setup.start_ms,
+            seed=setup.seed,
+            model=setup.scenario.market,
+            journal=Journal(setup.journal),
+        )
+
+    return Server(
+        Venue(build, setup.scenario, setup.seed),
+        host=setup.host,
+        port=setup.port,
+        speed=setup.speed,
+    )
+
+
+class Thread:
+    """A server in a thread of its own, so that blocking clients and tests can use it.
+
+    `with Thread(Setup(...)) as exchange: …`; `call` runs a function inside its loop.
+    """
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self._ready = threading.Event()
+        self._failure: BaseException | None = None
+        self._stop: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True, name="local-exchange")
+        self.server: Server
+
+    def __enter__(self) -> "Thread":
+        self._thread.start()
+        self._ready.wait()
+        if self._failure is not None:
+            raise self._failure
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._loop is not None and self._stop is not None:
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+
+    def call(self, function: Callable[[Server], Any]) -> Any:
+        """Run a function in the server's loop and give its result."""
+        assert self._loop is not None
+
+        async def run() -> Any:
+            return function(self.server)
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(30)
+
+    def _run(self) -> None:
+        asyncio.run(self._main())
+
+    async def _main(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        try:
+            self.server = make(self.setup)
+            await self.server.start()
+        except BaseException as error:
+            self._failure = error
+            self._ready.set()
+            return
+        self._ready.set()
+        await self._stop.wait()
+        await self.server.stop()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    return host in LOOPBACK or host.startswith("127.")
