@@ -28,12 +28,25 @@ def compute(spec: TopBot2, price: Floats) -> list[LabelColumn]:
     `end` of such rows is the bar that proves the top: the first below top·(1 − level) on its right.
     Other rows are False from the bar on at which no top, confirmed later, can include them; `end` is
     that bar. Rows that the data leave open are unknown.
+    Rows before the first price (a reference symbol listed later) are unknown.
     Source: intelligent-trading-bot, `topbot2`, which labels open rows False.
     """
+    finite = np.isfinite(price)
+    first = int(finite.argmax()) if finite.any() else len(price)
+    price = price[first:]
+    if not len(price):
+        nothing = np.zeros(first, np.bool_)
+        return [LabelColumn(nothing, nothing, np.zeros(first, np.int64)) for _ in spec.tolerances]
     # Bottoms of a price are tops of its negative: level·|x| is the same on both.
     values = price if spec.function == "top" else -price
     resolved, kind, alive = _candidates(values, spec.level)
-    return [LabelColumn(*_label(values, spec.level * t, resolved, kind, alive)) for t in spec.tolerances]
+    columns = []
+    for tolerance in spec.tolerances:
+        label, known, end = _label(values, spec.level * tolerance, resolved, kind, alive)
+        columns.append(
+            LabelColumn(np.pad(label, (first, 0)), np.pad(known, (first, 0)), np.pad(end + first, (first, 0)))
+        )
+    return columns
 
 
 @njit(cache=True)

@@ -64,3 +64,16 @@ def test_long_data_need_no_deep_recursion():
     price = np.exp(np.linspace(0, 5, 200_000))  # one trend: a recursive search would split 200,000 times
     column = top_bot2.compute(TopBot2(level=0.01, tolerances=[0.2]), price)[0]
     assert not column.values.any()
+
+
+def test_a_price_that_begins_later_is_unknown_before_and_as_if_alone_after():
+    rng = np.random.default_rng(4)
+    price = 100 * np.exp(np.cumsum(rng.normal(0, 0.003, 400)))
+    spec = TopBot2(level=0.02, tolerances=[0.2, 0.5])
+    late = top_bot2.compute(spec, np.append(np.full(30, np.nan), price))
+    for alone, padded in zip(top_bot2.compute(spec, price), late, strict=True):
+        assert alone.values.any() and not padded.known[:30].any()
+        assert np.array_equal(padded.known[30:], alone.known)
+        assert np.array_equal(padded.values[30:], alone.values)
+        assert np.array_equal(padded.end[30:][alone.known], alone.end[alone.known] + 30)
+    assert not any(column.known.any() for column in top_bot2.compute(spec, np.full(5, np.nan)))
