@@ -17,13 +17,14 @@ from pipeline.exchange.local.history import Series
 from pipeline.exchange.local.instruments import Instrument
 from pipeline.exchange.local.journal import Journal
 from pipeline.exchange.local.matching import MarketModel, Pit
-from pipeline.exchange.local.numbers import ZERO, ratio, text, times
+from pipeline.exchange.local.numbers import ZERO, of_float, ratio, text, times
 from pipeline.exchange.local.orders import Order, OrderList, Trade
 from pipeline.exchange.local.requests import Ticket
 from pipeline.exchange.local.timeline import CLOSE, POINTS, Timeline
 from pipeline.trading.filters import floor_to
 
-# ("tick", symbol, price, quantity, time, trade id, buyer is maker) and ("close", symbol, position of the bar)
+# ("open", symbol, price, time), ("tick", symbol, price, quantity, time, trade id, buyer is maker) and ("close", symbol,
+# position of the bar)
 MarketEvent = tuple[Any, ...]
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 # Ids of clients' trades, clear of those that the market's own trades count up to.
@@ -141,13 +142,16 @@ class Engine:
             pit.armed if pit.open else (),
             self._random,
         )
-        if pit.open:
-            unclear = pit.ambiguous()
-            if unclear:
-                self.ambiguous_bars += 1
-                self.journal.add(
-                    "ambiguous_bar", self.now, self.timeline.moments, symbol=pit.instrument.symbol, lists=unclear
-                )
+        self.count_ambiguous(pit)
+
+    def count_ambiguous(self, pit: Pit) -> None:
+        """Count the bar that is going on if a list's legs both lie in it, once whatever their number."""
+        fresh = [one for one in pit.ambiguous() if one not in pit.unclear]
+        if fresh:
+            self.ambiguous_bars += not pit.unclear
+            pit.unclear.update(fresh)
+            symbol = pit.instrument.symbol
+            self.journal.add("ambiguous_bar", self.now, self.timeline.moments, symbol=symbol, lists=fresh)
 
     def _tick(self, pit: Pit, phase: int) -> MarketEvent:
         i, s = pit.position, pit.series
@@ -267,40 +271,43 @@ class Engine:
         order.status = "FILLED" if filled else "PARTIALLY_FILLED"
         self._touch(account, got, gave)
         self.tell(order, "TRADE", trade)
-        if order.lock is not None and order.list_id < 0 and order.is_limit and order.side == "BUY":
-            over = order.lock.amount - times(order.price, order.remaining)
-            if over > 0:
-                order.lock.amount -= over
-                account.release(Lock(order.lock.asset, over))
         if filled:
             self._ended(order)
+        else:
+            self._fit(order)
         if order.list_id >= 0:
             lists.progress(self, order)
 
-    def end(self, order: Order, status: str, cancel_id: str = "", *, quiet: bool = False, alone: bool = False) -> None:
-        """Cancel or expire an order. quiet: the list is told by the caller; alone: its list goes on without it."""
+    def end(self, order: Order, status: str, cancel_id: str = "", *, quiet: bool = False) -> None:
+        """Cancel or expire an order. quiet: what becomes of its list is up to the caller."""
         if not order.is_live:
             return
         order.status = status
         order.update_time = self.now
         self._ended(order)
         self.tell(order, "CANCELED" if status == "CANCELED" else "EXPIRED", cancel_id=cancel_id)
-        if order.list_id >= 0 and not quiet and not alone:
+        if order.list_id >= 0 and not quiet:
             lists.progress(self, order)
 
     def _ended(self, order: Order) -> None:
         self.pits[order.symbol].open.pop(order.id, None)
         self._live.get(order.account, {}).pop(order.id, None)
         order.armed = False
-        if order.lock is None:
+        self._fit(order)
+
+    def _fit(self, order: Order) -> None:
+        """Give back what an order's lock holds beyond the need of the live orders that share it."""
+        lock, account = order.lock, self.accounts[order.account]
+        if lock is None:
             return
-        if order.list_id >= 0:
-            others = self.lists[order.list_id].orders if order.list_id in self.lists else []
-            if any(one is not order and one.is_live and one.lock is order.lock for one in others):
-                return
-        account = self.accounts[order.account]
-        self._touch(account, order.lock.asset)
-        account.release(order.lock)
+        holders = self.lists[order.list_id].orders if order.list_id >= 0 else [order]
+        pit = self.pits[order.symbol]
+        needs = (placing.cost(pit, one, one.remaining)[1] for one in holders if one.is_live and one.lock is lock)
+        over = lock.amount - max(needs, default=ZERO)
+        if over > 0:
+            lock.amount -= over
+            account.release(Lock(lock.asset, over))
+            self._touch(account, lock.asset)
 
     def affordable(self, order: Order, price: Decimal) -> Decimal:
         """How much more of an order its account can pay for."""
@@ -314,10 +321,9 @@ class Engine:
     def average_price(self, symbol: str) -> Decimal:
         """Volume-weighted price of the last five minutes of bars, the last price if nothing was traded."""
         pit = self.pits[symbol]
-        first = max(pit.position - max(1, 300_000 // self.timeline.step_ms), 0)
-        volume = float(pit.series.volume[first : pit.position].sum())
-        quote = float(pit.series.quote_volume[first : pit.position].sum())
-        return Decimal(f"{quote / volume:.8f}") if volume > 0 else pit.price
+        since = slice(max(pit.position - max(1, 300_000 // self.timeline.step_ms), 0), pit.position)
+        volume, quote = float(pit.series.volume[since].sum()), float(pit.series.quote_volume[since].sum())
+        return of_float(quote / volume) if volume > 0 else pit.price
 
     def live_by_client_id(self, account: Account, client_id: str, symbol: str) -> Order | None:
         """The live order of that client id."""

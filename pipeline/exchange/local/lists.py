@@ -111,14 +111,14 @@ def progress(engine: "Engine", order: Order) -> None:
             _activate(engine, orders)
         elif not order.is_live:
             for leg in orders.legs:
-                engine.end(leg, "EXPIRED" if order.status == "EXPIRED" else "CANCELED")
+                engine.end(leg, "EXPIRED" if order.status == "EXPIRED" else "CANCELED", quiet=True)
     elif _is_pair(orders):
-        began = order.executed > 0 or (order.is_stop and not order.armed and order.status != "PENDING_NEW")
-        if began or order.status == "CANCELED":
+        triggered = order.is_stop and not order.armed and order.status == "NEW"
+        if triggered or order.status in ("PARTIALLY_FILLED", "FILLED", "CANCELED"):
             for leg in orders.legs:
                 if leg is not order and leg.is_live:
                     leg.expiry_reason = "OCO_TRIGGER"
-                    engine.end(leg, "EXPIRED")
+                    engine.end(leg, "EXPIRED", quiet=True)
     _close(engine, orders)
 
 
@@ -149,7 +149,7 @@ def _activate(engine: "Engine", orders: OrderList) -> None:
     except ApiError:
         for leg in pending:
             leg.expiry_reason = "INSUFFICIENT_BALANCE"
-            engine.end(leg, "EXPIRED")
+            engine.end(leg, "EXPIRED", quiet=True)
         return
     for leg in pending:
         leg.lock, leg.status, leg.armed = lock, "NEW", leg.is_stop
@@ -158,8 +158,9 @@ def _activate(engine: "Engine", orders: OrderList) -> None:
             if leg.kind == "LIMIT_MAKER" and pit.crosses(leg.side, leg.price):
                 # A target that the market has passed already may not take; the stop beside it stays.
                 leg.expiry_reason = "WOULD_TAKE"
-                engine.end(leg, "EXPIRED", alone=True)
+                engine.end(leg, "EXPIRED", quiet=True)
     _start(engine, pending)
+    engine.count_ambiguous(pit)
 
 
 def _close(engine: "Engine", orders: OrderList) -> None:

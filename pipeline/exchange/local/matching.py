@@ -81,6 +81,8 @@ class Pit:
         self.open: dict[int, Order] = {}
         self.budget: Decimal | None = None
         self.eaten = {"BUY": ZERO, "SELL": ZERO}
+        # Lists for which this bar was found to be ambiguous.
+        self.unclear: set[int] = set()
         self.recorded: RecordedBook | None = None
         # Most that the next orders may take, while a fault says so.
         self.cap: Decimal | None = None
@@ -100,6 +102,7 @@ class Pit:
         i = self.position
         opened = float(self.series.open[i])
         self.points = (opened, opened, opened, opened, 0.0)
+        self.unclear = set()
         share = self.model.participation
         self.budget = of_float(float(self.series.volume[i])) * share if share else None
         self.move(opened, jump=True)
@@ -317,6 +320,8 @@ class Pit:
 
     def ambiguous(self) -> list[int]:
         """Ids of order lists of which two legs lie inside the bar that is going on: its path decides between them."""
+        if self.points is None or not self.open:
+            return []
         i = self.position
         high, low = of_float(float(self.series.high[i])), of_float(float(self.series.low[i]))
         inside: dict[int, int] = {}
