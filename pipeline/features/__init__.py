@@ -9,7 +9,16 @@ import pyarrow as pa
 from pipeline.config import Config, interval_ms
 from pipeline.config.features import FeatureEntry
 
-__all__ = ["FeatureStream", "catalogue", "compute", "feature_names", "lookback_bars", "required_columns", "window_bars"]
+__all__ = [
+    "FeatureStream",
+    "catalogue",
+    "compute",
+    "feature_names",
+    "lookback_bars",
+    "required_columns",
+    "window_bars",
+    "window_lengths",
+]
 
 
 def feature_names(config: Config) -> list[str]:
@@ -29,7 +38,12 @@ def lookback_bars(config: Config) -> int:
 
 def window_bars(config: Config) -> int:
     """Base bars that most of the longest feature's value is made of."""
-    return max((one.block.window * _base_bars(config, one.timeframe) for one in _place(config)), default=1)
+    return window_lengths(config)[-1]
+
+
+def window_lengths(config: Config) -> list[int]:
+    """Base bars that most of a feature's value is made of: each length that there is once, ascending."""
+    return sorted({one.block.window * _base_bars(config, one.timeframe) for one in _place(config)}) or [1]
 
 
 def _base_bars(config: Config, timeframe: str | None) -> int:

@@ -46,7 +46,7 @@ def null_auc(
 def _one_path(
     config: Config, layout: Layout, folder: Path, names: list[str], labels: list[str], block: tuple[int, int], path: int
 ) -> dict[str, float | None]:
-    from pipeline.features import lookback_bars, window_bars
+    from pipeline.features import lookback_bars, window_bars, window_lengths
     from pipeline.stages import features
     from pipeline.stages import labels as label_stage
 
@@ -68,7 +68,7 @@ def _one_path(
     config = config.model_copy(update={"symbols": symbols})
     features.run(config, shuffled)
     label_stage.run(config, shuffled)
-    samples = read_samples(config, shuffled, names, labels, window_bars(config))
+    samples = read_samples(config, shuffled, names, labels, window_lengths(config))
     return _scores(config, samples, labels, start, stop)
 
 

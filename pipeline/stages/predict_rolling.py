@@ -59,10 +59,10 @@ def plan(config: Config, layout: Layout) -> Plan:
 
 def run(config: Config, layout: Layout) -> Summary:
     """Walk forward over all blocks; blocks that an interrupted run has finished are not computed again."""
-    from pipeline.features import window_bars
+    from pipeline.features import window_lengths
 
     names, labels = feature_columns(config, layout), label_columns(config, layout)
-    samples = read_samples(config, layout, names, labels, window_bars(config))
+    samples = read_samples(config, layout, names, labels, window_lengths(config))
     blocks = make_blocks(config, samples)
     key = _content_key(config, layout, names, labels)
     kept = layout.run / ".folds" / key

@@ -1,6 +1,7 @@
 """Reads features, labels and made-up bars into the rows that models learn from."""
 
 import fnmatch
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,10 +47,12 @@ def label_columns(config: Config, layout: Layout) -> list[str]:
     return list(config.train.labels) or present
 
 
-def read_samples(config: Config, layout: Layout, names: list[str], labels: list[str], window: int) -> Samples:
+def read_samples(
+    config: Config, layout: Layout, names: list[str], labels: list[str], windows: Sequence[int]
+) -> Samples:
     """All rows of all symbols whose features are finite, with their labels.
 
-    window: bars a feature is made of; rows with too large a share of made-up ones do not train.
+    windows: bars that features are made of; rows at which too large a share of any is made up do not train.
     Columns are read one at a time into one matrix, so that they are in memory once.
     Raises BadInput: features and bars do not have the same rows, or a feature is never finite.
     """
@@ -65,7 +68,7 @@ def read_samples(config: Config, layout: Layout, names: list[str], labels: list[
         for j, name in enumerate(names):
             features[j, start : start + len(rows)] = _column(file, name)[rows]
         times = candles.times_ms(read_table(layout.features(symbol), "features", ["open_time"]))
-        made_up, dominated = _filled(layout.merged(symbol), times, window, config.train.max_filled_in_window)
+        made_up, dominated = _filled(layout.merged(symbol), times, windows, config.train.max_filled_in_window)
         parts.append(
             {
                 "times": times[rows],
@@ -124,9 +127,10 @@ def _column(file: pq.ParquetFile, name: str) -> npt.NDArray[np.float32]:
 
 
 def _filled(
-    path: Path, times: npt.NDArray[np.int64], window: int, limit: float
+    path: Path, times: npt.NDArray[np.int64], windows: Sequence[int], limit: float
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    # Made-up rows, and rows whose window holds a larger share of made-up rows than `limit`.
+    # Made-up rows, and rows at which one of the windows holds a larger share of made-up rows than `limit`: after an
+    # outage the short ones hold nothing else, however small its share of the longest.
     bars = read_table(path, "merge", ["open_time", "is_filled"])
     if bars.num_rows != len(times) or not np.array_equal(candles.times_ms(bars), times):
         raise BadInput(
@@ -134,10 +138,11 @@ def _filled(
         )
     made_up = bars.column("is_filled").combine_chunks().to_numpy(zero_copy_only=False).astype(bool)
     count = np.concatenate([[0], np.cumsum(made_up)])
-    window = max(1, min(window, len(times)))
-    first = np.maximum(np.arange(len(times)) + 1 - window, 0)
-    share = (count[1:] - count[first]) / window
-    return made_up, share > limit
+    dominated = np.zeros(len(times), np.bool_)
+    for window in sorted({min(length, len(times)) for length in windows}):
+        first = np.maximum(np.arange(len(times)) + 1 - window, 0)
+        dominated |= (count[1:] - count[first]) / window > limit
+    return made_up, dominated
 
 
 def _read_targets(

@@ -51,12 +51,12 @@ def plan(config: Config, layout: Layout) -> Plan:
 
 def run(config: Config, layout: Layout) -> Summary:
     """Train everything and replace MODELS/NAME/trained."""
-    from pipeline.features import window_bars
+    from pipeline.features import window_lengths
     from pipeline.models import bundle
     from pipeline.models.fitting import binned_rows, learns_from_bins
 
     names, labels = feature_columns(config, layout), label_columns(config, layout)
-    samples = read_samples(config, layout, names, labels, window_bars(config))
+    samples = read_samples(config, layout, names, labels, window_lengths(config))
     rows = {label: training_rows(config, samples, label) for label in labels}
     _check_targets(config, samples, rows)
     constant = _constant(samples)

@@ -73,7 +73,7 @@ def test_every_result_is_the_same_bits_however_many_workers(inputs):
 
 def test_no_training_label_meets_the_block_it_is_tested_on(inputs):
     declared = config()
-    samples = read_samples(declared, LAYOUT, ["signal", "noise0"], ["up"], 20)
+    samples = read_samples(declared, LAYOUT, ["signal", "noise0"], ["up"], [20])
     embargo = declared.bars("1h")
     blocks = predict_rolling.make_blocks(declared, samples)
     assert len(blocks) > 3
@@ -91,10 +91,16 @@ def test_no_training_label_meets_the_block_it_is_tested_on(inputs):
 
 
 def test_made_up_bars_and_rows_that_look_back_on_them_do_not_train(inputs):
-    samples = read_samples(config(), LAYOUT, ["signal"], ["up"], 12)
+    samples = read_samples(config(), LAYOUT, ["signal"], ["up"], [12])
     assert not samples.trainable[3000:3010].any()
     # 10 made-up bars in a look-back of 12 are more than half until 4 bars after them.
     assert not samples.trainable[3010:3014].any() and samples.trainable[3016]
+
+
+def test_a_short_window_that_is_made_up_is_not_diluted_by_a_long_one(inputs):
+    short, both = (read_samples(config(), LAYOUT, ["signal"], ["up"], windows) for windows in ([12], [12, 500]))
+    assert np.array_equal(short.trainable, both.trainable) and not both.trainable[3010]
+    assert read_samples(config(), LAYOUT, ["signal"], ["up"], [500]).trainable[3010]
 
 
 def test_earlier_folds_do_not_change_when_data_are_added(workspace):
@@ -228,7 +234,7 @@ def test_a_symbol_listed_within_the_first_block_or_a_horizon_too_long_for_it_doe
         write_table(LAYOUT.merged(symbol), table.slice(first))
     for stage in ("features", "labels"):
         run_stage(stage, declared, LAYOUT)
-    blocks = predict_rolling.make_blocks(declared, read_samples(declared, LAYOUT, ["close_mean_20"], ["up"], 20))
+    blocks = predict_rolling.make_blocks(declared, read_samples(declared, LAYOUT, ["close_mean_20"], ["up"], [20]))
     listed = candles.times_ms(pq.read_table(LAYOUT.merged("BBB")))[0]
     assert blocks[0].start < listed < blocks[0].stop
     summary = run_stage("predict-rolling", declared, LAYOUT)
