@@ -50,7 +50,10 @@ LEARNING = (
     "market/candles.py",
 )
 RECIPES = {
-    "download": Recipe(("symbols", "interval", "download", "merge"), ("stages/download.py", "market")),
+    "download": Recipe(
+        ("symbols", "interval", "download", "merge"),
+        ("stages/download.py", "stages/local_market.py", "market", "exchange", "trading/filters.py"),
+    ),
     "merge": Recipe(("symbols", "interval", "download", "merge"), ("stages/merge.py", "market")),
     "features": Recipe(("symbols", "features"), ("stages/features.py", "features", "market/candles.py")),
     "labels": Recipe(("symbols", "labels"), ("stages/labels.py", "labels", "market/candles.py")),
@@ -65,6 +68,9 @@ RECIPES = {
             "stages/labels.py",
             "labels",
             "evaluation/null_model.py",
+            "market/merging.py",
+            "market/grid.py",
+            "market/timeframes.py",
             "stages/train.py",
             *LEARNING,
         ),

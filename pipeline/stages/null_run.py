@@ -4,11 +4,13 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from pipeline.artifacts import Layout, read_table, write_table
 from pipeline.config import Config
 from pipeline.errors import BadInput
 from pipeline.evaluation.null_model import without_direction
+from pipeline.market import candles, merging
 from pipeline.models.samples import Samples
 from pipeline.stages.samples import read_samples
 
@@ -61,7 +63,7 @@ def _one_path(
         rows = slice(int(np.searchsorted(times, first)), int(np.searchsorted(times, stop)))
         part = table.slice(rows.start, rows.stop - rows.start)
         if part.num_rows and times[rows.start] < warm:
-            write_table(shuffled.merged(symbol), without_direction(part, config.seed + path))
+            write_table(shuffled.merged(symbol), null_path(config, part, path))
     symbols = [symbol for symbol in config.symbols if shuffled.merged(symbol).is_file()]
     if not symbols:
         raise BadInput("no symbol has features before the first block")
@@ -70,6 +72,18 @@ def _one_path(
     label_stage.run(config, shuffled)
     samples = read_samples(config, shuffled, names, labels, window_lengths(config))
     return _scores(config, samples, labels, start, stop)
+
+
+def null_path(config: Config, table: pa.Table, path: int) -> pa.Table:
+    """Merged bars without direction; those of `merge.timeframes` are made of the new bars, as merge does."""
+    table = without_direction(table, config.seed + path)
+    times = candles.times_ms(table)
+    for interval in config.merge.timeframes:
+        higher = merging.resampled(table, config.interval, interval)
+        for name, values in merging.aligned(higher, interval, times, config.interval).items():
+            place = table.schema.get_field_index(f"{interval}_{name}")
+            table = table.set_column(place, f"{interval}_{name}", pa.array(values))
+    return table
 
 
 def _scores(config: Config, samples: Samples, labels: list[str], start: int, stop: int) -> dict[str, float | None]:

@@ -7,6 +7,8 @@ from builders import bars, random_walk
 from pipeline.config import Config
 from pipeline.evaluation.null_model import without_direction
 from pipeline.evaluation.scores import classification_scores
+from pipeline.market import candles, merging
+from pipeline.stages.null_run import null_path
 
 
 def market(n: int = 4000, seed: int = 1) -> pa.Table:
@@ -71,6 +73,21 @@ def test_a_pattern_in_the_direction_is_gone() -> None:
 
     assert auc(table) > 0.65
     assert abs(auc(without_direction(table, 5)) - 0.5) < 0.03
+
+
+def test_higher_bars_are_those_of_the_path_itself() -> None:
+    settings = Config.model_validate({"interval": "5m", "merge": {"timeframes": ["1h"]}})
+    table = bars(random_walk(600, 3, 0.003), step_ms=300_000)
+    held = merging.aligned(merging.resampled(table, "5m", "1h"), "1h", candles.times_ms(table), "5m")
+    for name, values in held.items():
+        table = table.append_column(f"1h_{name}", pa.array(values))
+    path = null_path(settings, table, 1)
+    close, high = column(path, "close"), column(path, "high")
+    assert not np.array_equal(close, column(table, "close"))
+    hours = np.arange(11, 600)
+    last = (hours + 1) // 12 * 12 - 1
+    assert np.array_equal(column(path, "1h_close")[hours], close[last])
+    assert np.array_equal(column(path, "1h_high")[hours], [high[i - 11 : i + 1].max() for i in last])
 
 
 def test_a_walk_forward_reports_what_volatility_alone_is_worth(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
