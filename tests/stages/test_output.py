@@ -182,7 +182,7 @@ def test_missing_optional_inputs_are_named_with_what_to_run(workspace: Path) -> 
     output.run(chosen, layout)
     page = Page(report(layout)).text
     for stage in ("predict-rolling", "merge", "train", "simulate"):
-        assert f"`pipeline {stage}`" in page
+        assert re.search(rf"[Rr]un pipeline {stage}\b", page)
     assert not list(layout.output.glob("*.png"))
 
 
