@@ -73,10 +73,9 @@ def run(config: Config, layout: Layout) -> Summary:
     """Choose thresholds on the selection part, trade the whole range, write simulation/."""
     from pipeline.evaluation.thresholds import variants
     from pipeline.stages.history import read_history
-    from pipeline.trading import compiled
 
     plan(config, layout)
-    if not compiled():
+    if not _compiled_before():
         print("simulate: compiling the trading core, once after each change of it; half a minute", file=sys.stderr)
     history = read_history(config, layout)
     periods = _periods(config, history)
@@ -274,14 +273,30 @@ def _write(folder: Path, choice: Choice, traded: Traded, metrics: dict[str, Any]
     write_json(folder / "metrics.json", metrics)
 
 
+def _compiled_before() -> bool:
+    # Not by a name in pipeline.trading: a module of that package called `compiled` takes the name when it is imported.
+    from pipeline import trading
+
+    return any(Path(trading.__path__[0], "__pycache__").glob("simulation._run_*.nbi"))
+
+
+def _thresholds(choice: Choice, configured: dict[str, float]) -> str:
+    chosen = f"buy {choice.buy:.4g}, sell {choice.sell:.4g} (chosen by {choice.chosen_by}"
+    if (choice.buy, choice.sell) == (configured["buy"], configured["sell"]):
+        return chosen + ")"
+    # Whoever has just changed them in `signals` wonders why nothing else did.
+    return f"{chosen}, not those of signals: buy {configured['buy']:.4g}, sell {configured['sell']:.4g})"
+
+
 def _summary(
     config: Config, layout: Layout, history: "History", choice: Choice, metrics: dict[str, Any], traded: Traded
 ) -> Summary:
     summary = Summary("simulate", _outputs(config, layout), next="pipeline output")
-    headline, hold = metrics["headline"], metrics["buy_and_hold"][metrics["headline_part"]]
+    part = metrics["headline_part"]
+    headline, hold = metrics["headline"], metrics["buy_and_hold"][part]
     summary.figures = {
-        "part shown": metrics["headline_part"] + (f" (from {metrics['split_time']})" if metrics["split_time"] else ""),
-        "thresholds": f"buy {choice.buy:.4g}, sell {choice.sell:.4g} (chosen by {choice.chosen_by})",
+        "part shown": part + (f" (from {metrics['split_time']})" if part == "evaluation" else ""),
+        "thresholds": _thresholds(choice, metrics["thresholds"]["configured"]),
         "total return": _signed(headline["total_return"]),
         "buy & hold": _signed(hold["total_return"]),
         "sharpe": headline["sharpe"],

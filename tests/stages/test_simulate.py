@@ -75,6 +75,21 @@ def test_files_have_the_contracts_columns(workspace: Path) -> None:
     assert curve[0] == "open_time,equity,buy_and_hold,drawdown" and 1000 < len(curve) <= 2001
 
 
+@pytest.mark.parametrize(
+    ("grid", "says"),
+    [
+        (GRID, "chosen by grid, not those of signals: buy 0.8, sell -0.8)"),
+        (GRID | {"use": False}, "buy 0.8, sell -0.8 (chosen by config)"),
+    ],
+)
+def test_the_summary_says_when_the_thresholds_of_signals_are_not_traded(
+    workspace: Path, grid: dict[str, object], says: str
+) -> None:
+    layout = Layout("test")
+    write_inputs(layout)
+    assert simulate.run(config(grid=grid), layout).figures["thresholds"].endswith(says)
+
+
 def test_figures_agree_with_the_tables(workspace: Path) -> None:
     layout = Layout("test")
     write_inputs(layout)
