@@ -30,19 +30,29 @@ def missing(name: str) -> ApiError:
     return ApiError(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
 
 
+def either(name: str, other: str) -> ApiError:
+    """Two parameters of which one is mandatory, and neither was sent."""
+    return ApiError(-1102, f"Param '{name}' or '{other}' must be sent, but both were empty/null!")
+
+
 def illegal(name: str, legal: str = NUMBER) -> ApiError:
     """A parameter with characters that it may not have."""
     return ApiError(-1100, f"Illegal characters found in parameter '{name}'; legal range is '{legal}'.")
 
 
-def malformed(name: str) -> ApiError:
-    """An optional parameter that is empty or not of its type."""
+def empty(name: str) -> ApiError:
+    """An optional parameter that is empty."""
     return ApiError(-1105, f"Parameter '{name}' was empty.")
 
 
 def invalid(name: str) -> ApiError:
     """A parameter whose value is not one of those allowed."""
-    return ApiError(-1130, f"Invalid data sent for a parameter: '{name}'.")
+    return ApiError(-1130, f"Data sent for parameter '{name}' is not valid.")
+
+
+def too_precise(name: str) -> ApiError:
+    """A number with more decimals than its asset has."""
+    return ApiError(-1111, f"Parameter '{name}' has too much precision.")
 
 
 def not_required(name: str) -> ApiError:
@@ -58,4 +68,5 @@ def rejected(message: str) -> ApiError:
 UNKNOWN_SYMBOL = (-1121, "Invalid symbol.")
 UNKNOWN_ORDER = (-2011, "Unknown order sent.")
 NO_SUCH_ORDER = (-2013, "Order does not exist.")
+BAD_COMBINATION = "Combination of optional parameters invalid."
 NO_BALANCE = "Account has insufficient balance for requested action."

@@ -78,11 +78,14 @@ def _placed(
 def _check(engine: "Engine", account: Account, kind: str, tickets: list[Ticket], list_client_id: str | None) -> None:
     """Refuse a list before any of it is placed. Raises ApiError."""
     pit = engine.pits[tickets[0].symbol]
+    entry = pit.instrument.entry
+    if not entry.get("ocoAllowed" if kind == "oco" else "otoAllowed", True):
+        raise rejected(f"{kind.upper()} orders are not supported for this symbol")
     live = [one for one in engine.lists.values() if one.status == "EXECUTING" and one.account == account.key]
     if list_client_id and any(one.client_id == list_client_id for one in live):
         raise rejected("Duplicate order sent.")
     for number, ticket in enumerate(tickets):
-        placing.check(engine, account, ticket, ahead=number)
+        placing.check(engine, account, ticket, tickets[:number])
     most = int(pit.instrument.number("MAX_NUM_ORDER_LISTS", "maxNumOrderLists"))
     if most and sum(one.symbol == pit.instrument.symbol for one in live) >= most:
         raise ApiError(-1013, "Filter failure: MAX_NUM_ORDER_LISTS")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.exchange.local.engine import Engine
-from pipeline.exchange.local.errors import UNKNOWN_SYMBOL, ApiError, illegal, invalid, missing
+from pipeline.exchange.local.errors import BAD_COMBINATION, UNKNOWN_SYMBOL, ApiError, illegal, invalid, missing
 from pipeline.exchange.local.history import (
     DAY,
     INTERVALS,
@@ -365,7 +365,7 @@ def _symbols(engine: Engine, p: Params) -> list[str]:
     several = p.text("symbols")
     if "symbol" in p.raw:
         if several is not None:
-            raise ApiError(-1128, "Combination of optional parameters invalid.")
+            raise ApiError(-1128, BAD_COMBINATION)
         return [p.symbol(engine.instruments).symbol]
     if several is None:
         return []

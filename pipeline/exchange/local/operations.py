@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.exchange.local import lists, placing, requests
 from pipeline.exchange.local.accounts import Account
 from pipeline.exchange.local.engine import Engine
-from pipeline.exchange.local.errors import NO_SUCH_ORDER, UNKNOWN_ORDER, ApiError, invalid, missing
+from pipeline.exchange.local.errors import BAD_COMBINATION, NO_SUCH_ORDER, UNKNOWN_ORDER, ApiError, either, invalid
 from pipeline.exchange.local.history import DAY
 from pipeline.exchange.local.numbers import text
 from pipeline.exchange.local.orders import Order, OrderList
@@ -96,7 +96,7 @@ def _canceled(
     restriction: str | None,
 ) -> dict[str, Any]:
     if order_id is None and client_id is None:
-        raise missing("orderId")
+        raise either("origClientOrderId", "orderId")
     if engine.instruments[symbol].status not in ("TRADING", "CANCEL_ONLY"):
         raise ApiError(-2011, "Market is closed.")
     order = _find(engine, account, symbol, order_id, client_id)
@@ -144,7 +144,7 @@ def cancel_replace(engine: Engine, account: Account, p: Params) -> dict[str, Any
     restriction = p.text("cancelRestrictions")
     p.text("orderRateLimitExceededMode")
     if order_id is None and client_id is None:
-        raise missing("cancelOrderId")
+        raise either("cancelOrigClientOrderId", "cancelOrderId")
     ticket = requests.ticket(p, instrument)
     reply = requests.reply_kind(p, "FULL" if ticket.kind in ("LIMIT", "MARKET") else "ACK")
     p.done()
@@ -317,7 +317,7 @@ def _find(
     engine: Engine, account: Account, symbol: str, order_id: int | None, client_id: str | None
 ) -> Order | None:  # fmt: skip
     if order_id is None and client_id is None:
-        raise missing("orderId")
+        raise either("origClientOrderId", "orderId")
     if order_id is None:
         return engine.by_client_id(account, client_id or "", symbol)
     order = engine.orders.get(order_id)
@@ -332,7 +332,7 @@ def _lists(engine: Engine, account: Account) -> Iterable[OrderList]:
 
 def _find_list(engine: Engine, account: Account, list_id: int | None, client_id: str | None) -> OrderList | None:
     if list_id is None and client_id is None:
-        raise missing("orderListId")
+        raise ApiError(-1128, f"{BAD_COMBINATION} Recommendation: 'orderListId' should also be sent.")
     matching = (one for one in reversed(list(_lists(engine, account))) if list_id in (None, one.id))
     return next((one for one in matching if client_id in (None, one.client_id)), None)
 

@@ -1,5 +1,6 @@
 """What an order must pass before it is accepted: state of the symbol, filters, prices, balance."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -7,7 +8,7 @@ from pipeline.exchange.local.accounts import Account
 from pipeline.exchange.local.errors import NO_BALANCE, ApiError, rejected
 from pipeline.exchange.local.matching import Pit
 from pipeline.exchange.local.numbers import ZERO, times
-from pipeline.exchange.local.orders import Order
+from pipeline.exchange.local.orders import STOPS, Order
 from pipeline.exchange.local.requests import Ticket
 from pipeline.trading.filters import Book, Proposal
 
@@ -15,8 +16,17 @@ if TYPE_CHECKING:
     from pipeline.exchange.local.engine import Engine
 
 
-def check(engine: "Engine", account: Account, ticket: Ticket, ahead: int = 0) -> None:
-    """Refuse what the symbol's state or filters forbid. ahead: orders of the same list before it.
+# Filters that count what the account has, which come after those that look at the order alone.
+_COUNTED = ("MAX_POSITION", "MAX_NUM_ORDERS", "MAX_NUM_ALGO_ORDERS")
+_FLAGS = (
+    ("quote_qty", "quoteOrderQtyMarketAllowed", "Quote order qty market orders are not support for this symbol."),
+    ("trailing", "allowTrailingStop", "Trailing stop orders are not supported for this symbol."),
+    ("iceberg", "icebergAllowed", "Iceberg orders are not supported for this symbol."),
+)
+
+
+def check(engine: "Engine", account: Account, ticket: Ticket, ahead: Sequence[Ticket] = ()) -> None:
+    """Refuse what the symbol's state or filters forbid, in the exchange's order. ahead: orders of its list before it.
 
     Raises ApiError: -1013, -1111, -2010.
     """
@@ -25,6 +35,9 @@ def check(engine: "Engine", account: Account, ticket: Ticket, ahead: int = 0) ->
         raise rejected("This action is disabled on this account.")
     if pit.instrument.status != "TRADING":
         raise rejected("Market is closed.")
+    for name, flag, words in _FLAGS:
+        if getattr(ticket, name) and not pit.instrument.entry.get(flag, True):
+            raise rejected(words)
     own = [order for order in engine.open_orders(account) if order.symbol == ticket.symbol]
     base = account.balance(pit.instrument.base)
     buys = sum((order.remaining for order in own if order.side == "BUY"), ZERO)
@@ -34,17 +47,30 @@ def check(engine: "Engine", account: Account, ticket: Ticket, ahead: int = 0) ->
         if not qty:
             raise rejected("Order book liquidity is less than LOT_SIZE filter minimum quantity.")
     proposal = Proposal(ticket.side, qty, ticket.price or None, ticket.stop_price or None)
-    book = Book(
-        engine.average_price(ticket.symbol),
-        len(own) + ahead,
-        sum(order.is_stop for order in own),
-        base.free + base.locked + buys,
-    )
-    violation = pit.instrument.rules.check(proposal, book)
-    if violation is not None:
+    stops = sum(order.is_stop for order in own) + sum(one.kind in STOPS for one in ahead)
+    book = Book(engine.average_price(ticket.symbol), len(own) + len(ahead), stops, base.free + base.locked + buys)
+    rules = pit.instrument.rules
+    violation = rules.check(proposal, book)
+    failed = "" if violation is None else violation.filter
+    if violation is not None and (violation.code != -1013 or failed in ("PRICE_FILTER", "LOT_SIZE")):
         raise ApiError(violation.code, violation.message)
-    _check_iceberg(pit, ticket)
-    _check_trailing(pit, ticket)
+    if ticket.iceberg and not rules.lots.holds(ticket.iceberg):
+        raise _failure("LOT_SIZE")
+    if not failed or failed in _COUNTED:
+        _check_iceberg(pit, ticket)
+        _check_trailing(pit, ticket)
+    if failed:
+        raise _failure(failed)
+    # A trailing stop may come without a stop price, by which the shared filters know an algo order.
+    if ticket.kind in STOPS and 0 < rules.max_stop_orders <= stops:
+        raise _failure("MAX_NUM_ALGO_ORDERS")
+    icebergs = pit.instrument.number("MAX_NUM_ICEBERG_ORDERS", "maxNumIcebergOrders")
+    if ticket.iceberg and 0 < icebergs <= sum(order.iceberg > 0 for order in own):
+        raise _failure("MAX_NUM_ICEBERG_ORDERS")
+
+
+def _failure(name: str) -> ApiError:
+    return ApiError(-1013, f"Filter failure: {name}")
 
 
 def _check_iceberg(pit: Pit, ticket: Ticket) -> None:
@@ -53,10 +79,8 @@ def _check_iceberg(pit: Pit, ticket: Ticket) -> None:
     if ticket.iceberg > ticket.qty:
         raise rejected("IcebergQty exceeds QTY.")
     most = pit.instrument.number("ICEBERG_PARTS", "limit")
-    if most and -(-ticket.qty // ticket.iceberg) > most:
-        raise ApiError(-1013, "Filter failure: ICEBERG_PARTS")
-    if not pit.instrument.rules.lots.holds(ticket.iceberg):
-        raise ApiError(-1013, "Filter failure: LOT_SIZE")
+    if most and ticket.qty > ticket.iceberg * most:
+        raise _failure("ICEBERG_PARTS")
 
 
 def _check_trailing(pit: Pit, ticket: Ticket) -> None:
@@ -66,7 +90,7 @@ def _check_trailing(pit: Pit, ticket: Ticket) -> None:
     word = "Above" if above else "Below"
     least, most = (pit.instrument.number("TRAILING_DELTA", f"{edge}Trailing{word}Delta") for edge in ("min", "max"))
     if not least <= ticket.trailing <= (most or ticket.trailing):
-        raise ApiError(-1013, "Filter failure: TRAILING_DELTA")
+        raise _failure("TRAILING_DELTA")
 
 
 def check_unused(engine: "Engine", account: Account, tickets: list[Ticket]) -> None:

@@ -6,18 +6,23 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from pipeline.exchange.local.errors import (
+    BAD_COMBINATION,
     CLIENT_ID,
     UNKNOWN_SYMBOL,
     ApiError,
+    either,
+    empty,
     illegal,
     invalid,
     missing,
     not_required,
     rejected,
+    too_precise,
 )
 from pipeline.exchange.local.instruments import ORDER_TYPES, Instrument
-from pipeline.exchange.local.numbers import ZERO
+from pipeline.exchange.local.numbers import ONE, ZERO
 from pipeline.exchange.local.orders import STOPS
+from pipeline.trading.filters import floor_to
 
 _NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
@@ -65,20 +70,25 @@ class Params:
             raise missing(name)
         return value
 
-    def number(self, name: str) -> Decimal | None:
-        """A decimal. Raises ApiError -1100: any other character, a sign or an exponent."""
+    def optional(self, name: str) -> str | None:
+        """A parameter that may be left out. Raises ApiError -1105: it is there and empty."""
         value = self.text(name)
+        if value == "":
+            raise empty(name)
+        return value
+
+    def number(self, name: str) -> Decimal | None:
+        """A decimal. Raises ApiError: -1105 if empty, -1100 for any other character, a sign or an exponent."""
+        value = self.optional(name)
         if value is None:
             return None
-        if not value:
-            raise missing(name)
         if not _NUMBER.fullmatch(value):
             raise illegal(name)
         return Decimal(value)
 
     def integer(self, name: str, default: int | None = None, least: int = 0, most: int = (1 << 63) - 1) -> int | None:
-        """A whole number. Raises ApiError: -1100 for what is none, -1130 outside [least, most]."""
-        value = self.text(name)
+        """A whole number. Raises ApiError: -1105 if empty, -1100 for what is none, -1130 outside [least, most]."""
+        value = self.optional(name)
         if value is None:
             return default
         if not _INTEGER.fullmatch(value):
@@ -88,8 +98,8 @@ class Params:
         return int(value)
 
     def choice(self, name: str, allowed: Iterable[str], error: ApiError, default: str | None = None) -> str:
-        """One of some words. Raises `error` for another one; ApiError -1102 without a default."""
-        value = self.text(name) if default is not None else self.required(name)
+        """One of some words. Raises `error` for another one; ApiError -1102 without a default, -1105 with one."""
+        value = self.optional(name) if default is not None else self.required(name)
         if value is None:
             return default or ""
         if value not in allowed:
@@ -98,7 +108,7 @@ class Params:
 
     def flag(self, name: str, default: bool = False) -> bool:
         """`true` or `false`."""
-        value = self.text(name)
+        value = self.optional(name)
         if value is None:
             return default
         if value.lower() not in ("true", "false"):
@@ -107,7 +117,7 @@ class Params:
 
     def client_id(self, name: str) -> str | None:
         """An order's id as the client gives it. Raises ApiError -1100: a character or length that is not allowed."""
-        value = self.text(name)
+        value = self.optional(name)
         if value is not None and not _CLIENT_ID.fullmatch(value):
             raise illegal(name, CLIENT_ID)
         return value
@@ -166,22 +176,30 @@ def ticket(
     prefix: of the parameters of an order in a list, `above` or `pendingBelow`. fixed: names of parameters that the
     orders of the list share. kinds: the types that are allowed here.
     """
-    name = _namer(prefix, fixed or {})
+    name, rules = _namer(prefix, fixed or {}), instrument.rules
     side = p.choice(name("side"), ("BUY", "SELL"), ApiError(-1117, "Invalid side."))
     kind = p.choice(name("type"), ORDER_TYPES, ApiError(-1116, "Invalid orderType."))
+    for one in _MUST[kind]:
+        p.required(name(one))
     amounts = {
         one: p.number(name(one)) for one in ("quantity", "quoteOrderQty", "price", "stopPrice", "icebergQty")
         if one != "quoteOrderQty" or not prefix
     }  # fmt: skip
-    trailing = p.integer(name("trailingDelta"))
-    tif = p.text(name("timeInForce"))
+    for one, value in amounts.items():
+        places = rules.base_precision if one in ("quantity", "icebergQty") else rules.quote_precision
+        if value is not None and value != floor_to(value, ONE.scaleb(-places)):
+            raise too_precise(name(one))
+    trailing = p.integer(name("trailingDelta"), least=1)
+    tif = p.optional(name("timeInForce"))
     if tif is not None and tif not in _TIF:
         raise ApiError(-1115, "Invalid timeInForce.")
     id_name = "newClientOrderId" if not prefix else f"{prefix}ClientOrderId"
     client_id = p.client_id(id_name)
     strategy_id = p.integer(name("strategyId"))
-    strategy_type = p.integer(name("strategyType"), least=1_000_000)
-    mode = p.text("selfTradePreventionMode")
+    strategy_type = p.integer(name("strategyType"))
+    if strategy_type is not None and strategy_type < 1_000_000:
+        raise ApiError(-1134, "strategyType was less than 1000000.")
+    mode = p.optional("selfTradePreventionMode")
     if mode is not None and mode not in ("NONE", *instrument.entry["allowedSelfTradePreventionModes"]):
         raise ApiError(-1013, "This symbol does not allow the specified self-trade prevention mode.")
     if kind not in kinds or kind not in instrument.entry["orderTypes"]:
@@ -207,24 +225,26 @@ def ticket(
 
 def _shape(kind: str, given: Mapping[str, object], name: Callable[[str], str]) -> None:
     """Whether a type has what it must have, and nothing that it does not take."""
-    for one in _MUST[kind]:
-        if given.get(one) is None:
-            raise missing(name(one))
     if kind in STOPS and given["stopPrice"] is None and given["trailingDelta"] is None:
-        raise missing(name("stopPrice"))
+        raise either(name("stopPrice"), name("trailingDelta"))
     if kind == "MARKET":
         if given["quantity"] is None and given.get("quoteOrderQty") is None:
-            raise missing(name("quantity"))
+            raise either(name("quantity"), "quoteOrderQty") if "quoteOrderQty" in given else missing(name("quantity"))
         if given["quantity"] is not None and given.get("quoteOrderQty") is not None:
-            raise ApiError(-1128, "Combination of optional parameters invalid.")
+            raise ApiError(-1128, BAD_COMBINATION)
     for one in _CHECKED:
         if given.get(one) is not None and one not in _MUST[kind] + _MAY[kind]:
             raise not_required(name(one))
     if given["icebergQty"] and kind != "LIMIT_MAKER" and given["timeInForce"] != "GTC":
         raise ApiError(-1013, "Iceberg orders must be GTC.")
-    for one in ("quantity", "price", "quoteOrderQty"):
+    for one, word in (
+        ("quantity", "quantity"),
+        ("quoteOrderQty", "quantity"),
+        ("price", "price"),
+        ("stopPrice", "price"),
+    ):
         if given.get(one) == 0:
-            raise ApiError(-1013, f"Invalid {'quantity' if one != 'price' else 'price'}.")
+            raise ApiError(-1013, f"Invalid {word}.")
 
 
 def _namer(prefix: str, fixed: Mapping[str, str]) -> Callable[[str], str]:
