@@ -49,6 +49,12 @@ def _download(config: Config) -> Iterator[str]:
             yield "download.funding_file: download.funding needs it where the bars are files of your own"
     if download.funding and download.market != "um":
         yield "download.funding: spot has no funding rates; set download.market: um"
+    if download.source == "synthetic" and download.synthetic.exchange:
+        if download.market != "spot":
+            yield "download.synthetic.exchange: the local exchange's archive has spot bars; set download.market: spot"
+        for number, interval in enumerate(download.also_intervals):
+            if interval_ms(interval) % config.step_ms:
+                yield f"download.also_intervals[{number}]: '{interval}' cannot be made of bars of {config.interval}"
     if config.merge.funding and not download.funding:
         yield "merge.funding: set download.funding as well, or there is nothing to merge"
 

@@ -42,6 +42,9 @@ class SyntheticSource(Section):
     annual_volatility: float = Field(0.6, gt=0, le=5)
     outages_per_year: float = Field(6, ge=0)
     edge: float = Field(0.0, ge=0, le=1, description="Strength of the planted short-term pattern; 0 is unpredictable.")
+    exchange: bool = Field(
+        False, description="Fetch the bars from a local exchange, over the same wire as from the real one."
+    )
 
 
 class Download(Section):

@@ -1,5 +1,6 @@
 """`pipeline download`: bars and funding rates from their source into data/raw, month by month."""
 
+import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -55,11 +56,16 @@ def plan(config: Config, layout: Layout) -> Plan:
 
 def run(config: Config, layout: Layout) -> Summary:
     """Fetch what is not there yet; each month is on disk before the next is begun."""
-    source = sources.open_source(config, layout.raw)
-    try:
+    with contextlib.ExitStack() as stack:
+        if config.download.source == "synthetic" and config.download.synthetic.exchange:
+            # Only where it is asked for: the server and its client take a second to import.
+            from pipeline.stages.local_market import local_market
+
+            source: sources.Source = stack.enter_context(local_market(config, layout.raw, *_range(config, _now_ms())))
+        else:
+            source = sources.open_source(config, layout.raw)
+            stack.callback(source.close)
         told = _update_all(config, layout, source)
-    finally:
-        source.close()
     return _summary(config, layout, told, source)
 
 

@@ -10,18 +10,17 @@ from decimal import Decimal
 from typing import Any
 
 from pipeline.errors import BadInput
-from pipeline.exchange.local import lists, path, placing, reports
+from pipeline.exchange.local import controls, lists, path, placing, reports
 from pipeline.exchange.local.accounts import Account, Lock
 from pipeline.exchange.local.errors import ApiError
 from pipeline.exchange.local.history import Series
 from pipeline.exchange.local.instruments import Instrument
 from pipeline.exchange.local.journal import Journal
 from pipeline.exchange.local.matching import MarketModel, Pit
-from pipeline.exchange.local.numbers import ZERO, of_float, ratio, text, times
+from pipeline.exchange.local.numbers import ZERO, ratio, text, times
 from pipeline.exchange.local.orders import Order, OrderList, Trade
 from pipeline.exchange.local.requests import Ticket
 from pipeline.exchange.local.timeline import CLOSE, POINTS, Timeline
-from pipeline.trading.filters import floor_to
 
 # ("open", symbol, price, time), ("tick", symbol, price, quantity, time, trade id, buyer is maker) and ("close", symbol,
 # position of the bar)
@@ -113,7 +112,7 @@ class Engine:
                 events.append(("open", symbol, pit.last, self.now))
             elif phase < CLOSE:
                 pit.go(self._turns[symbol][phase - 1], 1 / POINTS)
-                events.append(self._tick(pit, phase))
+                events.append(pit.tick(phase, self.now))
             else:
                 pit.end()
                 events.append(("close", symbol, pit.position - 1))
@@ -152,13 +151,6 @@ class Engine:
             pit.unclear.update(fresh)
             symbol = pit.instrument.symbol
             self.journal.add("ambiguous_bar", self.now, self.timeline.moments, symbol=symbol, lists=fresh)
-
-    def _tick(self, pit: Pit, phase: int) -> MarketEvent:
-        i, s = pit.position, pit.series
-        count = int(s.trades[i])
-        trade = int(s.first_trade[i]) + min(count * phase // POINTS, max(count - 1, 0))
-        maker = float(s.taker_buy_volume[i]) * 2 < float(s.volume[i])
-        return ("tick", pit.instrument.symbol, pit.last, float(s.volume[i]) / POINTS, self.now, trade, maker)
 
     # Orders
 
@@ -320,10 +312,7 @@ class Engine:
 
     def average_price(self, symbol: str) -> Decimal:
         """Volume-weighted price of the last five minutes of bars, the last price if nothing was traded."""
-        pit = self.pits[symbol]
-        since = slice(max(pit.position - max(1, 300_000 // self.timeline.step_ms), 0), pit.position)
-        volume, quote = float(pit.series.volume[since].sum()), float(pit.series.quote_volume[since].sum())
-        return of_float(quote / volume) if volume > 0 else pit.price
+        return self.pits[symbol].average_price()
 
     def live_by_client_id(self, account: Account, client_id: str, symbol: str) -> Order | None:
         """The live order of that client id."""
@@ -390,35 +379,13 @@ class Engine:
         return result
 
     def control(self, name: str, **args: str) -> None:
-        """Something that happens to the exchange itself; it is written down, so that a replay repeats it.
-
-        name: `filter` (symbol, filter, and its new values), `status` (symbol, status), `cap` (symbol, share: orders
-        that take get no more of what they ask for; "" lifts it) or `fill` (order, share: as if traded through).
-        Raises BadInput: it makes no sense.
-        """
+        """Something that happens to the exchange itself, by name (see `controls`); written down, so that a replay
+        repeats it. Raises BadInput: it makes no sense."""
         try:
-            self._control(name, dict(args))
+            controls.run(self, name, dict(args))
         except (KeyError, ArithmeticError, ValueError) as error:
             raise BadInput(f"{name}: {', '.join(f'{k}={v}' for k, v in args.items())}: {error!r}") from None
         self._settled("control", name=name, args=args)
-
-    def _control(self, name: str, args: dict[str, str]) -> None:
-        if name == "fill":
-            order = self.orders[int(args["order"])]
-            step = self.instruments[order.symbol].rules.lots.step
-            qty = floor_to(order.remaining * Decimal(args["share"]), step)
-            if order.is_live and not order.armed and order.is_limit and order.working_time >= 0 and qty > 0:
-                self.traded(order, order.price, qty, maker=True)
-            return
-        pit = self.pits[args.pop("symbol")]
-        if name == "filter":
-            pit.instrument.change(args.pop("filter"), args)
-        elif name == "status":
-            pit.instrument.entry = pit.instrument.entry | {"status": args["status"]}
-        elif name == "cap":
-            pit.cap = Decimal(args["share"]) if args["share"] else None
-        else:
-            raise ValueError(f"no such control: {name}")
 
     def deposit(self, account: Account, asset: str, amount: Decimal) -> None:
         """Add to a balance, or take away from it: a transfer by someone else. Raises BadInput: below zero."""

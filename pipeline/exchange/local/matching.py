@@ -7,7 +7,7 @@ price. Levels are met in the order of the path; where two are equal the stop com
 
 from collections.abc import Iterator
 from decimal import Decimal
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,6 +15,7 @@ from pipeline.exchange.local.history import Row, Series
 from pipeline.exchange.local.instruments import Instrument
 from pipeline.exchange.local.numbers import ONE, ZERO, of_float
 from pipeline.exchange.local.orders import Order
+from pipeline.exchange.local.timeline import POINTS
 from pipeline.trading.filters import floor_to
 
 _BIPS = Decimal(10_000)
@@ -128,6 +129,20 @@ class Pit:
         volumes = [round(value * share, 8) for value in (whole[5], whole[6], whole[8], whole[9])]
         trades = int(whole[7] * share)
         return (whole[0], opened, high, low, close, volumes[0], volumes[1], trades, volumes[2], volumes[3], whole[10])
+
+    def tick(self, phase: int, now: int) -> tuple[Any, ...]:
+        """The trade that brings the price to a point of the bar: price, quantity, time, trade id, buyer is maker."""
+        i, s = self.position, self.series
+        count = int(s.trades[i])
+        trade = int(s.first_trade[i]) + min(count * phase // POINTS, max(count - 1, 0))
+        maker = float(s.taker_buy_volume[i]) * 2 < float(s.volume[i])
+        return ("tick", self.instrument.symbol, self.last, float(s.volume[i]) / POINTS, now, trade, maker)
+
+    def average_price(self) -> Decimal:
+        """Volume-weighted price of the last five minutes of bars, the last price if nothing was traded."""
+        since = slice(max(self.position - max(1, 300_000 // self.series.step), 0), self.position)
+        volume, quote = float(self.series.volume[since].sum()), float(self.series.quote_volume[since].sum())
+        return of_float(quote / volume) if volume > 0 else self.price
 
     # The book
 

@@ -7,14 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.sources import SyntheticSource
 from pipeline.errors import BadInput
 from pipeline.exchange.local import sources
+from pipeline.exchange.local.archive import archive_file
 from pipeline.exchange.local.engine import Engine
 from pipeline.exchange.local.instruments import of_series
 from pipeline.exchange.local.journal import Journal
 from pipeline.exchange.local.scenario import Scenario
 from pipeline.exchange.local.server import LOOPBACK, Server
 from pipeline.exchange.local.venue import Venue
+
+_DAY = 86_400_000
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Setup:
 
     data: see `sources.load`. start_ms: where trading begins; earlier bars of the data are history. speed: 0 step by
     step, inf without waiting. journal: a file for its record.
-    """
+    synthetic: the made-up market, by default one of the seed."""
 
     symbols: tuple[str, ...] = ("BTCUSDT",)
     interval: str = "1m"
@@ -35,15 +39,16 @@ class Setup:
     seed: int = 7
     host: str = "127.0.0.1"
     port: int = 0
+    synthetic: SyntheticSource | None = None
     scenario: Scenario = field(default_factory=lambda: Scenario.model_validate({}))
     journal: Path | None = None
 
 
 def make(setup: Setup) -> Server:
     """A server that does not run yet. Raises BadInput, MissingInput: the data cannot be used."""
+    market = setup.synthetic or SyntheticSource(seed=setup.seed)
     series = sources.load(
-        setup.data, list(setup.symbols), setup.interval, setup.from_ms, setup.end_ms, setup.seed
-    )  # fmt: skip
+        setup.data, list(setup.symbols), setup.interval, setup.from_ms, setup.end_ms, market)  # fmt: skip
     traders = setup.scenario.accounts
     keys = [trader.key for trader in traders]
     if len(set(keys)) < len(keys):
@@ -60,12 +65,13 @@ def make(setup: Setup) -> Server:
             journal=Journal(setup.journal),
         )
 
-    return Server(
-        Venue(build, setup.scenario, setup.seed),
-        host=setup.host,
-        port=setup.port,
-        speed=setup.speed,
-    )
+    venue = Venue(build, setup.scenario, setup.seed)
+
+    def files(path: str) -> bytes | None:
+        # A day's file appears on the day after.
+        return archive_file(series, f"data/{path}", venue.engine.now - _DAY)
+
+    return Server(venue, host=setup.host, port=setup.port, speed=setup.speed, files=files)
 
 
 class Thread:

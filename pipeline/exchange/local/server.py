@@ -167,7 +167,10 @@ class Server:
             started = {client: begun for client, begun in started.items() if client in self.hub.clients}
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
-        found = self._files(request.match_info["path"]) if self._files is not None else None
+        found = None
+        if self._files is not None:
+            # A month of minutes takes a while to write; meanwhile the others are served.
+            found = await asyncio.get_running_loop().run_in_executor(None, self._files, request.match_info["path"])
         if found is None:
             return web.Response(status=404, text="Not Found")
         return web.Response(body=found, content_type="application/octet-stream")

@@ -15,26 +15,28 @@ _KINDS = {".parquet": "parquet", ".csv": "csv", ".gz": "csv", ".zip": "csv"}
 
 
 def load(
-    data: Path | None, symbols: list[str], interval: str, start_ms: int, end_ms: int, seed: int
+    data: Path | None, symbols: list[str], interval: str, start_ms: int, end_ms: int, market: SyntheticSource
 ) -> dict[str, Series]:
     """Bars of each symbol with open times in [start_ms, end_ms).
 
     data: a file, or a folder in which names tell symbol and interval (`BTCUSDT_1m.parquet`, the archive's zips, or the
-    layout of data/raw); None for the synthetic market.
+    layout of data/raw); None for the synthetic `market`.
     Raises MissingInput, BadInput: naming the file and what is wrong.
     """
     found = {}
     for symbol in symbols:
-        table = _table(data, symbol, interval, start_ms, end_ms, seed)
+        table = _table(data, symbol, interval, start_ms, end_ms, market)
         if not len(table):
             raise BadInput(f"{data or 'the synthetic market'}: no bars of {symbol} {interval} between start and end")
         found[symbol] = from_table(table, interval)
     return found
 
 
-def _table(data: Path | None, symbol: str, interval: str, start_ms: int, end_ms: int, seed: int) -> pa.Table:
+def _table(
+    data: Path | None, symbol: str, interval: str, start_ms: int, end_ms: int, market: SyntheticSource
+) -> pa.Table:
     if data is None:
-        return synthetic.bars(SyntheticSource(seed=seed), symbol, interval, start_ms, end_ms)
+        return synthetic.bars(market, symbol, interval, start_ms, end_ms)
     if not data.exists():
         raise MissingInput(f"{data}: there is no such file or folder", "give --data a folder of bars, or leave it out")
     pattern, kind = (data, _KINDS.get(data.suffix)) if data.is_file() else _inside(data, symbol, interval)

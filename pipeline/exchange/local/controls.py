@@ -1,0 +1,37 @@
+"""What happens to the exchange itself while it runs: rules that change, halts, thin books, fills out of the blue."""
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from pipeline.trading.filters import floor_to
+
+if TYPE_CHECKING:
+    from pipeline.exchange.local.engine import Engine
+
+
+def run(engine: "Engine", name: str, args: dict[str, str]) -> None:
+    """Do it.
+
+    name: `filter` (symbol, filter, and its new values), `status` (symbol, status), `cap` (symbol, share: orders that
+    take get no more of what they ask for; "" lifts it) or `fill` (order, share: as if traded through).
+    Raises KeyError, ValueError, ArithmeticError, BadInput: it makes no sense.
+    """
+    if name == "fill":
+        _fill(engine, int(args["order"]), Decimal(args["share"]))
+        return
+    pit = engine.pits[args.pop("symbol")]
+    if name == "filter":
+        pit.instrument.change(args.pop("filter"), args)
+    elif name == "status":
+        pit.instrument.entry = pit.instrument.entry | {"status": args["status"]}
+    elif name == "cap":
+        pit.cap = Decimal(args["share"]) if args["share"] else None
+    else:
+        raise ValueError(f"no such control: {name}")
+
+
+def _fill(engine: "Engine", number: int, share: Decimal) -> None:
+    order = engine.orders[number]
+    qty = floor_to(order.remaining * share, engine.instruments[order.symbol].rules.lots.step)
+    if order.is_live and not order.armed and order.is_limit and order.working_time >= 0 and qty > 0:
+        engine.traded(order, order.price, qty, maker=True)
