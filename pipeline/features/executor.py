@@ -1,6 +1,7 @@
 """Runs the blocks of a config: over a table into one matrix, or bar by bar."""
 
 import difflib
+import math
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -182,7 +183,8 @@ class FeatureStream:
     """Features bar by bar, equal to `compute` over all bars to the last bit.
 
     history: merged bars from the same first bar that the batch features started at (the origin).
-    Raises BadInput: as `compute`; later, if a bar does not follow the one before it.
+    Raises BadInput: as `compute`; later, if a bar does not follow the one before it, or lacks a number that was known
+    before. A bar that is refused changes nothing: the right one can follow.
     """
 
     def __init__(self, config: Config, history: pa.Table) -> None:
@@ -190,7 +192,8 @@ class FeatureStream:
         columns, times = read_columns(placed, history, config.step_ms)
         self._step_ms = config.step_ms
         self._last = int(times[-1])
-        self._inputs = required_columns(placed)
+        # Columns that the features read, and whether a number of them has been seen.
+        self._known = {name: bool(np.isfinite(columns[name]).any()) for name in required_columns(placed)}
         self._lanes: list[tuple[str | None, _Lane, HigherBar | None]] = []
         self._order: list[tuple[int, int]] = []
         self._held: list[list[Sequence[float]]] = []
@@ -225,7 +228,12 @@ class FeatureStream:
         """`update` before the features are rounded to float32."""
         if open_time_ms != self._last + self._step_ms:
             raise BadInput(f"a bar of {open_time_ms} does not follow {self._last} at steps of {self._step_ms} ms")
-        self._last = open_time_ms
+        # Before any block has taken the bar: TA-Lib's handles are of no more use after one that they refuse.
+        known = {name: math.isfinite(bar.get(name, math.nan)) for name in self._known}
+        for name, before in self._known.items():
+            if before and not known[name]:
+                raise BadInput(f"column '{name}' is not a finite number at {candles.iso(open_time_ms)}")
+        self._known, self._last = known, open_time_ms
         for number in range(len(self._lanes)):
             self._feed(number, bar, open_time_ms)
         return np.array([v for lane, place_ in self._order for v in self._held[lane][place_]], dtype=np.float64)

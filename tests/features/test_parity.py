@@ -85,6 +85,22 @@ def test_a_bar_that_does_not_follow_is_refused():
         stream.update(row(table, 41), int(candles.times_ms(table)[41]))
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, None])
+def test_a_bar_that_lacks_a_number_is_refused_and_the_right_one_can_follow(bad):
+    from pipeline.errors import BadInput
+
+    table, declared = market(330), config([*TALIB, *OWN])
+    columns = {name: candles.column(table, name) for name in table.schema.names[1:] if name != "is_filled"}
+    times = candles.times_ms(table)
+    stream = FeatureStream(declared, table.slice(0, 310))
+    wrong = row(table, 310) | {"low": bad}
+    if bad is None:
+        del wrong["low"]
+    with pytest.raises(BadInput, match="'low' is not a finite number at 2024-01-02T01:50Z"):
+        stream.update(wrong, int(times[310]))
+    _same(stream, columns, times, compute(declared, table), 310)
+
+
 def test_the_config_is_the_only_declaration():
     declared: Config = config(TALIB + OWN)
     table = market(300)
