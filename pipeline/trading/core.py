@@ -67,10 +67,10 @@ def step(
 ) -> float:
     """Live through one closed bar and decide what to do at the next open.
 
-    account: record ACCOUNT; positions: POSITION [symbols]; both changed in place. trades: ledger TRADE, with
-    room for two more of each symbol, to which closed trades are added. refused: int64 [reasons.COUNT], signals
-    counted by what became of them. signals: codes of the bar's signals [symbols]. bar: its number since the
-    start of the data. at: its column in `market`. Returns the equity at the close.
+    account: record ACCOUNT; positions: POSITION [symbols], an array or a tuple; both changed in place. trades:
+    ledger TRADE, with room for two more of each symbol, to which closed trades are added. refused: int64
+    [reasons.COUNT], signals counted by what became of them. signals: codes of the bar's signals [symbols]. bar:
+    its number since the start of the data. at: its column in `market`. Returns the equity at the close.
     """
     # Arrays are touched here alone and never handed on: compiled code counts references at each hand-over,
     # which takes longer than the rules themselves.

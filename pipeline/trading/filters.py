@@ -242,18 +242,23 @@ def step_floor(qty: float, step: float) -> float:
         return qty
     scale = 1.0
     for _ in range(13):
-        units = np.rint(step * scale)
-        if units / scale == step:
-            break
+        # Below half a unit it cannot be a whole number of them; a division takes longer than to see that.
+        if step * scale > 0.5:
+            units = np.rint(step * scale)
+            if units / scale == step:
+                break
         scale *= 10.0
+    else:
+        return np.floor(qty / step) * step
     whole = np.floor(qty * scale)
-    if not whole < 9e15 or units / scale != step:
+    if not whole < 9e15:
         return np.floor(qty / step) * step
     if (whole + 1) / scale <= qty:
         whole += 1
     elif whole / scale > qty:
         whole -= 1
-    return (whole - np.fmod(whole, units)) / scale
+    # Most steps are one unit.
+    return (whole if units == 1 else whole - np.fmod(whole, units)) / scale
 
 
 def from_exchange_info(entry: Mapping[str, Any]) -> SymbolFilters:

@@ -78,6 +78,8 @@ def _scan(market, chunks, above, below, valid, rules, split, accounts, positions
 @compiled()
 def _live(market, chunks, signals, rules, bars, account, positions, books, tally):  # type: ignore[no-untyped-def]
     trades, refused, now = books
+    # A tuple: the compiler knows that it is of one, and drops the core's loops over the symbols.
+    one = (positions[0],)
     account.trades = 0
     last = market.numbers.shape[2] - 1
     position = positions[0]
@@ -97,9 +99,9 @@ def _live(market, chunks, signals, rules, bars, account, positions, books, tally
             if t == stop:
                 break
         now[0] = (BUY if is_set(signals.buy, t) else 0) | (SELL if is_set(signals.sell, t) else 0)
-        equity = step(account, positions, trades, refused, now, t, t, market, rules)
+        equity = step(account, one, trades, refused, now, t, t, market, rules)
         if t == last:
-            equity = finish(account, positions, trades, refused, t, t, market, rules)
+            equity = finish(account, one, trades, refused, t, t, market, rules)
         add_bar(tally, equity)
         t += 1
     add_trades(tally, trades, account.trades)
