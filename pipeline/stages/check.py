@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.artifacts import Layout
 from pipeline.config import Config
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, PipelineError
 from pipeline.stages.dvc_file import FILE, dvc_text
 from pipeline.stages.reporting import Summary, print_json
 from pipeline.stages.runner import Options
@@ -21,7 +21,11 @@ def check(options: Options) -> None:
     """
     config, layout = options.load()
     source = str(options.config or "the default config")
-    features, labels = check_names(config, source)
+    try:
+        features, labels = check_names(config, source)
+    except PipelineError as error:
+        options.explain(error)
+        raise
     summary = _summary(config, layout, features, labels)
     summary.next = f"pipeline run -c {options.config}" if options.config else ""
     if options.config is not None and _outdated(config, options.config):

@@ -49,6 +49,12 @@ class Options:
         layout = Layout.in_workdir(config.name, self.workdir) if self.workdir else Layout(config.name)
         return config, layout
 
+    def explain(self, error: PipelineError) -> None:
+        """Name the config file before a key of it, and write the hint's commands out."""
+        if self.config and _KEY.match(error.message):
+            error.message = f"{self.config}: {error.message}"
+        error.hint = self.spelled_out(error.hint)
+
     def spelled_out(self, advice: str) -> str:
         """Advice with these options after each stage command in it, so that it can be copied and run."""
         given = ["-c", str(self.config)] if self.config else []
@@ -58,6 +64,9 @@ class Options:
         given += ["--workdir", str(self.workdir)] if self.workdir else []
         return _STAGE_COMMAND.sub(lambda found: shlex.join([*found[0].split(), *given]), advice)
 
+
+# A message that begins with a key of the config: features[0].talib.functions, simulate.costs.
+_KEY = re.compile(rf"(?:{'|'.join(Config.model_fields)})[.\[]")
 
 # Longer names first, or predict would be found in predict-rolling.
 _STAGE_COMMAND = re.compile(rf"\bpipeline (?:{'|'.join(sorted(STAGES, key=len, reverse=True))})\b")
@@ -71,7 +80,7 @@ def run_stages(stages: Sequence[str], options: Options) -> list[Summary]:
     try:
         return _run_stages(stages, options)
     except PipelineError as error:
-        error.hint = options.spelled_out(error.hint)
+        options.explain(error)
         raise
 
 

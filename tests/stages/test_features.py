@@ -106,6 +106,16 @@ def test_the_next_stage_is_one_that_the_config_can_run(
     assert f"next: {stage} -c c.yaml\n" in capsys.readouterr().out
 
 
+def test_a_function_that_is_none_is_refused_with_its_file_and_key(
+    merged: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("c.yaml").write_text(CONFIG.replace("SMA", "SMAA"))
+    assert run() == 2
+    assert "error: c.yaml: features[0].talib.functions: 'SMAA' is not" in capsys.readouterr().err
+    assert run(stage="check") == 2
+    assert "error: c.yaml: features[0].talib.functions: 'SMAA' is not" in capsys.readouterr().err
+
+
 def test_advice_can_be_copied_and_run(merged: Path) -> None:
     options = Options(Path("a b.yaml"), symbols=["ETHUSDT"], workdir=Path("w"))
     given = "-c 'a b.yaml' --symbol ETHUSDT --workdir w"
