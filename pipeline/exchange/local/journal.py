@@ -1,4 +1,4 @@
-"""The exchange's own record of what it was asked and what it did: lines of JSON, each with the hash of the one before.
+"""The exchange's own record of what it was asked and did: lines of JSON with their own hash and that of the one before.
 
 The same data, seed and requests give the same bytes, so it serves as an audit, as a golden file, and to bring an
 exchange back to where it was.
@@ -6,6 +6,7 @@ exchange back to where it was.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -13,6 +14,7 @@ from typing import Any, TextIO
 from pipeline.errors import BadInput
 
 _START = "0" * 64
+_SEAL = re.compile(r',"sha256":"([0-9a-f]{64})"}$')
 Entry = dict[str, Any]
 
 
@@ -33,8 +35,9 @@ class Journal:
     def add(self, kind: str, time: int, moment: int, **what: Any) -> None:
         """One entry. time: the market's, ms; moment: how far the market had gone."""
         body = {"n": self.count, "kind": kind, "time": time, "moment": moment, **what, "previous": self.last}
-        line = json.dumps(body, separators=(",", ":"), sort_keys=True)
-        self.last = hashlib.sha256(line.encode()).hexdigest()
+        text = json.dumps(body, separators=(",", ":"), sort_keys=True)
+        self.last = _hash(text)
+        line = f'{text[:-1]},"sha256":"{self.last}"}}'
         self.count += 1
         if self._keep:
             self.lines.append(line)
@@ -54,9 +57,9 @@ class Journal:
 
 
 def read(text: str, name: str = "journal") -> Iterator[Entry]:
-    """Entries of a journal, each verified against the one before; a last line that was cut off is left out.
+    """Entries of a journal, each verified by its hash and the one before; a last line that was cut off is left out.
 
-    Raises BadInput: a line was changed, removed or added.
+    Raises BadInput: a line was changed, added, or removed from before others.
     """
     last = _START
     lines = text.split("\n")
@@ -72,5 +75,12 @@ def read(text: str, name: str = "journal") -> Iterator[Entry]:
             raise BadInput(f"{name}, line {number}: is not an entry", "the file was changed; start anew") from None
         if previous != last:
             raise BadInput(f"{name}, line {number}: does not follow from the line before", "the file was changed")
-        last = hashlib.sha256(line.encode()).hexdigest()
+        seal = _SEAL.search(line)
+        last = _hash(_SEAL.sub("}", line))
+        if seal is None or seal[1] != last:
+            raise BadInput(f"{name}, line {number}: does not have the hash that it states", "the file was changed")
         yield entry
+
+
+def _hash(line: str) -> str:
+    return hashlib.sha256(line.encode()).hexdigest()
