@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench lint clean
+.PHONY: help setup demo test bench conformance lint clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,6 +17,7 @@ help:
 	@echo "make test    set up, then run the tests (real data: PIPELINE_REAL_DATA=DIR make test)"
 	@echo "make lint    style, types and the layering of imports"
 	@echo "make bench   every speed figure, next to its peer and its goal"
+	@echo "make conformance   drive the local exchange with other people's clients (installs them; see docs/conformance.md)"
 	@echo "make setup   create .venv and install; quick when nothing changed"
 	@echo "make clean   remove .venv and caches; data, models and the DVC cache stay"
 
@@ -47,5 +48,8 @@ bench: $(READY)
 	@python -c 'import vectorbt' 2> /dev/null || .ci/install $(VENV) "$(EXTRAS)" $(PYTHONS)
 	@benchmarks/run
 
+conformance: $(READY)
+	@python tests/conformance/run.py
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .conformance .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,220 @@
+"""Drive the local exchange with clients that others wrote, and write the table of what worked.
+
+    python tests/conformance/run.py [COLUMN…]      (as `make conformance` does)
+
+Each client has a virtual environment of its own below .conformance/, as some share a package name; each column gets a
+fresh exchange. The table goes to docs/conformance.md if all columns ran. Exit code 1 if anything failed.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from operations import ROWS
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+ENVIRONMENTS = ROOT / ".conformance"
+TABLE = ROOT / "docs" / "conformance.md"
+_MARKS = {"passed": "✓", "absent": "–", "failed": "✗"}
+_LONGEST = 600
+
+
+@dataclass(frozen=True)
+class Column:
+    """A way to use a client. face: the argument of its script."""
+
+    client: str
+    face: str
+    title: str
+
+    @property
+    def name(self) -> str:
+        """As it is chosen on the command line."""
+        return f"{self.client}:{self.face}"
+
+
+COLUMNS = (
+    Column("python-binance", "sync", "python-binance `Client`"),
+    Column("python-binance", "async", "python-binance `AsyncClient`, streams"),
+    Column("python-binance", "ws", "python-binance WebSocket API"),
+    Column("ccxt", "rest", "ccxt"),
+    Column("ccxt", "pro", "ccxt.pro"),
+    Column("binance-connector", "rest", "binance-connector"),
+    Column("binance-connector", "ws", "binance-connector WebSocket API, streams"),
+    Column("binance-sdk-spot", "rest", "binance-sdk-spot"),
+    Column("binance-sdk-spot", "ws", "binance-sdk-spot WebSocket API, streams"),
+)
+
+
+@dataclass
+class Outcome:
+    """What came out of a column. broken: why it did not run to its end, empty if it did."""
+
+    found: dict[str, tuple[str, str]] = field(default_factory=dict)
+    broken: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether anything is wrong."""
+        return bool(self.broken) or any(mark == "failed" for mark, _ in self.found.values())
+
+
+def environment(client: str) -> Path:
+    """The interpreter of a client's environment, made or brought up to date if its requirements changed.
+
+    Raises SystemExit: it cannot be installed.
+    """
+    wanted = HERE / f"requirements-{client}.txt"
+    place = ENVIRONMENTS / client
+    python, stamp = place / "bin" / "python", place / "installed"
+    digest = hashlib.sha256(wanted.read_bytes()).hexdigest()
+    if python.exists() and stamp.exists() and stamp.read_text() == digest:
+        return python
+    print(f"installing {client} …", flush=True)
+    shutil.rmtree(place, ignore_errors=True)
+    subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
+    uv = shutil.which("uv")
+    install = [uv, "pip", "install", "--quiet", "--python", str(python)] if uv else [
+        str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]  # fmt: skip
+    done = subprocess.run([*install, "-r", str(wanted)], check=False)
+    if done.returncode:
+        raise SystemExit(f"error: {client} cannot be installed from {wanted.relative_to(ROOT)}")
+    stamp.write_text(digest)
+    return python
+
+
+def run(column: Column) -> Outcome:
+    """Run a column against an exchange of its own."""
+    python = environment(column.client)
+    exchange = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.cli", "exchange", "--symbol", "BTCUSDT", "--symbol", "ETHUSDT", "--json"]
+        + ["--interval", "5m", "--start", "2024-03-01", "--speed", "step", "--port", "0"]
+        + ["--scenario", str(HERE / "scenario.yaml")],
+        stdout=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    try:
+        assert exchange.stdout is not None
+        line = exchange.stdout.readline()
+        if not line:
+            return Outcome(broken="the exchange did not start")
+        where = json.loads(line)
+        addresses = {f"EXCHANGE_{name.upper()}": where[name] for name in ("url", "streams", "ws_api")}
+        script = HERE / f"with_{column.client.replace('-', '_')}.py"
+        try:
+            done = subprocess.run(
+                [str(python), str(script), column.face],
+                env=_clean(os.environ) | addresses, capture_output=True, text=True, timeout=_LONGEST, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return Outcome(broken=f"not done after {_LONGEST} s")
+        if os.environ.get("CONFORMANCE_DEBUG"):
+            print(done.stderr, file=sys.stderr)
+        return read(done.stdout, done.stderr)
+    finally:
+        exchange.terminate()
+        exchange.wait(20)
+
+
+def _clean(variables: Mapping[str, str]) -> dict[str, str]:
+    """The environment without proxies: some clients would ask one even for an address of this machine."""
+    return {name: value for name, value in variables.items() if not name.lower().endswith("_proxy")}
+
+
+def read(out: str, err: str) -> Outcome:
+    """The outcome of a script, from what it wrote."""
+    known = {operation for section in ROWS.values() for operation in section}
+    outcome, done = Outcome(), False
+    for line in out.splitlines():
+        try:
+            told = json.loads(line)
+        except ValueError:
+            continue  # Some clients print.
+        if not isinstance(told, dict):
+            continue
+        done = done or "done" in told
+        if "operation" in told:
+            if told["operation"] not in known:
+                return Outcome(broken=f"operations.py has no row {told['operation']!r}")
+            outcome.found[told["operation"]] = (told["outcome"], told["error"])
+    if not done:
+        outcome.broken = (err.strip().splitlines() or ["it said nothing"])[-1]
+    return outcome
+
+
+def table(outcomes: Mapping[Column, Outcome]) -> str:
+    """The outcomes in Markdown."""
+    lines = [_line(["", *(column.title for column in outcomes)]), _line(["---", *(":-:" for _ in outcomes)])]
+    for section, operations in ROWS.items():
+        lines.append(_line([f"**{section}**", *("" for _ in outcomes)]))
+        for operation in operations:
+            cells = [_MARKS[outcome.found.get(operation, ("absent", ""))[0]] for outcome in outcomes.values()]
+            lines.append(_line([operation, *cells]))
+    failures = [
+        f"- {column.title}: {operation}: `{error}`"
+        for column, outcome in outcomes.items()
+        for operation, (mark, error) in [
+            *outcome.found.items(),
+            *([("all", ("failed", outcome.broken))] if outcome.broken else []),
+        ]
+        if mark == "failed"
+    ]
+    return "\n".join([*lines, *(["", "Failures:", "", *failures] if failures else [])])
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def page(outcomes: Mapping[Column, Outcome]) -> str:
+    """The document around the table."""
+    clients = dict.fromkeys(column.client for column in outcomes)
+    pins = [
+        f"{client} {line.split('==')[1]}"
+        for client in clients
+        for line in (HERE / f"requirements-{client}.txt").read_text().splitlines()
+        if line.lower().replace("_", "-").startswith(f"{client}==")
+    ]
+    return _PAGE.format(pins=", ".join(pins), table=table(outcomes))
+
+
+_PAGE = """# Conformance
+
+The local exchange is used by clients that others wrote for Binance, unchanged but for the address. `make conformance`
+installs them ({pins}), each into an environment of its own, starts one exchange for each column, and writes this page.
+Nothing reaches beyond this machine.
+
+✓ the client's call works and its content is right: quantities, prices, statuses, types, balances. – the client has no
+such call. ✗ it does not work.
+
+{table}
+"""
+
+
+def main(names: list[str]) -> int:
+    """Run the columns named, or all; 1 if anything failed."""
+    unknown = [name for name in names if name not in {column.name for column in COLUMNS}]
+    if unknown:
+        print(f"error: no column {unknown[0]!r}; there are {', '.join(c.name for c in COLUMNS)}", file=sys.stderr)
+        return 2
+    outcomes = {}
+    for column in COLUMNS:
+        if not names or column.name in names:
+            outcomes[column] = outcome = run(column)
+            counts = {mark: sum(one == word for one, _ in outcome.found.values()) for word, mark in _MARKS.items()}
+            told = ", ".join(f"{count} {mark}" for mark, count in counts.items())
+            print(f"{column.name}: {told}{', ' + outcome.broken if outcome.broken else ''}", flush=True)
+    print(table(outcomes))
+    if not names:
+        TABLE.write_text(page(outcomes), encoding="utf-8")
+    return int(any(outcome.failed for outcome in outcomes.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
