@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from pipeline.config.training import Algorithm
 from pipeline.errors import BadInput
+from pipeline.models.parameters import lightgbm_parameters, linear_parameters
 from pipeline.models.samples import Samples, SomeRows
 
 if TYPE_CHECKING:
@@ -47,6 +48,11 @@ class Fitted:
         """Scores [m] of some rows of a matrix, without a copy of all of them at a time."""
         parts = [self.predict(features[rows[i : i + _PART]], threads) for i in range(0, len(rows), _PART)]
         return np.concatenate(parts) if parts else np.empty(0)
+
+    @property
+    def converged(self) -> bool:
+        """Whether the fit came to its end before its iterations did; LightGBM's always does."""
+        return self.kind != "linear" or self.model.converged  # type: ignore[union-attr]
 
     def importance(self, names: list[str]) -> dict[str, float]:
         """Share of each feature in the model, largest first."""
@@ -115,7 +121,6 @@ def fit(
     """
     y = samples.targets[label].values
     classification = is_classification(algorithm, label, samples)
-    params: dict[str, Any] = dict(algorithm.params)
     balanced = algorithm.class_weight == "balanced" and classification
     rounds = rounds or algorithm.rounds
     if algorithm.kind == "linear":
@@ -126,13 +131,14 @@ def fit(
             y[rows],
             classification=classification,
             iterations=rounds,
-            params=params,
+            params=linear_parameters(algorithm, classification),
             balanced=balanced,
         )
         return Fitted(model, "linear", classification, rounds)
-    from pipeline.models.lightgbm import LightGBMError
+    from pipeline.models.lightgbm import LightGBMError, reason
 
     assert binned is not None
+    params: dict[str, Any] = lightgbm_parameters(algorithm)
     try:
         booster = binned.fit(
             rows,
@@ -146,24 +152,35 @@ def fit(
             early_stopping=algorithm.early_stopping,
         )
     except LightGBMError as error:
-        raise BadInput(f"train.algorithms: {algorithm.name}: LightGBM refuses its parameters: {error}") from None
+        raise BadInput(
+            f"train.algorithms: {algorithm.name}: LightGBM refuses its parameters: {reason(error)}"
+        ) from None
     return Fitted(booster, "lightgbm", classification, booster.best_iteration if booster.best_iteration > 0 else rounds)
 
 
 def binned_rows(
     samples: Samples, algorithms: list[Algorithm], past: Indices | None, threads: int
 ) -> "dict[str, BinnedRows]":
-    """Binned datasets by algorithm name; algorithms whose bins agree share one."""
-    from pipeline.models.lightgbm import DATASET_KEYS, BinnedRows
+    """Binned datasets by algorithm name; algorithms whose bins agree share one.
+
+    Raises BadInput: an algorithm has a parameter that LightGBM does not know or refuses.
+    """
+    from pipeline.models.lightgbm import DATASET_KEYS, BinnedRows, LightGBMError, reason
 
     assert isinstance(samples.features, np.ndarray)
     shared: dict[str, BinnedRows] = {}
     result: dict[str, BinnedRows] = {}
     for algorithm in algorithms:
         if algorithm.kind == "lightgbm":
-            key = repr(sorted((k, v) for k, v in algorithm.params.items() if k in DATASET_KEYS))
+            params = lightgbm_parameters(algorithm)
+            key = repr(sorted((k, v) for k, v in params.items() if k in DATASET_KEYS))
             if key not in shared:
-                shared[key] = BinnedRows(samples.features, samples.names, algorithm.params, past, threads)
+                try:
+                    shared[key] = BinnedRows(samples.features, samples.names, params, past, threads)
+                except LightGBMError as error:
+                    raise BadInput(
+                        f"train.algorithms: {algorithm.name}: LightGBM refuses its parameters: {reason(error)}"
+                    ) from None
             result[algorithm.name] = shared[key]
     return result
 

@@ -26,6 +26,28 @@ _PREDICT_ROWS = 1 << 17
 _BIN_ROWS = 200_000  # LightGBM's own sample size, bin_construct_sample_cnt
 
 
+class _Silent:
+    # The library prints what it raises as well.
+    def info(self, text: str) -> None:
+        pass
+
+    def warning(self, text: str) -> None:
+        pass
+
+
+lgb.register_logger(_Silent())
+
+
+def aliases() -> dict[str, list[str]]:
+    """Main name of each parameter → its other names."""
+    return lgb.basic._ConfigAliases._get_all_param_aliases()
+
+
+def reason(error: LightGBMError) -> str:
+    """What LightGBM complains of, without the place in its sources."""
+    return str(error).split(" at /")[0].strip()
+
+
 class BinnedRows:
     """Feature rows, binned once.
 

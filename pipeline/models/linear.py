@@ -1,6 +1,7 @@
 """Logistic and ridge regression on standardised features: the baseline that trees have to beat."""
 
 import json
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +14,14 @@ Floats = npt.NDArray[np.float64]
 
 # A hundred coefficients need no more; beyond it every k-th row is taken, which keeps memory bounded.
 MAX_ROWS = 300_000
-_PARAMS = {"C", "alpha", "tol", "l1_ratio"}
 
 
 @dataclass(frozen=True)
 class LinearModel:
     """Coefficients over (x − mean) / scale.
 
-    mean, scale, coefficients: float64 [k]; scale is 1 where a feature was constant.
+    mean, scale, coefficients: float64 [k]; scale is 1 where a feature was constant. converged: known after a fit
+    only; not part of the file.
     """
 
     classification: bool
@@ -28,6 +29,7 @@ class LinearModel:
     scale: Floats
     coefficients: Floats
     intercept: float
+    converged: bool = True
 
     def predict(self, features: npt.NDArray[np.float32]) -> Floats:
         """Probabilities or values [n]; summed feature by feature, so one row gives the bits of many."""
@@ -77,25 +79,28 @@ def fit(
 ) -> LinearModel:
     """Fit on feature rows [n, k]; scaling is fitted on the same rows.
 
-    params: C (logistic) or alpha (ridge), and tol.
-    Raises BadInput: an unknown parameter.
+    params: scikit-learn's: C, tol, l1_ratio (logistic) or alpha, tol (ridge).
+    Raises BadInput: scikit-learn refuses a value.
     """
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression, Ridge
 
-    unknown = set(params) - _PARAMS
-    if unknown:
-        raise BadInput(
-            f"train.algorithms: linear has no parameter '{min(unknown)}'", f"it has: {', '.join(sorted(_PARAMS))}"
-        )
+    # Said once, by the summary, instead of from each fit.
+    warnings.filterwarnings("ignore", category=ConvergenceWarning)
     stride = -(-len(features) // MAX_ROWS)
     x, y = features[::stride].astype(np.float64), y[::stride]
     mean, scale = x.mean(axis=0), x.std(axis=0)
     scale[scale == 0] = 1.0
     x -= mean
     x /= scale
-    if classification:
-        model = LogisticRegression(max_iter=iterations, class_weight="balanced" if balanced else None, **params)
-        model.fit(x, y > 0)
-        return LinearModel(True, mean, scale, model.coef_[0].astype(np.float64), float(model.intercept_[0]))
-    ridge = Ridge(**params).fit(x, y)
+    try:
+        if classification:
+            model = LogisticRegression(max_iter=iterations, class_weight="balanced" if balanced else None, **params)
+            model.fit(x, y > 0)
+            coefficients = model.coef_[0].astype(np.float64)
+            done = int(model.n_iter_.max()) < iterations
+            return LinearModel(True, mean, scale, coefficients, float(model.intercept_[0]), done)
+        ridge = Ridge(**params).fit(x, y)
+    except ValueError as error:
+        raise BadInput(f"train.algorithms: scikit-learn refuses a linear model's parameters: {error}") from None
     return LinearModel(False, mean, scale, np.asarray(ridge.coef_, np.float64), float(ridge.intercept_))

@@ -49,6 +49,9 @@ class TrainingRows:
 
 def plan(config: Config, layout: Layout) -> Plan:
     """Check that features and labels are there and long enough for one block."""
+    from pipeline.models.parameters import check_parameters
+
+    check_parameters(config.train.algorithms)
     names, labels = feature_columns(config, layout), label_columns(config, layout)
     rows = sum(count_rows(layout.features(symbol), "features") for symbol in config.symbols)
     inputs = [path(s) for s in config.symbols for path in (layout.features, layout.labels, layout.merged)]

@@ -37,6 +37,9 @@ class Trained:
 
 def plan(config: Config, layout: Layout) -> Plan:
     """Check that features and labels are there and that the columns asked for exist."""
+    from pipeline.models.parameters import check_parameters
+
+    check_parameters(config.train.algorithms)
     names, labels = feature_columns(config, layout), label_columns(config, layout)
     inputs = [path(s) for s in config.symbols for path in (layout.features, layout.labels, layout.merged)]
     return Plan(
@@ -70,7 +73,10 @@ def run(config: Config, layout: Layout) -> Summary:
     models = {one.name: (f"{one.label}-{one.algorithm.name}", one.model) for one in trained}
     replace_folder(layout.trained, lambda folder: bundle.save(folder, manifest, models))
     _record(config, layout, manifest)
-    return _summary(layout, samples, manifest, constant)
+    summary = _summary(layout, samples, manifest, constant)
+    if unfinished := [one.name for one in trained if not one.model.converged]:
+        summary.warnings.append(f"not converged, raise `rounds` of the algorithm: {', '.join(unfinished)}")
+    return summary
 
 
 def _record(config: Config, layout: Layout, manifest: dict[str, Any]) -> None:

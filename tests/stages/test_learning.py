@@ -189,6 +189,10 @@ def test_a_constant_feature_is_warned_of(inputs):
     assert "noise1" in _run("train")[0].warnings[0]
 
 
+def _gb(**params):
+    return {"train": {"algorithms": [{"name": "gb", "rounds": 3, "params": params}]}}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -197,6 +201,12 @@ def test_a_constant_feature_is_warned_of(inputs):
         ({"train": {"features": ["nothing_*"]}}, "no feature column is left"),
         ({"train": {"algorithms": [{"name": "lc", "kind": "linear", "params": {"c": 1}}]}}, "no parameter 'c'"),
         ({"train": {"algorithms": [{"name": "gb", "params": {"num_leaves": -1}}]}}, "LightGBM refuses its parameters"),
+        (_gb(max_bin=1), r"gb: LightGBM refuses its parameters: Check failed: \(max_bin\) > \(1\)"),
+        (_gb(num_leafs=7), "params.num_leafs: LightGBM has no such parameter\n +did you mean 'num_leaf'"),
+        (_gb(n_estimators=7), "params.n_estimators: is not passed on\n +write `rounds: 7`"),
+        (_gb(nthread=4), "params.nthread: is fixed"),
+        (_gb(eta=0.1, learning_rate=0.2), "params.learning_rate: means 'learning_rate', which is given as well"),
+        ({"train": {"algorithms": [{"name": "lc", "kind": "linear", "params": {"C": -1.0}}]}}, "scikit-learn refuses"),
         (
             {"train": {"algorithms": [{"name": "gb", "objective": "classification"}]}},
             "is a number and cannot be classified",
@@ -272,3 +282,16 @@ def test_a_manifest_that_lacks_something_is_refused(inputs, stage, key):
     path.write_text(json.dumps({name: value for name, value in manifest.items() if name != key}))
     with pytest.raises(BadInput, match=f"'{key}' is missing or damaged"):
         stage("predict", config(), LAYOUT)
+
+
+@pytest.mark.parametrize("stage", ["train", "predict-rolling"])
+def test_a_dry_run_finds_a_mistyped_parameter(inputs, stage):
+    with pytest.raises(BadInput, match="no such parameter"):
+        plan_stage(stage, config(**_gb(num_leafs=7)), LAYOUT)
+
+
+def test_a_linear_model_takes_what_suits_the_label_and_says_if_it_did_not_converge(inputs):
+    both = {"name": "lc", "kind": "linear", "params": {"C": 0.5, "alpha": 2.0, "tol": 1e-3}}
+    assert _run("train", train={"algorithms": [both]})[0].warnings == []
+    summary = _run("train", train={"algorithms": [{**both, "rounds": 1}]})[0]
+    assert summary.warnings == ["not converged, raise `rounds` of the algorithm: up_lc"]
