@@ -130,7 +130,9 @@ def warnings(metrics: Mapping[str, Any]) -> list[str]:
         found.append("In sample: the models were trained on some of these bars. Use walk-forward scores instead.")
     if 0 < trades < 100:
         found.append(f"Only {trades} trades in the part shown: as many again could come out quite differently.")
-    if metrics["headline_part"] == "all":
+    if metrics["headline_part"] == "all" and metrics.get("split_time"):
+        found.append("The thresholds are the config's: if they were set by looking at these figures, those flatter.")
+    elif metrics["headline_part"] == "all":
         found.append("There is no separate evaluation part: thresholds set by looking at these figures flatter them.")
     elif metrics["thresholds"]["chosen_by"] == "config":
         found.append("No pair of thresholds qualified in the selection part, so those of the config were traded.")

@@ -72,4 +72,6 @@ def test_warnings_name_what_weakens_the_figures() -> None:
     found = " ".join(text.warnings(metrics(trades=6, in_sample=True, counts=counts)))
     assert all(words in found for words in ("In sample", "Only 6 trades", "In 7 bars", "5.0%"))
     assert "No pair of thresholds" in text.warnings(metrics(thresholds={"chosen_by": "config"}))[0]
-    assert "no separate evaluation part" in text.warnings(metrics(headline_part="all"))[0]
+    assert "no separate evaluation part" in text.warnings(metrics(headline_part="all", split_time=None))[0]
+    split = metrics(headline_part="all", split_time="2024-07-01T00:00:00Z")
+    assert "config's: if they were set by looking" in text.warnings(split)[0]
