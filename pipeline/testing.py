@@ -87,13 +87,7 @@ class LocalExchange:
     def fault(self, kind: str, *, where: str = "*", count: int = 1, at: At | None = None, **args: Any) -> int:
         """Let a fault wait; returns its number. The menu is in docs/exchange.md."""
         fault = Fault(kind=kind, where=where, count=count, at=at or At(), args=args)
-
-        def add(server: Any) -> int:
-            number = server.venue.faults.add(fault)
-            server.venue.act()
-            return int(number)
-
-        return int(self._thread.call(add))
+        return int(self._thread.call(lambda server: server.venue.add_fault(fault)))
 
     def balance(self, asset: str) -> Decimal:
         """Free and locked amount of an asset of the first account."""

@@ -83,13 +83,17 @@ class Control:
 
     async def _step(self, request: web.Request) -> dict[str, Any]:
         body = await _object(request)
-        bars = body.get("bars", 1)
+        bars = body.pop("bars", 1)
+        if body:
+            raise ValueError(f"step takes bars, not {', '.join(body)}")
         if not isinstance(bars, int) or isinstance(bars, bool) or not 0 < bars <= _MOST_BARS:
             raise ValueError(f"bars: a whole number from 1 to {_MOST_BARS:,}, not {bars!r}")
         if self.server.pace is not None:
             raise ValueError("the market goes by itself here; start it with --speed step")
         async with self.server.stepping:
             for done in range(bars):
+                if self.server.venue.engine.done:
+                    break
                 self.server.venue.step()
                 if done % 64 == 63:
                     await self.server.hub.flush()
@@ -140,9 +144,7 @@ class Control:
 
     async def _add(self, request: web.Request) -> dict[str, Any]:
         fault = Fault.model_validate(await _object(request))
-        number = self.server.venue.faults.add(fault)
-        self.server.venue.act()
-        return {"id": number}
+        return {"id": self.server.venue.add_fault(fault)}
 
     async def _remove(self, request: web.Request) -> dict[str, Any]:
         self.server.venue.faults.remove(int(request.match_info["number"]))
@@ -158,7 +160,10 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inl
 async def _object(request: web.Request) -> dict[str, Any]:
     """The body of a request. Raises ValueError: it is no JSON object."""
     body = await request.read()
-    found = json.loads(body) if body else {}
+    try:
+        found = json.loads(body) if body else {}
+    except (ValueError, RecursionError):
+        raise ValueError("the body is not JSON") from None
     if not isinstance(found, dict):
         raise ValueError("send a JSON object")
     return found

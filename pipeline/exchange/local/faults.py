@@ -7,23 +7,29 @@ This module only decides; the shells do the harm.
 import fnmatch
 import random
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.errors import BadInput
 
-Point = Literal["before", "after", "report", "kline", "action", "late"]
+Point = Literal["before", "rest", "late", "after", "reply", "report", "kline", "action"]
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One entry of the menu. case: its name in the table of cases; point: where it takes effect; args: defaults."""
+    """One entry of the menu.
+
+    case: its name in the table of cases; point: where it takes effect (`rest` and `late`: before a request of REST or
+    of the WebSocket API only); args: defaults; scope: operations that it can happen to at all.
+    """
 
     case: str
     point: Point
     words: str
     args: dict[str, Any]
+    scope: str = "*"
 
 
 KINDS: dict[str, Kind] = {
@@ -49,7 +55,7 @@ KINDS: dict[str, Kind] = {
     "report_lost": Kind("A3", "report", "An event of the user data stream is not sent.", {}),
     "report_duplicated": Kind("A3", "report", "It is sent twice.", {}),
     "report_reordered": Kind("A3", "report", "It is sent after the next one.", {}),
-    "report_before_reply": Kind("A3", "report", "It overtakes the reply.", {}),
+    "report_before_reply": Kind("A3", "reply", "It overtakes the reply.", {}),
     # Orders
     "lose_reply": Kind(
         "O1 O4",
@@ -58,16 +64,18 @@ KINDS: dict[str, Kind] = {
         {"how": "drop", "seconds": 12},
     ),
     "not_accepted": Kind("O2", "before", "Not executed: how 503, -1001, drop or hang.", {"how": "503", "seconds": 12}),
-    "not_found": Kind("O3", "before", "The order is not to be found yet (-2013).", {}),
+    "not_found": Kind("O3", "before", "The order is not to be found yet (-2013).", {}, "order.status"),
     "partial_fill": Kind("O5", "action", "Orders that take are filled for a share only.", {"share": "0.5", "bars": 1}),
-    "fill_during_cancel": Kind("O5", "before", "The order is filled just before its cancel arrives.", {}),
+    "fill_during_cancel": Kind(
+        "O5", "before", "The order is filled just before its cancel arrives.", {}, "order.cancel*"
+    ),
     "reject": Kind("O6", "before", "Refused with a code and a message.", {"code": -2010, "message": ""}),
     "filter_change": Kind("O6", "action", "A filter of a symbol changes.", {"symbol": "", "filter": "", "values": {}}),
     "symbol_status": Kind("O6", "action", "A symbol halts or trades again.", {"symbol": "", "status": "HALT"}),
     # Limits and delays
     "rate_limit": Kind("R1", "before", "429, then 418 for who goes on.", {"seconds": 5}),
-    "waf": Kind("R1", "before", "403 with a page of HTML.", {}),
-    "maintenance": Kind("R1", "before", "200 with a page of HTML.", {}),
+    "waf": Kind("R1", "rest", "403 with a page of HTML.", {}),
+    "maintenance": Kind("R1", "rest", "200 with a page of HTML.", {}),
     "latency": Kind("R2", "before", "A delay before the request is looked at.", {"ms": 500, "jitter_ms": 0}),
     "clock": Kind("C1", "action", "The server's clock jumps and drifts.", {"skew_ms": 5000, "drift_ms_per_s": 0.0}),
     # The exchange and others
@@ -75,6 +83,29 @@ KINDS: dict[str, Kind] = {
     "foreign_order": Kind("X4", "action", "Another client of the account trades.", {"params": {}}),
     "foreign_deposit": Kind("X4", "action", "A balance changes from outside.", {"asset": "USDT", "amount": "-10"}),
 }
+
+# What an argument may be: words, by kind or for all of them, and the least and most of numbers.
+_WORDS = {
+    "mode": ("clean", "rst", "server"),
+    "lose_reply.how": ("504", "-1007", "drop", "hang", "mute"),
+    "not_accepted.how": ("503", "-1001", "drop", "hang"),
+    "status": ("TRADING", "HALT", "BREAK", "CANCEL_ONLY", "END_OF_DAY"),
+}
+_RANGES: dict[str, tuple[float, float]] = {
+    "seconds": (0, 86_400),
+    "megabytes": (0, 64),
+    "messages": (0, 1_000_000),
+    "factor": (0.01, 100),
+    "ms": (0, 600_000),
+    "jitter_ms": (0, 600_000),
+    "skew_ms": (-1e12, 1e12),
+    "drift_ms_per_s": (-1000, 1000),
+    "code": (-99_999, -1),
+    "share": (0, 1),
+    "bars": (1, 1_000_000),
+    "amount": (-1e15, 1e15),
+}
+_WHOLE = ("messages", "skew_ms", "code", "bars")
 
 
 class At(BaseModel):
@@ -113,6 +144,8 @@ class Fault(BaseModel):
         if unknown:
             known = ", ".join(KINDS[self.kind].args) or "no arguments"
             raise ValueError(f"{self.kind} takes {known}, not {', '.join(sorted(unknown))}")
+        for name, value in self.args.items():
+            _check(self.kind, name, value)
         return self
 
     @property
@@ -121,8 +154,31 @@ class Fault(BaseModel):
         return KINDS[self.kind].point
 
     def arg(self, name: str) -> Any:
-        """An argument or its default."""
-        return self.args.get(name, KINDS[self.kind].args[name])
+        """An argument or its default; a word may have been written as a number."""
+        default = KINDS[self.kind].args[name]
+        value = self.args.get(name, default)
+        return str(value) if isinstance(default, str) else value
+
+
+def _check(kind: str, name: str, value: Any) -> None:
+    """Raises ValueError: an argument cannot be used."""
+    default, where = KINDS[kind].args[name], f"{kind}: {name}"
+    words = _WORDS.get(f"{kind}.{name}") or _WORDS.get(name)
+    if isinstance(default, dict):
+        if not isinstance(value, dict) or any(isinstance(one, dict | list) for one in value.values()):
+            raise ValueError(f"{where}: names and values are needed, not {value!r}")
+    elif name in _RANGES:
+        least, most = _RANGES[name]
+        try:
+            number = Decimal("nan") if isinstance(value, bool) else Decimal(str(value))
+            fits = least <= number <= most and (name not in _WHOLE or number % 1 == 0)
+        except InvalidOperation:
+            fits = False
+        if not fits:
+            what = "a whole number" if name in _WHOLE else "a number"
+            raise ValueError(f"{where}: {what} from {least:g} to {most:g} is needed, not {value!r}")
+    elif not isinstance(value, str | int) or (words is not None and str(value) not in words):
+        raise ValueError(f"{where}: {', '.join(words) if words else 'a text'} is needed, not {value!r}")
 
 
 @dataclass
@@ -150,6 +206,10 @@ class Faults:
         self._next += 1
         return self._next - 1
 
+    def failed(self, fault: Fault, reason: str) -> None:
+        """Note that a fault could not be done."""
+        self.history.append({"kind": fault.kind, "failed": reason})
+
     def remove(self, number: int) -> None:
         """Take a fault away. Raises BadInput: there is none of that number."""
         left = [one for one in self._waiting if one.id != number]
@@ -171,7 +231,10 @@ class Faults:
         found = []
         for one in list(self._waiting):
             fault = one.fault
-            if fault.point != point or not fnmatch.fnmatchcase(what, fault.where):
+            scope = KINDS[fault.kind].scope
+            if fault.point != point or not (
+                fnmatch.fnmatchcase(what, fault.where) and fnmatch.fnmatchcase(what, scope)
+            ):
                 continue
             one.calls += 1
             at = fault.at

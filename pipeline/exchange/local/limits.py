@@ -90,6 +90,10 @@ class RateLimits:
             end,
         )
 
+    def refund(self, address: str, weight: int, now: int) -> None:
+        """Give weight back."""
+        self._weight.setdefault(address, _Count(_MINUTE)).add(now, -weight)
+
     def ban(self, address: str, length: int, now: int) -> None:
         """Refuse an address for some ms."""
         self._banned[address] = (now + length, length)

@@ -371,7 +371,7 @@ def _symbols(engine: Engine, p: Params) -> list[str]:
         return []
     try:
         names = json.loads(several)
-    except ValueError:
+    except (ValueError, RecursionError):
         names = None
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise illegal("symbols", '^\\["[A-Z0-9-_.]{1,20}"(,"[A-Z0-9-_.]{1,20}"){0,}\\]$')

@@ -13,7 +13,6 @@ from pipeline.exchange.local.accounts import Account
 from pipeline.exchange.local.errors import ApiError
 from pipeline.exchange.local.faults import Fault
 from pipeline.exchange.local.limits import RateLimited
-from pipeline.exchange.local.market_data import PUBLIC
 from pipeline.exchange.local.numbers import text
 from pipeline.exchange.local.operations import OPERATIONS
 from pipeline.exchange.local.requests import Params
@@ -66,7 +65,6 @@ SIGNED_ROUTES = {
     (_GET, "/sapi/v1/asset/tradeFee"): "tradeFee",
     (_GET, "/sapi/v1/account/apiRestrictions"): "apiRestrictions",
 }
-_WEIGHTS = {"ping": 1, "time": 1, "exchangeInfo": 20, "systemStatus": 1, "account.rateLimits.orders": 40}
 _HTML = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center></body></html>"
 TIMEOUT = "Timeout waiting for response from backend server. Send status unknown; execution status unknown."
 
@@ -86,26 +84,27 @@ class Rest:
             return _unknown(method, path)
         address = request.remote or ""
         try:
-            query, body = request.rel_url.raw_query_string, await request.read()
-            params = parse(query.encode(), body)
-            venue.limits.charge(address, self._weight(name, params), venue.clock.now())
-            for fault in venue.take("before", name):
+            query, body = _wire(request.rel_url.raw_query_string), await request.read()
+            params = parse(query, body)
+            venue.charge(address, name, params)
+            for fault in venue.take("before", name) + venue.take("rest", name):
                 answer = await self._before(fault, request, params)
                 if answer is not None:
                     return answer
             account = None
             if (method, path) in SIGNED_ROUTES:
                 account = account_of(request.headers.get("X-MBX-APIKEY"), venue.engine.accounts)
-                verify(account, params, rest_payload(query.encode(), body), venue.clock.now())
-            params = {key: value for key, value in params.items() if key not in SECURITY}
+                verify(account, params, rest_payload(query, body), venue.clock.now())
+                params = {key: value for key, value in params.items() if key not in SECURITY}
             reply = self._answer(name, account, params)
+            venue.refund(address, name, params)
         except ApiError as error:
             return self._refusal(error, address)
         for fault in venue.take("after", name):
             venue.deliver()
             return await lost(fault, request)
         headers = self._headers(address)
-        if account is not None and name.startswith("order"):
+        if account is not None and name in OPERATIONS and OPERATIONS[name].orders:
             short, day = venue.limits.order_counts(account.key, venue.clock.now())
             headers |= {"X-MBX-ORDER-COUNT-10S": str(short), "X-MBX-ORDER-COUNT-1D": str(day)}
         self._tell_user(account is not None)
@@ -114,10 +113,9 @@ class Rest:
     def _tell_user(self, signed: bool) -> None:
         """Hand out events before or after the reply is written, which happens without another task in between."""
         venue = self.venue
-        if not signed:
+        if not signed or not venue.engine.outbox:
             return
-        order = venue.scenario.reports
-        if venue.take("report", "reply") or order == "before" or (order == "random" and venue.faults.draw(1.0) < 0.5):
+        if venue.is_early():
             venue.deliver()
         else:
             asyncio.get_running_loop().call_soon(venue.deliver)
@@ -128,6 +126,7 @@ class Rest:
             Params(params).done()
             return {}
         if name == "time":
+            Params(params).done()
             return {"serverTime": venue.clock.now()}
         if name == "systemStatus":
             return {"status": 0, "msg": "normal"}
@@ -145,18 +144,6 @@ class Rest:
         p.done()
         maker, taker = text(account.maker), text(account.taker)
         return [{"symbol": symbol, "makerCommission": maker, "takerCommission": taker} for symbol in symbols]
-
-    @staticmethod
-    def _weight(name: str, params: dict[str, str]) -> int:
-        if name in OPERATIONS:
-            return OPERATIONS[name].cost(params)
-        weight = PUBLIC[name][1] if name in PUBLIC else _WEIGHTS.get(name, 1)
-        if name == "depth" and params.get("limit", "").isdigit():
-            limit = int(params["limit"])
-            return 5 if limit <= 100 else 25 if limit <= 500 else 50 if limit <= 1000 else 250
-        if name in ("ticker.price", "ticker.book") and "symbol" not in params:
-            return 4
-        return 80 if name == "ticker.24hr" and "symbol" not in params and "symbols" not in params else weight
 
     def _headers(self, address: str) -> dict[str, str]:
         used = str(self.venue.limits.used(address, self.venue.clock.now()))
@@ -177,7 +164,7 @@ class Rest:
             await asyncio.sleep(delay / 1000)
             return None
         if kind == "fill_during_cancel":
-            self._fill(params)
+            venue.fill_before_cancel(params)
             return None
         if kind == "reject":
             raise ApiError(int(fault.arg("code")), str(fault.arg("message")) or "Rejected by a scenario.")
@@ -198,14 +185,6 @@ class Rest:
             raise ApiError(-1001, "Internal error; unable to process your request. Please try again.", 500)
         return await lost(fault, request)
 
-    def _fill(self, params: dict[str, str]) -> None:
-        """Fill the order that a request is about to cancel."""
-        for order in list(self.venue.engine.orders.values()):
-            if order.is_live and (
-                str(order.id) == params.get("orderId") or order.client_id == params.get("origClientOrderId")
-            ):
-                self.venue.engine.control("fill", order=str(order.id), share="1")
-
 
 async def lost(fault: Fault, request: web.Request) -> web.StreamResponse:
     """The reply does not come: an error of the gateway, a broken connection, or silence."""
@@ -214,7 +193,7 @@ async def lost(fault: Fault, request: web.Request) -> web.StreamResponse:
         return _page("504 Gateway Time-out", 504)
     if how == "-1007":
         return _json({"code": -1007, "msg": TIMEOUT}, 504, {})
-    if how == "hang":
+    if how in ("hang", "mute"):
         await asyncio.sleep(float(fault.arg("seconds")))
     if request.transport is not None:
         request.transport.abort()
@@ -222,9 +201,13 @@ async def lost(fault: Fault, request: web.Request) -> web.StreamResponse:
 
 
 def parse(query: bytes, body: bytes) -> dict[str, str]:
-    """Parameters of query and body. Raises ApiError: -1101 one is there twice, -1100 bytes that are no text."""
+    """Parameters of query and body; the query's are used where both have one.
+
+    Raises ApiError: -1101 one is there twice, -1100 bytes that are no text.
+    """
     found: dict[str, str] = {}
-    for part in (query, body):
+    for part in (body, query):
+        seen = set()
         for pair in part.split(b"&") if part else ():
             if not pair:
                 continue
@@ -235,10 +218,16 @@ def parse(query: bytes, body: bytes) -> dict[str, str]:
                 )  # fmt: skip
             except UnicodeDecodeError:
                 raise ApiError(-1100, "Illegal characters found in a parameter.") from None
-            if name in found:
+            if name in seen:
                 raise ApiError(-1101, f"Duplicate values for parameter '{_shown(name)}'.")
+            seen.add(name)
             found[name] = value
     return found
+
+
+def _wire(query: str) -> bytes:
+    """A query as it came; bytes that are no text have been put aside as surrogates."""
+    return query.encode("utf-8", "surrogateescape")
 
 
 def _shown(name: str) -> str:

@@ -21,18 +21,19 @@ from pipeline.exchange.local.rest import TIMEOUT
 from pipeline.exchange.local.signing import SECURITY, account_of, socket_payload, verify
 from pipeline.exchange.local.streams import Client, close
 from pipeline.exchange.local.venue import Venue
+from pipeline.exchange.local.weights import CONNECTION
 
-_WEIGHTS = {"ping": 1, "time": 1, "exchangeInfo": 20, "account.rateLimits.orders": 40}
 _MOST_BYTES = 1 << 16
 Message = dict[str, Any]
 
 
 class Session:
-    """One socket. subscriptions: number → account key."""
+    """One socket. since: when it was opened, ms. subscriptions: number → account key."""
 
-    def __init__(self, client: Client, address: str) -> None:
+    def __init__(self, client: Client, address: str, since: int) -> None:
         self.client = client
         self.address = address
+        self.since = since
         self.subscriptions: dict[int, str] = {}
         self.next_subscription = 0
 
@@ -51,18 +52,20 @@ class SocketApi:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """A socket, until it closes."""
+        address = request.remote or ""
+        try:
+            self.venue.limits.charge(address, CONNECTION, self.venue.clock.now())
+        except ApiError as error:
+            return web.json_response(error.body(), status=error.status)
         socket = web.WebSocketResponse(compress=False, max_msg_size=_MOST_BYTES, autoping=True)
         await socket.prepare(request)
-        session = Session(Client(socket, raw=True), request.remote or "")
+        session = Session(Client(socket, raw=True), address, self.venue.clock.now())
         self.sessions.add(session)
         pump = asyncio.get_running_loop().create_task(session.client.pump())
         try:
-            self.venue.limits.charge(session.address, 2, self.venue.clock.now())
             async for message in socket:
                 if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
                     self.receive(session, message.data)
-        except ApiError:
-            await socket.close(code=1008)
         finally:
             self.sessions.discard(session)
             pump.cancel()
@@ -83,13 +86,7 @@ class SocketApi:
         try:
             if not isinstance(name, str):
                 raise missing("method")
-            if not isinstance(raw, dict):
-                raise ApiError(-1100, "Illegal characters found in parameter 'params'; legal range is an object.")
-            params = {key: _written(value) for key, value in raw.items()}
-            if any(isinstance(value, dict | list) for key, value in raw.items() if key != "symbols"):
-                raise ApiError(-1100, "Illegal characters found in a parameter.")
-            if isinstance(raw.get("symbols"), list):
-                params["symbols"] = json.dumps(raw["symbols"])
+            params = _params(raw)
         except ApiError as error:
             session.send(self._refusal(session, number, error))
             return
@@ -104,9 +101,11 @@ class SocketApi:
     def _run(self, session: Session, number: Any, name: str, params: dict[str, str], faults: list[Fault]) -> None:
         try:
             for fault in faults:
-                if self._before(fault, session, number):
+                if self._before(fault, session, number, params):
                     return
-            reply: Message = {"id": number, "status": 200, "result": self._answer(session, name, params)}
+            result = self._answer(session, name, params)
+            reply: Message = {"id": number, "status": 200, "result": result}
+            self.venue.refund(session.address, name, params)
         except ApiError as error:
             session.send(self._refusal(session, number, error))
             self.venue.deliver()
@@ -118,17 +117,15 @@ class SocketApi:
             elif fault.arg("how") in ("-1007", "504"):
                 session.send(self._refusal(session, number, ApiError(-1007, TIMEOUT, 408)))
             return
-        early = self.venue.scenario.reports == "before" or bool(self.venue.take("report", "reply"))
-        if early:
+        if self.venue.engine.outbox and self.venue.is_early():
             self.venue.deliver()
-        session.send(reply | {"rateLimits": self._limits(session, name)})
+        session.send(reply | {"rateLimits": self._limits(session, name, params)})
         self.venue.deliver()
 
     def _answer(self, session: Session, name: str, params: dict[str, str]) -> Any:
         """What a method gives. Raises ApiError."""
         venue = self.venue
-        weight = OPERATIONS[name].cost(params) if name in OPERATIONS else _WEIGHTS.get(name, 2)
-        venue.limits.charge(session.address, weight, venue.clock.now())
+        venue.charge(session.address, name, params)
         own = {key: value for key, value in params.items() if key not in SECURITY}
         if name == "ping":
             return {}
@@ -146,7 +143,7 @@ class SocketApi:
             return [{"subscriptionId": one} for one in session.subscriptions]
         if name == "session.status":
             now = venue.clock.now()
-            return {"apiKey": None, "authorizedSince": None, "connectedSince": now, "returnRateLimits": True,
+            return {"apiKey": None, "authorizedSince": None, "connectedSince": session.since, "returnRateLimits": True,
                     "serverTime": now, "userDataStream": bool(session.subscriptions)}  # fmt: skip
         if name in ("session.logon", "userDataStream.subscribe"):
             raise ApiError(-4056, "HMAC_SHA256 API key is not supported.")
@@ -181,7 +178,7 @@ class SocketApi:
             del session.subscriptions[one]
         return {}
 
-    def _before(self, fault: Fault, session: Session, number: Any) -> bool:
+    def _before(self, fault: Fault, session: Session, number: Any, params: dict[str, str]) -> bool:
         """A fault before a request is looked at; True if there is no answer. Raises ApiError."""
         kind = fault.kind
         if kind == "reject":
@@ -189,8 +186,11 @@ class SocketApi:
         if kind == "not_found":
             raise ApiError(-2013, "Order does not exist.")
         if kind == "rate_limit":
-            until = self.venue.clock.now() + int(float(fault.arg("seconds")) * 1000)
-            raise RateLimited(-1003, "Too many requests.", 429, until)
+            now, length = self.venue.clock.now(), int(float(fault.arg("seconds")) * 1000)
+            self.venue.limits.ban(session.address, length, now)
+            raise RateLimited(-1003, "Too many requests; please use the websocket for live updates.", 429, now + length)
+        if kind == "fill_during_cancel":
+            self.venue.fill_before_cancel(params)
         if kind == "wsapi_late_error":
             late = self._refusal(session, number, ApiError(-1007, TIMEOUT, 408))
             asyncio.get_running_loop().call_later(float(fault.arg("seconds")), session.send, late)
@@ -207,13 +207,13 @@ class SocketApi:
         told: Message = error.body()
         if isinstance(error, RateLimited):
             told["data"] = {"serverTime": self.venue.clock.now(), "retryAfter": error.until}
-        return {"id": number, "status": error.status, "error": told, "rateLimits": self._limits(session, "")}
+        return {"id": number, "status": error.status, "error": told, "rateLimits": self._limits(session, "", {})}
 
-    def _limits(self, session: Session, name: str) -> list[Message]:
+    def _limits(self, session: Session, name: str, params: dict[str, str]) -> list[Message]:
         now = self.venue.clock.now()
         rules = [self.venue.limits.weight_rule(session.address, now)]
-        if name.startswith(("order.place", "orderList.place", "order.cancelReplace")):
-            rules = self.venue.limits.order_rules(next(iter(self.venue.engine.accounts)), now) + rules
+        if name in OPERATIONS and OPERATIONS[name].orders:
+            rules = self.venue.limits.order_rules(params["apiKey"], now) + rules
         return rules
 
     # User data
@@ -244,6 +244,24 @@ class SocketApi:
             for session in list(self.sessions):
                 session.send({"event": {"e": "serverShutdown", "E": self.venue.engine.now}})
                 loop.call_later(float(fault.arg("seconds")), close, session.client.socket, "clean")
+
+
+def _params(raw: Any) -> dict[str, str]:
+    """Parameters as text. Raises ApiError -1100: they are no object, or one of them is no plain value."""
+    if not isinstance(raw, dict):
+        raise ApiError(-1100, "Illegal characters found in parameter 'params'; legal range is an object.")
+    params = {}
+    for name, value in raw.items():
+        if name == "symbols" and isinstance(value, list) and all(isinstance(one, str) for one in value):
+            params[name] = json.dumps(value)
+        elif isinstance(value, dict | list):
+            raise ApiError(-1100, "Illegal characters found in a parameter.")
+        else:
+            params[name] = _written(value)
+    if any("\ud800" <= character <= "\udfff" for text in (*params, *params.values()) for character in text):
+        # Half a character, which cannot be written as bytes to verify a signature.
+        raise ApiError(-1100, "Illegal characters found in a parameter.")
+    return params
 
 
 def _written(value: Any) -> str:

@@ -2,14 +2,16 @@
 
 import contextlib
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
+from pipeline.errors import BadInput, PipelineError
 from pipeline.exchange.local import market_data
 from pipeline.exchange.local.accounts import Account
 from pipeline.exchange.local.clocks import AuthClock
 from pipeline.exchange.local.engine import Engine, MarketEvent
 from pipeline.exchange.local.errors import ApiError
-from pipeline.exchange.local.faults import Fault, Faults, Point
+from pipeline.exchange.local.faults import KINDS, Fault, Faults, Point
 from pipeline.exchange.local.history import Row
 from pipeline.exchange.local.limits import RateLimits
 from pipeline.exchange.local.operations import OPERATIONS, call
@@ -17,6 +19,7 @@ from pipeline.exchange.local.reports import Event
 from pipeline.exchange.local.requests import Params
 from pipeline.exchange.local.restoring import restore
 from pipeline.exchange.local.scenario import Scenario
+from pipeline.exchange.local.weights import is_free, weight_of
 
 
 class Venue:
@@ -40,6 +43,8 @@ class Venue:
         self.missing: set[tuple[str, int]] = set()
         self.revised: dict[tuple[str, int], float] = {}
         self._caps: dict[str, int] = {}
+        for fault in scenario.faults:
+            self._check(fault)
 
     # The market
 
@@ -83,10 +88,36 @@ class Venue:
         """Faults that happen to something now."""
         return self.faults.take(point, what, self.bars, self.engine.now)
 
-    def act(self) -> None:
-        """Let faults happen that are due to the exchange itself."""
+    def add_fault(self, fault: Fault) -> int:
+        """Let a fault wait, or happen if it is due; returns its number. Raises BadInput: it cannot be done here."""
+        self._check(fault)
+        number = self.faults.add(fault)
+        for one, reason in self.act():
+            if one is fault:
+                raise BadInput(reason)
+        return number
+
+    def _check(self, fault: Fault) -> None:
+        """Whether what a fault names is there. Raises BadInput."""
+        if "symbol" in KINDS[fault.kind].args and self._symbol(fault) not in self.engine.instruments:
+            known = ", ".join(self.engine.instruments)
+            raise BadInput(f"{fault.kind}: {fault.arg('symbol')} is not traded here", f"there is {known}")
+        if fault.kind == "filter_change":
+            entry = self.engine.instruments[self._symbol(fault)].entry
+            known = ", ".join(one["filterType"] for one in entry["filters"])
+            if fault.arg("filter") not in known.split(", "):
+                raise BadInput(f"filter_change: there is no filter '{fault.arg('filter')}'", f"there is {known}")
+
+    def act(self) -> list[tuple[Fault, str]]:
+        """Let faults happen that are due to the exchange itself; returns those that could not be done, and why."""
+        failed = []
         for fault in self.take("action", "exchange"):
-            self._do(fault)
+            try:
+                self._do(fault)
+            except PipelineError as error:
+                self.faults.failed(fault, error.message)
+                failed.append((fault, error.message))
+        return failed
 
     def _do(self, fault: Fault) -> None:
         kind = fault.kind
@@ -102,8 +133,6 @@ class Venue:
                 self.engine.control("cap", symbol=symbol, share=str(fault.arg("share")))
                 self._caps[symbol] = self.bars + int(fault.arg("bars"))
         elif kind == "foreign_deposit":
-            from decimal import Decimal
-
             account = next(iter(self.engine.accounts.values()))
             self.engine.deposit(account, fault.arg("asset"), Decimal(str(fault.arg("amount"))))
         elif kind == "foreign_order":
@@ -127,11 +156,15 @@ class Venue:
             self.engine.control("cap", symbol=symbol, share="")
 
     def restart(self) -> None:
-        """As after a crash: everything is built anew, and the journal is gone through again."""
+        """As after a crash: everything is built anew, and the journal is gone through again.
+
+        Raises BadInput: the journal was changed, or tells of something else; the exchange is as it was.
+        """
         text, moments = self.engine.journal.text(), self.engine.timeline.moments
         self.engine.journal.close()
-        self.engine = self._build()
-        restore(self.engine, text, moments)
+        engine = self._build()
+        restore(engine, text, moments)
+        self.engine = engine
 
     # Requests
 
@@ -141,9 +174,29 @@ class Venue:
         if name == "exchangeInfo":
             return market_data.exchange_info(self.engine, p, self.limits.rules(), self.clock.now())
         reply = market_data.PUBLIC[name][0](self.engine, p)
-        if name in ("klines", "uiKlines") and (self.missing or self.revised):
+        # A fault concerns one bar; klines of longer intervals that begin with it are left alone.
+        if (
+            name in ("klines", "uiKlines")
+            and (self.missing or self.revised)
+            and raw["interval"] == self.engine.interval
+        ):
             return self._mended(raw["symbol"], reply)
         return reply
+
+    def is_early(self) -> bool:
+        """Whether a request's events go out before its reply."""
+        order = self.scenario.reports
+        if self.take("reply", "reply") or order == "before":
+            return True
+        return order == "random" and self.faults.draw(1.0) < 0.5
+
+    def fill_before_cancel(self, raw: dict[str, str]) -> None:
+        """Fill the order that a request is about to cancel."""
+        wanted = {raw.get("orderId"), raw.get("cancelOrderId")} - {None}
+        named = {raw.get("origClientOrderId"), raw.get("cancelOrigClientOrderId")} - {None}
+        for order in list(self.engine.orders.values()):
+            if order.is_live and (str(order.id) in wanted or order.client_id in named):
+                self.engine.control("fill", order=str(order.id), share="1")
 
     def _mended(self, symbol: str, rows: list[Any]) -> list[Any]:
         """Klines with what faults took away or changed."""
@@ -155,6 +208,15 @@ class Venue:
                 row[2], row[3] = f"{max(float(row[2]), close):.8f}", f"{min(float(row[3]), close):.8f}"
                 row[4] = f"{close:.8f}"
         return shown
+
+    def charge(self, address: str, name: str, raw: dict[str, str]) -> None:
+        """Use the weight of a request. Raises RateLimited."""
+        self.limits.charge(address, weight_of(name, raw), self.clock.now())
+
+    def refund(self, address: str, name: str, raw: dict[str, str]) -> None:
+        """Give back the weight of a success that costs nothing."""
+        if is_free(name):
+            self.limits.refund(address, weight_of(name, raw), self.clock.now())
 
     def run(self, account: Account, name: str, raw: dict[str, str]) -> Any:
         """An account's operation, within its order limits. Raises ApiError."""
