@@ -13,6 +13,7 @@ __all__ = [
     "FeatureStream",
     "catalogue",
     "compute",
+    "custom_hashes",
     "feature_names",
     "lookback_bars",
     "required_columns",
@@ -48,6 +49,14 @@ def window_lengths(config: Config) -> list[int]:
 
 def _base_bars(config: Config, timeframe: str | None) -> int:
     return interval_ms(timeframe) // config.step_ms if timeframe else 1
+
+
+def custom_hashes(config: Config) -> dict[str, str]:
+    """SHA-256 of the source of each custom feature, by its reference: what they compute is not in the config."""
+    from pipeline.features.custom import source_hash
+
+    references = [entry.custom.function for entry in config.features if entry.custom]
+    return {f"custom/{reference}": source_hash(reference) for reference in references}
 
 
 def compute(config: Config, table: pa.Table) -> pa.Table:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.artifacts import sha256_file
 from pipeline.config.features import CustomFeatures
 from pipeline.errors import BadInput
 from pipeline.features.family import Block, Columns, Stream, Times, family
@@ -88,6 +89,18 @@ def blocks(spec: CustomFeatures) -> list[Block]:
     return [CustomBlock(spec, _load(spec.function))]
 
 
+def source_hash(reference: str) -> str:
+    """SHA-256 of the file that a function is named in; empty if it is built in. Raises BadInput: it cannot be found."""
+    module_name = reference.rpartition(":")[0]
+    if module_name.endswith(".py"):
+        path = Path(module_name)
+        _require_file(path)
+        return sha256_file(path)
+    _load(reference)
+    file = getattr(sys.modules[module_name], "__file__", None)
+    return sha256_file(Path(file)) if file else ""
+
+
 def _load(reference: str) -> Callable[..., Any]:
     module_name, colon, name = reference.rpartition(":")
     if not colon:
@@ -106,9 +119,13 @@ def _load(reference: str) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]
 
 
-def _from_file(path: Path) -> Any:
+def _require_file(path: Path) -> None:
     if not path.is_file():
         raise BadInput(f"custom.function: {path}: no such file", "the path is relative to the current folder")
+
+
+def _from_file(path: Path) -> Any:
+    _require_file(path)
     name = f"_custom_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None

@@ -43,8 +43,8 @@ def run(config: Config, layout: Layout) -> Summary:
     threads = config.workers or os.cpu_count() or 1
     seen_until = _ms(loaded.manifest["train"]["label_end"])
     summary = Summary("predict", next="pipeline signals --set signals.predictions=predict, or pipeline predict-rolling")
-    if loaded.manifest["config"].get("features") != config.model_dump(mode="json", exclude_none=True)["features"]:
-        summary.warnings.append("the config declares other features than the models learned from: run `pipeline train`")
+    if _other_features(config, loaded.manifest):
+        summary.warnings.append("the features are not those that the models learned from: run `pipeline train`")
     for symbol in config.symbols:
         times = candles.times_ms(read_table(layout.features(symbol), "features", ["open_time"]))
         keep = np.ones(len(times), bool)
@@ -71,6 +71,14 @@ def run(config: Config, layout: Layout) -> Summary:
         summary.figures[f"{symbol} in sample"] = int(in_sample.sum())
         _describe(summary, config, layout, symbol, times, scores, in_sample)
     return summary
+
+
+def _other_features(config: Config, manifest: Mapping[str, Any]) -> bool:
+    from pipeline.features import custom_hashes
+
+    declared = config.model_dump(mode="json", exclude_none=True)["features"]
+    custom = {name: value for name, value in manifest.get("hashes", {}).items() if name.startswith("custom/")}
+    return bool(manifest["config"].get("features") != declared or custom != custom_hashes(config))
 
 
 def _require_interval(config: Config, layout: Layout, manifest: Mapping[str, Any]) -> None:

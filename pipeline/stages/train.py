@@ -196,6 +196,7 @@ def _train_one(
 def _manifest(
     config: Config, layout: Layout, samples: Samples, rows: dict[str, Indices], trained: list[Trained]
 ) -> dict[str, Any]:
+    from pipeline.features import custom_hashes
     from pipeline.models import bundle
 
     every = _union(samples, rows)
@@ -225,6 +226,7 @@ def _manifest(
         "hashes": {
             "config": sha256_json(section),
             "code": bundle.code_hash(),
+            **custom_hashes(config),
             **{f"{path.parent.name}/{path.name}": sha256_file(path) for path in inputs},
         },
         "versions": bundle.versions(),

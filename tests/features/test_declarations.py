@@ -1,11 +1,13 @@
 """What a config may say, and what it is told when it is wrong."""
 
+import hashlib
+
 import numpy as np
 import pytest
 from features.markets import config, market
 
 from pipeline.errors import BadInput
-from pipeline.features import FeatureStream, catalogue, compute, feature_names, lookback_bars
+from pipeline.features import FeatureStream, catalogue, compute, custom_hashes, feature_names, lookback_bars
 from pipeline.market import candles
 
 
@@ -111,3 +113,15 @@ def test_the_catalogue_lists_every_function_and_family():
     listed = catalogue()
     assert sum(name.startswith("talib ") for name in listed) >= 201
     assert {"stats", "time", "custom", "ichimoku"} <= set(listed)
+
+
+def test_the_source_of_a_custom_feature_has_a_hash_in_a_file_or_a_module(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("def f(window):\n    return 1.0\n")
+    references = [f"{path}:f", "statistics:mean", "math:fsum"]
+    entries = [{"custom": {"function": r, "lookback": 2, "names": [f"x{i}"]}} for i, r in enumerate(references)]
+    found = custom_hashes(config(entries))
+    assert list(found) == [f"custom/{r}" for r in references]
+    assert found[f"custom/{path}:f"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(BadInput, match="no such file"):
+        custom_hashes(config([{"custom": {"function": "none.py:f", "lookback": 2, "names": ["x"]}}]))

@@ -266,7 +266,7 @@ def test_predictions_say_when_bundle_config_and_labels_do_not_belong_together(in
     with pytest.raises(BadInput, match="learned from 5m bars, and these are 15m bars"):
         _run("predict", train=only, interval="15m")
     other = [{"stats": {"functions": ["std"], "windows": [20]}}]
-    assert "declares other features" in _run("predict", train=only, features=other)[0].warnings[0]
+    assert "features are not those" in _run("predict", train=only, features=other)[0].warnings[0]
     write_table(LAYOUT.labels("AAA"), pq.read_table(LAYOUT.labels("AAA")).slice(100))
     summary = _run("predict", train=only)[0]
     assert "labels/AAA.parquet: has other bars" in summary.warnings[0]
@@ -282,6 +282,16 @@ def test_a_manifest_that_lacks_something_is_refused(inputs, stage, key):
     path.write_text(json.dumps({name: value for name, value in manifest.items() if name != key}))
     with pytest.raises(BadInput, match=f"'{key}' is missing or damaged"):
         stage("predict", config(), LAYOUT)
+
+
+def test_a_custom_feature_whose_source_has_changed_is_noticed(inputs):
+    Path("mine.py").write_text("def spread(window):\n    return window['close'][-1]\n")
+    features = [{"custom": {"function": "mine.py:spread", "lookback": 3, "names": ["spread"]}}]
+    changes = {"features": features, "train": {"algorithms": [{"name": "lc", "kind": "linear"}]}}
+    assert _run("train", "predict", **changes)[1].warnings == []
+    assert "custom/mine.py:spread" in json.loads((LAYOUT.trained / "manifest.json").read_text())["hashes"]
+    Path("mine.py").write_text("def spread(window):\n    return window['close'][0]\n")
+    assert "features are not those" in _run("predict", **changes)[0].warnings[0]
 
 
 @pytest.mark.parametrize("stage", ["train", "predict-rolling"])
