@@ -250,7 +250,7 @@ def test_the_archive_is_served_from_the_same_bars() -> None:
         rest = Rest(local)
         path = "/data/spot/daily/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01-01.zip"
         assert rest.send("GET", path).status_code == 404
-        local.step(1500)
+        local.step(2900)  # A day after the day has ended.
         found, total = rest.send("GET", path), rest.send("GET", f"{path}.CHECKSUM")
         assert found.content[:2] == b"PK"
         assert total.text == f"{hashlib.sha256(found.content).hexdigest()}  BTCUSDT-1h-2024-01-01.zip\n"

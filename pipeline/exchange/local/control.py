@@ -50,11 +50,14 @@ class Control:
                 return _said(403, f"this is {self.server.url}; the request names another host")
             if request.method != "GET" and request.content_type != "application/json":
                 return _said(415, "send JSON, with Content-Type: application/json")
+            self.server.spared.add(request.transport)
             try:
                 reply = await handler(request)
             except (ValidationError, PipelineError, ValueError, TypeError) as error:
                 first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
                 return _said(400, first)
+            finally:
+                self.server.spared.discard(request.transport)
             if isinstance(reply, web.StreamResponse):
                 return reply
             return web.json_response(reply)
@@ -96,7 +99,7 @@ class Control:
                     break
                 self.server.venue.step()
                 if done % 64 == 63:
-                    await self.server.hub.flush()
+                    await self.server.flush()
                     await asyncio.sleep(0)
             await self.server.flush()
         return self.clock()

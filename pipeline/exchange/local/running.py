@@ -19,6 +19,7 @@ from pipeline.exchange.local.server import LOOPBACK, Server
 from pipeline.exchange.local.venue import Venue
 
 _DAY = 86_400_000
+_PATIENCE_SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -102,13 +103,15 @@ class Thread:
         self._thread.join(10)
 
     def call(self, function: Callable[[Server], Any]) -> Any:
-        """Run a function in the server's loop and give its result."""
+        """Run a function in the server's loop and give its result, once the messages that it made have been sent."""
         assert self._loop is not None
 
         async def run() -> Any:
-            return function(self.server)
+            result = function(self.server)
+            await self.server.flush()
+            return result
 
-        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(30)
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(_PATIENCE_SECONDS)
 
     def _run(self) -> None:
         asyncio.run(self._main())

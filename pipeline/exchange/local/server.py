@@ -9,12 +9,13 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from pipeline.errors import BadInput
+from pipeline.exchange.local.clients import Client, flush
 from pipeline.exchange.local.clocks import Pace
 from pipeline.exchange.local.control import Control
 from pipeline.exchange.local.faults import Fault
 from pipeline.exchange.local.rest import Rest
 from pipeline.exchange.local.socket_api import SocketApi
-from pipeline.exchange.local.streams import Client, Hub
+from pipeline.exchange.local.streams import Hub
 from pipeline.exchange.local.venue import Venue
 
 _MOST_BYTES = 1 << 16
@@ -49,6 +50,9 @@ class Server:
         self.rest = Rest(venue)
         self.control = Control(self)
         self.stepping = asyncio.Lock()
+        # Connections of control requests that are being answered: an outage leaves them alone.
+        self.spared: set[asyncio.BaseTransport | None] = set()
+        self._down_until = 0.0
         self._files = files
         self._tasks: set[asyncio.Task[Any]] = set()
         self._runner: web.AppRunner | None = None
@@ -114,6 +118,7 @@ class Server:
         for task in list(self._tasks):
             task.cancel()
         if self._runner is not None:
+            self.spared.clear()
             self._abort()
             await self._runner.cleanup()
         self.venue.engine.journal.close()
@@ -124,12 +129,8 @@ class Server:
         task.add_done_callback(self._tasks.discard)
 
     async def flush(self) -> None:
-        """Wait until what was said has been sent."""
-        await self.hub.flush()
-        for session in list(self.sockets.sessions):
-            if not session.client.idle.is_set():
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(session.client.idle.wait(), 2.0)
+        """Wait until what was said has been sent; clients that do not read are left behind."""
+        await flush([*self.hub.clients, *(session.client for session in self.sockets.sessions)])
 
     async def _go_on(self, pace: Pace) -> None:
         """Let the market go by itself."""
@@ -145,7 +146,7 @@ class Server:
                 since = 0
                 await asyncio.sleep(wait)
                 if self.speed == float("inf"):
-                    await self.hub.flush()
+                    await self.flush()
             self.venue.advance()
 
     async def _keep_alive(self) -> None:
@@ -205,18 +206,16 @@ class Server:
         window, count = loop.time(), 0
         async for message in client.socket:
             client.alive = loop.time()
-            if message.type == WSMsgType.PING:
-                if loop.time() >= client.muted_until:
-                    await client.socket.pong(message.data)
-                continue
-            if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
-                continue
             if loop.time() - window >= 1:
                 window, count = loop.time(), 0
             count += 1
             if count > _MESSAGES_PER_SECOND:
                 await client.socket.close(code=1008, message=b"Too many requests")
                 return
+            if message.type == WSMsgType.PING and loop.time() >= client.muted_until:
+                await client.socket.pong(message.data)
+            if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
+                continue
             client.send(json.dumps(self._requested(client, message.data), separators=(",", ":")))
 
     def _requested(self, client: Client, data: str | bytes) -> dict[str, Any]:
@@ -256,19 +255,30 @@ class Server:
             self._spawn(self._outage(float(fault.arg("seconds"))))
 
     async def _outage(self, seconds: float) -> None:
-        """Refuse connections for a while."""
+        """Refuse connections for a while; one outage in another makes it longer."""
+        loop = asyncio.get_running_loop()
+        is_down, self._down_until = self._down_until > 0, max(self._down_until, loop.time() + seconds)
+        if is_down:
+            return
         if self._site is not None:
             await self._site.stop()
         self._abort()
-        await asyncio.sleep(seconds)
-        await self._listen()
+        while (left := self._down_until - loop.time()) > 0:
+            await asyncio.sleep(left)
+        while True:
+            try:
+                await self._listen()
+                break
+            except BadInput:  # Somebody else has taken the port meanwhile.
+                await asyncio.sleep(0.1)
+        self._down_until = 0.0
         if self.pace is not None:
             self.pace.restart(self.venue.engine.now)
 
     def _abort(self) -> None:
         server = self._runner.server if self._runner is not None else None
         for connection in list(server.connections) if isinstance(server, web.Server) else ():
-            if connection.transport is not None:
+            if connection.transport is not None and connection.transport not in self.spared:
                 connection.transport.abort()
 
 

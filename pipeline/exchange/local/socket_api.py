@@ -10,6 +10,7 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from pipeline.exchange.local.accounts import Account
+from pipeline.exchange.local.clients import Client, close
 from pipeline.exchange.local.errors import ApiError, missing
 from pipeline.exchange.local.faults import Fault
 from pipeline.exchange.local.limits import RateLimited
@@ -19,7 +20,6 @@ from pipeline.exchange.local.reports import Event
 from pipeline.exchange.local.requests import Params
 from pipeline.exchange.local.rest import TIMEOUT
 from pipeline.exchange.local.signing import SECURITY, account_of, socket_payload, verify
-from pipeline.exchange.local.streams import Client, close
 from pipeline.exchange.local.venue import Venue
 from pipeline.exchange.local.weights import CONNECTION
 

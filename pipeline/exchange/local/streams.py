@@ -1,74 +1,31 @@
 """Market streams: who listens to what, and the messages of each moment.
 
-A client has a buffer of its own and a task that empties it, so that one who reads slowly holds up nobody; one whose
-buffer overflows is closed. Source: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
+Source: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
 """
 
 import asyncio
-import contextlib
 import json
 import re
 from typing import Any
 
-from aiohttp import WSCloseCode, web
-
 from pipeline.exchange.local import market_data
+from pipeline.exchange.local.clients import Client, close
 from pipeline.exchange.local.engine import MarketEvent
 from pipeline.exchange.local.faults import Fault
-from pipeline.exchange.local.history import DAY, INTERVALS, Row, bucket_end
+from pipeline.exchange.local.history import DAY, INTERVALS, Row, bucket, bucket_end
 from pipeline.exchange.local.matching import Pit
 from pipeline.exchange.local.numbers import text
 from pipeline.exchange.local.venue import Venue
 
-_MOST_WAITING = 200_000
 _MOST_STREAMS = 1024
+_DIFFERENCES = ("depth", "depth@100ms", "depth@1000ms")
 _NAME = re.compile(
     r"(?:(?P<symbol>[a-z0-9]{2,20})@(?P<kind>kline_[0-9]+[a-zA-Z]|aggTrade|trade|bookTicker|miniTicker|ticker|avgPrice"
     r"|depth(?:5|10|20)?(?:@100ms|@1000ms)?)|!(?P<all>miniTicker@arr|ticker@arr|bookTicker))"
 )
 
-
-class Client:
-    """One market socket. raw: messages without the name of their stream."""
-
-    def __init__(self, socket: web.WebSocketResponse, raw: bool) -> None:
-        self.socket = socket
-        self.raw = raw
-        self.names: set[str] = set()
-        self.waiting: list[str] = []
-        self.wake = asyncio.Event()
-        self.idle = asyncio.Event()
-        self.idle.set()
-        self.muted_until = 0.0
-        self.alive = asyncio.get_running_loop().time()
-
-    def send(self, message: str) -> None:
-        """Queue a message; a client that has too many waiting is closed."""
-        if self.muted_until and asyncio.get_running_loop().time() < self.muted_until:
-            return
-        if len(self.waiting) >= _MOST_WAITING:
-            self.waiting.clear()
-            asyncio.get_running_loop().create_task(self.socket.close(code=WSCloseCode.POLICY_VIOLATION))
-            return
-        self.waiting.append(message)
-        self.idle.clear()
-        self.wake.set()
-
-    async def pump(self) -> None:
-        """Send what waits, until the socket closes."""
-        try:
-            while not self.socket.closed:
-                await self.wake.wait()
-                self.wake.clear()
-                while self.waiting:
-                    batch, self.waiting = self.waiting, []
-                    for message in batch:
-                        await self.socket.send_str(message)
-                self.idle.set()
-        except (ConnectionError, RuntimeError):
-            pass  # The client has gone; its handler cleans up.
-        finally:
-            self.idle.set()
+# Sizes of bids and of asks by price, and the number of that state.
+Book = tuple[dict[str, str], dict[str, str], int]
 
 
 class Hub:
@@ -80,8 +37,8 @@ class Hub:
         self.by_name: dict[str, set[Client]] = {}
         self._intervals: dict[str, set[str]] = {}
         self._kinds: dict[str, set[str]] = {}
-        self._late: list[tuple[str, str]] = []
-        self._books: dict[str, tuple[dict[str, str], dict[str, str], int]] = {}
+        self._late: dict[str, list[tuple[str, str]]] = {}
+        self._books: dict[str, Book] = {}
 
     def subscribe(self, client: Client, names: list[str]) -> None:
         """Add streams to a client. Raises ValueError: a name is none, or there would be too many."""
@@ -98,6 +55,15 @@ class Hub:
             client.names.add(name)
             self.by_name.setdefault(name, set()).add(client)
         self._index()
+        for symbol in {name.partition("@")[0] for name in names}:
+            self._follow_book(symbol)
+
+    def _follow_book(self, symbol: str) -> None:
+        """Keep the book that differences are told against from now on, if somebody listens to them."""
+        if not any(kind in _DIFFERENCES for kind in self._kinds.get(symbol.upper(), ())):
+            self._books.pop(symbol, None)
+        elif symbol not in self._books:
+            self._books[symbol] = self._book(self.venue.engine.pits[symbol.upper()])
 
     def unsubscribe(self, client: Client, names: list[str]) -> None:
         """Take streams from a client."""
@@ -108,6 +74,8 @@ class Hub:
                 if not self.by_name[name]:
                     del self.by_name[name]
         self._index()
+        for symbol in {name.partition("@")[0] for name in names}:
+            self._follow_book(symbol)
 
     def _index(self) -> None:
         self._intervals, self._kinds = {}, {}
@@ -137,13 +105,6 @@ class Hub:
         for client in self.clients:
             client.send(body if client.raw else f'{{"stream":"{name}","data":{body}}}')
 
-    async def flush(self, most: float = 2.0) -> None:
-        """Wait until all buffers are empty; clients that do not read are not waited for longer than `most` seconds."""
-        busy = [client.idle.wait() for client in self.clients if not client.idle.is_set()]
-        if busy:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.gather(*busy), most)
-
     # Messages
 
     def on_market(self, events: list[MarketEvent]) -> None:
@@ -168,22 +129,20 @@ class Hub:
     def _ticked(self, symbol: str, event: MarketEvent) -> None:
         pit = self.venue.engine.pits[symbol]
         now, lower = self.venue.engine.now, symbol.lower()
+        if event[0] == "open":
+            self._close_at_gap(pit, lower)
         for interval in self._intervals.get(symbol, ()):
             row = self._row(pit, interval)
             if row is not None:
                 self.publish(f"{lower}@kline_{interval}", kline_event(symbol, interval, row, now, False))
-        kinds = self._kinds.get(symbol)
-        if not kinds:
-            return
+        kinds = self._kinds.get(symbol, set())
         if event[0] == "tick":
             self._trades(lower, event, kinds)
         if "bookTicker" in kinds or "!bookTicker" in self.by_name:
             body = self._book_ticker(pit)
             self.publish(f"{lower}@bookTicker", body)
             self.publish("!bookTicker", body)
-        for kind in kinds:
-            if kind.startswith("depth"):
-                self._depth(pit, lower, kind)
+        self._depths(pit, lower, kinds)
         if "miniTicker" in kinds:
             self.publish(f"{lower}@miniTicker", json.dumps(self._ticker(pit, True), separators=(",", ":")))
         if "ticker" in kinds:
@@ -200,13 +159,27 @@ class Hub:
             return pit.forming()
         return self.venue.forming_row(pit.instrument.symbol, interval)
 
+    def _close_at_gap(self, pit: Pit, lower: str) -> None:
+        """Tell longer bars as closed whose last minutes are missing, when the next bar opens."""
+        series, i = pit.series, pit.position
+        if not i or series.open_time[i] == series.open_time[i - 1] + series.step:
+            return
+        before, symbol = int(series.open_time[i - 1]), pit.instrument.symbol
+        for interval in self._intervals.get(symbol, ()):
+            opened = bucket(before, interval)
+            if before + series.step < bucket_end(opened, interval) <= self.venue.engine.now:
+                row = market_data.rows(pit, interval, None, opened, 1)[-1]
+                self.publish(
+                    f"{lower}@kline_{interval}", kline_event(symbol, interval, row, self.venue.engine.now, True)
+                )
+
     def _closed(self, symbol: str, position: int) -> None:
         """The bar at a position has closed: tell it once as closed, as do the longer bars that end with it."""
         venue, lower = self.venue, symbol.lower()
         pit = venue.engine.pits[symbol]
         now, own = venue.engine.now, venue.engine.interval
         kinds = self._kline_faults(symbol, position)
-        late, self._late = self._late, []
+        late = self._late.pop(symbol, [])
         if not kinds & {"kline_missing", "bar_missing"}:
             for interval in self._intervals.get(symbol, ()):
                 row = pit.series.row(position) if interval == own else venue.forming_row(symbol, interval)
@@ -216,7 +189,7 @@ class Hub:
                 ends = bucket_end(row[0], interval) <= now
                 body = kline_event(symbol, interval, row, now, ends)
                 if "kline_out_of_order" in kinds and ends:
-                    self._late.append((name, body))
+                    self._late.setdefault(symbol, []).append((name, body))
                     continue
                 self.publish(name, body)
                 if "kline_duplicate" in kinds and ends:
@@ -225,6 +198,8 @@ class Hub:
                     self.publish(name, kline_event(symbol, interval, row, now, False))
         for name, body in late:
             self.publish(name, body)
+        if lower in self._books:
+            self._depths(pit, lower, self._kinds.get(symbol, set()))
 
     def _kline_faults(self, symbol: str, position: int) -> set[str]:
         faults = self.venue.take("kline", symbol)
@@ -261,28 +236,36 @@ class Hub:
             f'"a":"{text(ask)}","A":"{text(ask_size)}"}}'
         )
 
-    def _depth(self, pit: Pit, lower: str, kind: str) -> None:
-        count = re.match(r"depth([0-9]*)", kind)
-        if count is not None and count[1]:
-            body = json.dumps(market_data.book_view(self.venue.engine, pit, int(count[1])), separators=(",", ":"))
-            self.publish(f"{lower}@{kind}", body)
+    def _depths(self, pit: Pit, lower: str, kinds: set[str]) -> None:
+        """The book's best levels, and what of it has changed since it was last told."""
+        engine = self.venue.engine
+        for kind in kinds:
+            count = re.match(r"depth([0-9]+)", kind)
+            if count is not None:
+                body = json.dumps(market_data.book_view(engine, pit, int(count[1])), separators=(",", ":"))
+                self.publish(f"{lower}@{kind}", body)
+        if lower not in self._books:
             return
-        view = market_data.book_view(self.venue.engine, pit, 1000)
-        bids, asks = dict(view["bids"]), dict(view["asks"])
-        number = int(view["lastUpdateId"])
-        was = self._books.get(lower, ({}, {}, number - 1))
-        changes = (was[0], was[1]) if was[2] == number else (_changed(was[0], bids), _changed(was[1], asks))
-        self._books[lower] = (bids, asks, number)
+        was, book = self._books[lower], self._book(pit)
+        if was[2] == book[2]:
+            return
+        self._books[lower] = book
         update = {
             "e": "depthUpdate",
-            "E": self.venue.engine.now,
+            "E": engine.now,
             "s": pit.instrument.symbol,
-            "U": was[2] + 1 if was[2] < number else number,
-            "u": number,
-            "b": [list(level) for level in changes[0].items()],
-            "a": [list(level) for level in changes[1].items()],
+            "U": was[2] + 1,
+            "u": book[2],
+            "b": [list(level) for level in _changed(was[0], book[0]).items()],
+            "a": [list(level) for level in _changed(was[1], book[1]).items()],
         }
-        self.publish(f"{lower}@{kind}", json.dumps(update, separators=(",", ":")))
+        body = json.dumps(update, separators=(",", ":"))
+        for kind in _DIFFERENCES:
+            self.publish(f"{lower}@{kind}", body)
+
+    def _book(self, pit: Pit) -> Book:
+        view = market_data.book_view(self.venue.engine, pit, 5000)
+        return dict(view["bids"]), dict(view["asks"]), int(view["lastUpdateId"])
 
     def _ticker(self, pit: Pit, mini: bool) -> dict[str, Any]:
         engine = self.venue.engine
@@ -344,17 +327,6 @@ class Hub:
         elif fault.kind == "ws_burst":
             for number in range(int(fault.arg("messages"))):
                 self.tell_all(f'{{"e":"filler","E":{self.venue.engine.now},"x":{number}}}', "!filler")
-
-
-def close(socket: web.WebSocketResponse, mode: str) -> None:
-    """Close a socket: clean as going away (1001), server as an error (1011), rst without a word."""
-    transport = socket._req.transport if socket._req is not None else None
-    if mode == "rst":
-        if transport is not None:
-            transport.abort()
-        return
-    code = WSCloseCode.INTERNAL_ERROR if mode == "server" else WSCloseCode.GOING_AWAY
-    asyncio.get_running_loop().create_task(socket.close(code=code))
 
 
 def kline_event(symbol: str, interval: str, row: Row, now: int, closed: bool) -> str:
