@@ -217,11 +217,12 @@ def check_order(r: Replay, order: Order, model: Mapping[str, Any]) -> None:
         i = int(series.at(trade.time + 1)) - 1
         # At the open the price jumps over what lies between; so the close before is part of the way.
         high, low = max(series.high[i], series.close[i - 1]), min(series.low[i], series.close[i - 1])
-        slack = Decimal(0) if trade.maker else Decimal(str(high)) * away / 10_000 + Decimal("0.06")
         if trade.maker:
+            # Where the book is eaten up, what is left rests beyond the market, and is met there: at its price always.
             assert trade.price == order.price
-        if not trade.maker or order.trades[0].maker:
-            # What is left of an order that ate the whole book rests beyond the market, and is met there.
+            assert trade.price >= Decimal(str(low)) if trade.buyer else trade.price <= Decimal(str(high))
+        else:
+            slack = Decimal(str(high)) * away / 10_000 + Decimal("0.06")
             assert Decimal(str(low)) - slack <= trade.price <= Decimal(str(high)) + slack
         if order.is_limit:
             assert trade.price <= order.price if order.side == "BUY" else trade.price >= order.price

@@ -73,6 +73,14 @@ def test_quote_quantity_walks_levels_with_what_is_left_of_it() -> None:
     assert order.status == "FILLED"
 
 
+def test_quote_quantity_beyond_the_book_expires_with_what_it_got() -> None:
+    r = replay(FLAT, FLAT, levels=2, level_share="0.001", level_gap_bps=10)
+    order = r.place("BUY", "MARKET", quoteOrderQty="500")
+    # 1 for 100 and 1 for 100.1; 299.9 are left, which would be 2.996 at the last price.
+    assert fills(order) == [("100", "1"), ("100.1", "1")]
+    assert (order.status, plain(order.qty), r.balance("USDT")) == ("EXPIRED", "4.996", ("9799.9", "0"))
+
+
 def test_selling_for_a_quote_quantity() -> None:
     r = replay(FLAT, FLAT)
     order = r.place("SELL", "MARKET", quoteOrderQty="250.55")

@@ -424,6 +424,8 @@ def test_the_ids_of_a_list_are_unique_too() -> None:
          (-1127, "More than 24 hours between startTime and endTime.")),
         ("myTrades", {"startTime": "0", "endTime": "86400001"},
          (-1127, "More than 24 hours between startTime and endTime.")),
+        ("myTrades", {"fromId": "0", "startTime": "0"}, (-1128, "Combination of optional parameters invalid.")),
+        ("myTrades", {"orderId": "1", "endTime": "9"}, (-1128, "Combination of optional parameters invalid.")),
         ("orderList.status", {"symbol": None},
          (-1128, "Combination of optional parameters invalid. Recommendation: 'orderListId' should also be sent.")),
         ("orderList.status", {"symbol": None, "orderListId": "3"}, (-2018, "Order list does not exist.")),

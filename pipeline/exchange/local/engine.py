@@ -25,6 +25,7 @@ from pipeline.exchange.local.timeline import CLOSE, POINTS, Timeline
 # ("open", symbol, price, time), ("tick", symbol, price, quantity, time, trade id, buyer is maker) and ("close", symbol,
 # position of the bar)
 MarketEvent = tuple[Any, ...]
+_UNFILLED = {"IOC": "UNFILLED_IOC_QUANTITY_EXPIRED", "FOK": "UNFILLED_FOK_ORDER_EXPIRED"}
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 # Ids of clients' trades, clear of those that the market's own trades count up to.
 _FIRST_TRADE = 1_000_000_000_000
@@ -213,7 +214,7 @@ class Engine:
         if order.is_limit and order.tif == "GTC":
             pit.rest(order)
             return
-        order.expiry_reason = "INSUFFICIENT_LIQUIDITY" if not order.is_limit else ""
+        order.expiry_reason = _UNFILLED[order.tif] if order.is_limit else "INSUFFICIENT_LIQUIDITY"
         self.end(order, "EXPIRED")
 
     def activated(self, order: Order) -> None:

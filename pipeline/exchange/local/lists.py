@@ -114,7 +114,8 @@ def progress(engine: "Engine", order: Order) -> None:
             _activate(engine, orders)
         elif not order.is_live:
             for leg in orders.legs:
-                engine.end(leg, "EXPIRED" if order.status == "EXPIRED" else "CANCELED", quiet=True)
+                leg.expiry_reason = "OTO_PHASE_ONE_EXPIRED" if order.status == "EXPIRED" else ""
+                engine.end(leg, order.status, quiet=True)
     elif _is_pair(orders):
         triggered = order.is_stop and not order.armed and order.status == "NEW"
         if triggered or order.status in ("PARTIALLY_FILLED", "FILLED", "CANCELED"):
@@ -151,7 +152,7 @@ def _activate(engine: "Engine", orders: OrderList) -> None:
         lock = account.reserve(asset, amount)
     except ApiError:
         for leg in pending:
-            leg.expiry_reason = "INSUFFICIENT_BALANCE"
+            leg.expiry_reason = "REJECTED"
             engine.end(leg, "EXPIRED", quiet=True)
         return
     for leg in pending:
@@ -160,7 +161,7 @@ def _activate(engine: "Engine", orders: OrderList) -> None:
         for leg in pending:
             if leg.kind == "LIMIT_MAKER" and pit.crosses(leg.side, leg.price):
                 # A target that the market has passed already may not take; the stop beside it stays.
-                leg.expiry_reason = "WOULD_TAKE"
+                leg.expiry_reason = "REJECTED"
                 engine.end(leg, "EXPIRED", quiet=True)
     _start(engine, pending)
     engine.count_ambiguous(pit)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.exchange.local.history import Row, Series
 from pipeline.exchange.local.instruments import Instrument
-from pipeline.exchange.local.numbers import ONE, ZERO, of_float
+from pipeline.exchange.local.numbers import ONE, ZERO, of_float, ratio
 from pipeline.exchange.local.orders import Order
 from pipeline.exchange.local.timeline import POINTS
 from pipeline.trading.filters import floor_to
@@ -215,11 +215,11 @@ class Pit:
         fills: list[Level] = []
         left, quote_left = order.remaining, order.quote_qty
         if self.cap is not None:
-            left = min(left, floor_to(left * self.cap, step))
+            left, quote_left = min(left, floor_to(left * self.cap, step)), min(quote_left, quote_left * self.cap)
         for price, size in self.levels(order.side):
             if order.is_limit and (price > order.price if order.side == "BUY" else price < order.price):
                 break
-            qty = min(floor_to(quote_left / price, step), size) if order.quote_qty else min(left, size)
+            qty = min(floor_to(ratio(quote_left, price), step), size) if order.quote_qty else min(left, size)
             if qty <= 0:
                 break
             fills.append((price, qty))

@@ -199,6 +199,8 @@ def my_trades(engine: Engine, account: Account, p: Params) -> list[dict[str, Any
     symbol = p.symbol(engine.instruments).symbol
     order_id, first, (start, end), limit = p.integer("orderId"), p.integer("fromId"), _span(p), _limit(p)
     p.done()
+    if (order_id is not None or first is not None) and ("startTime" in p.raw or "endTime" in p.raw):
+        raise ApiError(-1128, BAD_COMBINATION)
     rows = [
         trade.view()
         for trade in engine.trades[symbol]

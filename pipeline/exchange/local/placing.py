@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from pipeline.exchange.local.accounts import Account
 from pipeline.exchange.local.errors import NO_BALANCE, ApiError, rejected
 from pipeline.exchange.local.matching import Pit
-from pipeline.exchange.local.numbers import ZERO, times
+from pipeline.exchange.local.numbers import ZERO, ratio, times
 from pipeline.exchange.local.orders import STOPS, Order
 from pipeline.exchange.local.requests import Ticket
-from pipeline.trading.filters import Book, Proposal
+from pipeline.trading.filters import Book, Proposal, floor_to
 
 if TYPE_CHECKING:
     from pipeline.exchange.local.engine import Engine
@@ -112,6 +112,7 @@ def check_market(pit: Pit, order: Order) -> None:
 def market_quantity(pit: Pit, account: Account, order: Order) -> Decimal:
     """Quantity of a market order, which may be given as an amount of the quote asset.
 
+    Where the book is too thin for that amount, the rest is counted at its last price: the order expires with it open.
     Raises ApiError -2010: the account cannot pay for it.
     """
     plan = pit.plan(order)
@@ -121,7 +122,11 @@ def market_quantity(pit: Pit, account: Account, order: Order) -> Decimal:
         asset, paid = pit.instrument.quote, sum((times(price, qty) for price, qty in plan), ZERO)
     if account.balance(asset).free < paid:
         raise rejected(NO_BALANCE)
-    return sum((qty for _, qty in plan), ZERO) if order.quote_qty else order.qty
+    if not order.quote_qty or not plan:
+        return order.qty
+    left = order.quote_qty - sum((price * qty for price, qty in plan), ZERO)
+    rest = floor_to(ratio(max(left, ZERO), plan[-1][0]), pit.instrument.rules.lots.step)
+    return sum((qty for _, qty in plan), rest)
 
 
 def draft(engine: "Engine", account: Account, ticket: Ticket) -> Order:
