@@ -93,12 +93,9 @@ def environment(client: str) -> Path:
 def run(column: Column) -> Outcome:
     """Run a column against an exchange of its own."""
     python = environment(column.client)
-    exchange = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.cli", "exchange", "--symbol", "BTCUSDT", "--symbol", "ETHUSDT", "--json"]
-        + ["--interval", "5m", "--start", "2024-03-01", "--speed", "step", "--port", "0"]
-        + ["--scenario", str(HERE / "scenario.yaml")],
-        stdout=subprocess.PIPE, text=True, cwd=ROOT,
-    )  # fmt: skip
+    options = "exchange --symbol BTCUSDT --symbol ETHUSDT --interval 5m --start 2024-03-01 --speed step --port 0 --json"
+    command = [sys.executable, "-m", "pipeline.cli", *options.split(), "--scenario", str(HERE / "scenario.yaml")]
+    exchange = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     try:
         assert exchange.stdout is not None
         line = exchange.stdout.readline()

@@ -13,6 +13,7 @@ import traceback
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -54,9 +55,7 @@ class Session:
         except Exception as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
             told["outcome"] = "failed"
-            told["error"] = (
-                f"{type(error).__name__}: {error}"[:300] + f" ({os.path.basename(where.filename)}:{where.lineno})"
-            )  # noqa: PTH119
+            told["error"] = f"{type(error).__name__}: {error}"[:300] + f" ({Path(where.filename).name}:{where.lineno})"
             if os.environ.get("CONFORMANCE_DEBUG"):
                 traceback.print_exc()
         print(json.dumps(told), flush=True)
@@ -73,6 +72,10 @@ class Session:
     def state(self) -> Any:
         """What the exchange holds, from its own mouth."""
         return self._send("GET", "/_emu/state")
+
+    def ask(self, path: str, **params: Any) -> Any:
+        """A public request of our own, to compare with."""
+        return self._send("GET", f"{path}?{urlencode(params)}")
 
     def now(self) -> int:
         """Time of the market, ms."""

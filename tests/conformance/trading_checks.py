@@ -114,7 +114,7 @@ def check_orders(session: Session, ask: Ask) -> None:
     def test() -> None:
         good = {"symbol": SYMBOL, "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": _QTY}
         assert not ask("order.test", **good, price=prices.at("0.9"))
-        refused(-1013, lambda: ask("order.test", **good | {"quantity": "0.00001"}, price=prices.at("0.9")), "NOTIONAL")
+        refused(-1013, lambda: ask("order.test", **good | {"quantity": "0.0001"}, price=prices.at("0.9")), "NOTIONAL")
         assert session.state()["orders"] == []
 
     def resting(factor: str = "0.9", **params: Any) -> Any:
@@ -172,23 +172,38 @@ def check_orders(session: Session, ask: Ask) -> None:
         assert all(one["isBuyer"] and not one["isMaker"] and one["orderListId"] == -1 for one in told)
         assert near(sum(float(one["quoteQty"]) for one in told), made["cummulativeQuoteQty"])
 
-    def fills_later() -> None:
-        made = resting("0.9995")
-        session.step_until(lambda: get(made["orderId"])["status"] == "FILLED")
-        order = get(made["orderId"])
+    def first_to_fill(made: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The one of two orders that the market reaches first: as placed, and as it is then."""
+        now: list[Any] = []
+
+        def reached() -> bool:
+            now[:] = [(one, get(one["orderId"])) for one in made]
+            return any(order["status"] == "FILLED" for _, order in now)
+
+        session.step_until(reached)
+        placed, order = next((one, order) for one, order in now if order["status"] == "FILLED")
         assert near(order["executedQty"], _QTY) and order["updateTime"] > order["time"]
-        assert near(order["cummulativeQuoteQty"], float(made["price"]) * float(_QTY))
-        trades = ask("myTrades", symbol=SYMBOL, orderId=made["orderId"])
-        assert all(one["isMaker"] and near(one["price"], made["price"]) for one in trades)
-        assert near(sum(float(one["commission"]) for one in trades), 0.0008 * float(_QTY), 1e-8)
+        return placed, order
+
+    def fills_later() -> None:
+        sides = (("BUY", "0.9995"), ("SELL", "1.0005"))
+        made = [place(side, "LIMIT", timeInForce="GTC", quantity=_QTY, price=prices.at(f)) for side, f in sides]
+        placed, order = first_to_fill(made)
+        paid = float(placed["price"]) * float(_QTY)
+        assert near(order["cummulativeQuoteQty"], paid)
+        trades = ask("myTrades", symbol=SYMBOL, orderId=placed["orderId"])
+        assert all(one["isMaker"] and near(one["price"], placed["price"]) for one in trades)
+        fee = 0.0008 * (float(_QTY) if placed["side"] == "BUY" else paid)
+        assert near(sum(float(one["commission"]) for one in trades), fee, 1e-7)
 
     def triggers_later() -> None:
-        level = prices.at("0.999")
-        made = place("SELL", "STOP_LOSS", quantity=_QTY, stopPrice=level)
-        session.step_until(lambda: get(made["orderId"])["status"] == "FILLED")
-        order = get(made["orderId"])
-        assert order["isWorking"] is True and near(order["executedQty"], _QTY)
-        assert float(order["cummulativeQuoteQty"]) / float(_QTY) < float(level) * 1.0001
+        sides = (("SELL", "0.999"), ("BUY", "1.001"))
+        levels = {side: prices.at(factor) for side, factor in sides}
+        made = [place(side, "STOP_LOSS", quantity=_QTY, stopPrice=level) for side, level in levels.items()]
+        placed, order = first_to_fill(made)
+        price, level = float(order["cummulativeQuoteQty"]) / float(_QTY), float(levels[placed["side"]])
+        assert order["isWorking"] is True
+        assert price < level * 1.0001 if placed["side"] == "SELL" else price > level * 0.9999
 
     for operation, function in (
         ("LIMIT", limit),
@@ -219,8 +234,9 @@ def check_lists(session: Session, ask: Ask) -> None:
     prices = Prices(ask)
 
     def oco(above: str = "1.05", below: str = "0.95", **params: Any) -> Any:
-        return ask("orderList.place.oco", symbol=SYMBOL, side="SELL", quantity=_QTY, aboveType="LIMIT_MAKER",
-                   abovePrice=prices.at(above), belowType="STOP_LOSS", belowStopPrice=prices.at(below), **params)  # fmt: skip
+        legs = {"aboveType": "LIMIT_MAKER", "abovePrice": prices.at(above)}
+        legs |= {"belowType": "STOP_LOSS", "belowStopPrice": prices.at(below)}
+        return ask("orderList.place.oco", symbol=SYMBOL, side="SELL", quantity=_QTY, **legs, **params)
 
     def leg(order: dict[str, Any]) -> Any:
         return ask("order.status", symbol=SYMBOL, orderId=order["orderId"])
@@ -236,8 +252,8 @@ def check_lists(session: Session, ask: Ask) -> None:
         refused(-2010, lambda: oco("0.95", "0.9"), "relationship of the prices")
 
     def oto(**params: Any) -> Any:
-        return ask("orderList.place.oto", symbol=SYMBOL, workingType="LIMIT", workingSide="BUY", workingTimeInForce="GTC",
-                   workingPrice=prices.at("0.9"), workingQuantity=_QTY, pendingType="LIMIT_MAKER", pendingSide="SELL",
+        return ask("orderList.place.oto", symbol=SYMBOL, workingType="LIMIT", workingSide="BUY",
+                   workingTimeInForce="GTC", workingPrice=prices.at("0.9"), workingQuantity=_QTY, pendingType="LIMIT_MAKER", pendingSide="SELL",
                    pendingPrice=prices.at("1.2"), pendingQuantity=_QTY, **params)  # fmt: skip
 
     def place_oto() -> None:
@@ -307,7 +323,7 @@ def check_lists(session: Session, ask: Ask) -> None:
 
 
 def check_refusals(session: Session, ask: Ask, stranger: Ask | None) -> None:
-    """Whether refusals arrive as what they are. stranger: the same client with another secret; None if not to be had."""
+    """Whether refusals arrive as what they are. stranger: the same client with another secret, if it can be had."""
     prices = Prices(ask)
 
     def place(qty: str, factor: str = "0.9") -> Any:
@@ -320,7 +336,7 @@ def check_refusals(session: Session, ask: Ask, stranger: Ask | None) -> None:
         refused(-1022, lambda: stranger("account.status"), "Signature")
 
     def filters() -> None:
-        refused(-1013, lambda: place("0.00001"), "NOTIONAL")
+        refused(-1013, lambda: place("0.0001"), "NOTIONAL")
         refused(-1013, lambda: place("9999"), "LOT_SIZE")
 
     def unknown_order() -> None:
