@@ -81,10 +81,13 @@ class Call:
         series = [columns[name] for name in self.inputs]
         result = getattr(talib, self.function.name)(*series, *self.values)
         outputs = result if isinstance(result, tuple) else (result,)
-        if any(o.dtype != np.float64 for o in outputs):
-            # Whole-number outputs have no NaN: 0 while warming up, as the handle gives too.
-            return [o.astype(np.float64) for o in outputs]
-        return list(outputs)
+        if all(o.dtype == np.float64 for o in outputs):
+            return list(outputs)
+        # Whole numbers have no NaN: TA-Lib writes 0 while it warms up, which would pass for "no pattern".
+        made = [o.astype(np.float64) for o in outputs]
+        for output in made:
+            output[: self.window() - 1] = np.nan
+        return made
 
     def window(self) -> int:
         """Bars that the first value is made of: all that a window sees, most of the weight of an average."""

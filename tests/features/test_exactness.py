@@ -44,6 +44,11 @@ def test_streams_equal_the_table_before_rounding() -> None:
     _same(config(TALIB + OWN), market(), [1, 90, 400, 1200], 1500)
 
 
+def test_every_talib_function_agrees_from_its_first_bars_on() -> None:
+    table = market(460).append_column("periods", pa.array(np.full(460, 10.0)))
+    _same(config([{"talib": {"functions": list(functions()), "prefix": "all"}}]), table, [1, 40, 130], 460)
+
+
 def test_a_difference_in_the_last_bit_of_a_double_is_seen() -> None:
     declared, table = config([{"talib": {"functions": ["EMA"], "periods": [20]}}]), market(600)
     assert feature_names(declared) == ["close_EMA_20"]

@@ -82,6 +82,12 @@ def test_talib_columns_are_talibs_under_the_ancestors_names():
         np.testing.assert_array_equal(table.column(name).to_numpy(), values.astype(np.float32))
 
 
+@pytest.mark.parametrize(("name", "first"), [("CDLDOJI", 10), ("HT_TRENDMODE", 63), ("MAXINDEX", 29)])
+def test_whole_numbers_are_unknown_while_they_warm_up(name, first):
+    (found,) = compute(config([{"talib": {"functions": [name], "prefix": "x"}}]), market()).columns[1:]
+    assert np.flatnonzero(np.isfinite(found.to_numpy())).tolist() == list(range(first, 1500))
+
+
 @pytest.mark.parametrize("name", ["SMA", "EMA", "ROC", "MOM", "ROCP", "VAR"])
 def test_a_period_of_one_is_what_talib_makes_of_it(name):
     close = candles.column(market(), "close")
