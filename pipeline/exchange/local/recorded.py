@@ -2,22 +2,23 @@
 
 A recording is a gzipped file of one symbol. Each line is the time of receipt in ns, a space, and a message of the
 combined streams `depth@100ms`, `trade` and `bookTicker`, or the snapshot that `GET /api/v3/depth` gave.
-Rules of the book: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
 """
 
 import gzip
 import json
 import zlib
-from bisect import bisect_left, insort
 from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from operator import index
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 
 from pipeline.errors import BadInput
+from pipeline.exchange.local.depth_book import BestPrices, DepthBook, Diff, MarketTrade, Message, Snapshot
 from pipeline.exchange.local.engine import MarketEvent
 from pipeline.exchange.local.history import Series, bucket, bucket_end
 from pipeline.exchange.local.matching import Level, Pit
@@ -29,134 +30,8 @@ _DECODE = json.JSONDecoder(parse_float=Decimal).decode
 _HINT = "a line is the time of receipt in ns, a space and a message, as in `1723161254024619568 {…}`"
 
 
-class Snapshot(NamedTuple):
-    """A whole book, as REST gave it."""
-
-    received_ns: int
-    update_id: int
-    bids: list[Level]
-    asks: list[Level]
-
-
-class Diff(NamedTuple):
-    """Levels that changed by updates `first` to `last`, with their new sizes; a size of 0 takes a level away."""
-
-    received_ns: int
-    time_ms: int
-    first: int
-    last: int
-    bids: list[Level]
-    asks: list[Level]
-
-
-class MarketTrade(NamedTuple):
-    """A trade of the market."""
-
-    received_ns: int
-    time_ms: int
-    id: int
-    price: Decimal
-    qty: Decimal
-    buyer_is_maker: bool
-
-
-class BestPrices(NamedTuple):
-    """Best bid and ask after an update: a `bookTicker` message."""
-
-    received_ns: int
-    update_id: int
-    bid: Level
-    ask: Level
-
-
-Message = Snapshot | Diff | MarketTrade | BestPrices
-
-
-class DepthBook:
-    """An order book of exact decimals, kept by a snapshot and the diffs after it.
-
-    update_id: of its state, 0 before the first snapshot. breaks: how often updates were missing. is_synced: False
-    before the first snapshot, and after a break until the next one; what the levels say is then worth nothing.
-    Levels that lay outside the snapshot's are not known before they change.
-    """
-
-    def __init__(self) -> None:
-        self.update_id = 0
-        self.breaks = 0
-        self.is_synced = False
-        self._bids = _Side([])
-        self._asks = _Side([])
-        self._follows = False
-        self._waiting: list[Diff] = []
-
-    def restart(self, snapshot: Snapshot) -> None:
-        """Begin with a snapshot, and go on with the diffs that came before it but reach further."""
-        self._bids, self._asks = _Side(snapshot.bids), _Side(snapshot.asks)
-        self.update_id, self.is_synced, self._follows = snapshot.update_id, True, False
-        waiting, self._waiting = self._waiting, []
-        for diff in waiting:
-            self.apply(diff)
-
-    def apply(self, diff: Diff) -> None:
-        """Go on by a diff; one that the book has already is dropped, one that does not follow on it is a break."""
-        if not self.is_synced:
-            self._waiting.append(diff)
-            return
-        if diff.last <= self.update_id:
-            return
-        due = self.update_id + 1
-        if diff.first > due or (self._follows and diff.first != due):
-            self.breaks += 1
-            self.is_synced = False
-            self._waiting = [diff]
-            return
-        self._bids.change(diff.bids)
-        self._asks.change(diff.asks)
-        self.update_id, self._follows = diff.last, True
-
-    @property
-    def is_usable(self) -> bool:
-        """Whether it is synced and has both sides."""
-        return self.is_synced and bool(self._bids.prices) and bool(self._asks.prices)
-
-    def top(self) -> tuple[Decimal, Decimal]:
-        """Best bid and ask. Raises IndexError: a side is empty."""
-        return self._bids.prices[-1], self._asks.prices[0]
-
-    def side(self, taker: str, limit: int) -> list[Level]:
-        """Levels that a taker of a side meets, best first: asks for BUY, bids for SELL."""
-        if taker == "BUY":
-            return self._asks.lowest(limit)
-        return self._bids.highest(limit)
-
-
-class _Side:
-    """Sizes by price of one side of a book. prices: ascending."""
-
-    def __init__(self, levels: list[Level]) -> None:
-        self._sizes = {price: size for price, size in levels if size}
-        self.prices = sorted(self._sizes)
-
-    def change(self, levels: list[Level]) -> None:
-        sizes, prices = self._sizes, self.prices
-        for price, size in levels:
-            if size:
-                if price not in sizes:
-                    insort(prices, price)
-                sizes[price] = size
-            elif price in sizes:
-                del sizes[price]
-                del prices[bisect_left(prices, price)]
-
-    def lowest(self, limit: int) -> list[Level]:
-        return [(price, self._sizes[price]) for price in self.prices[:limit]]
-
-    def highest(self, limit: int) -> list[Level]:
-        first = max(len(self.prices) - limit, 0)
-        return [(price, self._sizes[price]) for price in reversed(self.prices[first:])]
-
-
-class Recording(NamedTuple):
+@dataclass(frozen=True)
+class Recording:
     """Messages of one symbol, in the order in which they were received."""
 
     path: Path
@@ -200,7 +75,7 @@ class Recording(NamedTuple):
             raise BadInput(f"{path}: nothing but snapshots up to its last line, {number}", _HINT)
         return cls(path, symbol, messages)
 
-    @property
+    @cached_property
     def trades(self) -> list[MarketTrade]:
         """The market's trades, ascending by id and time."""
         return [message for message in self.messages if isinstance(message, MarketTrade)]
@@ -240,8 +115,8 @@ class Replay:
     """Drives one symbol's market by a recording, in place of the way that its bars tell.
 
     Diffs change the book that orders meet, trades move the price: stops are triggered by them, resting orders fill at
-    their own price when one goes through it, each up to the model's share of that trade. The book lags trades by up to
-    100 ms, as it was sent. While the book has lost its sequence, the model's takes its place.
+    their own price when one goes through it, each up to the model's share of that trade. While the book has lost its
+    sequence or has an empty side, the model's takes its place.
 
     pit: its series holds the recording's bars, of any interval. now_ms: the exchange's time, which the messages tell;
     the clock that they were received by may be seconds off. `engine.timeline.now` is the caller's to set.
@@ -282,14 +157,21 @@ class Replay:
         self.now_ms = due
         events = self._close()
         if isinstance(message, MarketTrade):
+            self.book.trade(message)
+            self._offer()
             events += self._trade(message)
             events += self._close()
         elif isinstance(message, Snapshot):
             self.book.restart(message)
         elif isinstance(message, Diff):
             self.book.apply(message)
-        self.pit.recorded = self.book if self.book.is_usable else None
+        elif isinstance(message, BestPrices):
+            self.book.lead(message)
+        self._offer()
         return events
+
+    def _offer(self) -> None:
+        self.pit.recorded = self.book if self.book.is_usable else None
 
     def _close(self) -> list[MarketEvent]:
         """Close the bar that is over; trades are told late, so it waits for its last one."""
