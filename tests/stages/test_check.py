@@ -47,9 +47,9 @@ def test_good_config_is_summed_up(workspace: Path, capsys: pytest.CaptureFixture
 def test_a_range_too_short_to_walk_forward_is_said_before_anything_runs(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # 130 days of 5-minute bars, of which 14 warm up: ten days less 14 bars are left after 120 of training.
-    check.check(Options(write(GOOD), overrides=["download.end=2023-05-11", "predict_rolling.prediction_size=5d"]))
-    assert "2 folds" in (shown := capsys.readouterr().out) and "shorten" not in shown
+    # After 120 days of training five days and twelve bars are left, less the 14 bars that warm up: no second block.
+    check.check(Options(write(GOOD), overrides=["download.end=2023-05-06T01:00", "predict_rolling.prediction_size=5d"]))
+    assert "; 1 folds" in (shown := capsys.readouterr().out) and "shorten" not in shown
     check.check(Options(write(GOOD), overrides=["download.end=2023-05-01"]))
     assert "warning: predict_rolling: the bars end before its first block" in capsys.readouterr().out
 
