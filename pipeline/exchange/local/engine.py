@@ -83,7 +83,7 @@ class Engine:
             symbols=list(self.instruments),
             seed=seed,
             model=self.model.model_dump(mode="json"),
-            accounts={a.uid: a.rows() for a in accounts},
+            accounts={str(a.uid): a.rows() for a in accounts},
         )
         self.advance()
 
