@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from pipeline.errors import BadInput
+from pipeline.exchange.local import wire
 
 _START = "0" * 64
 _SEAL = re.compile(r',"sha256":"([0-9a-f]{64})"}$')
@@ -35,7 +36,7 @@ class Journal:
     def add(self, kind: str, time: int, moment: int, **what: Any) -> None:
         """One entry. time: the market's, ms; moment: how far the market had gone."""
         body = {"n": self.count, "kind": kind, "time": time, "moment": moment, **what, "previous": self.last}
-        text = json.dumps(body, separators=(",", ":"), sort_keys=True)
+        text = wire.dump_sorted(body)
         self.last = _hash(text)
         line = f'{text[:-1]},"sha256":"{self.last}"}}'
         self.count += 1

@@ -1,7 +1,6 @@
 """The REST API: `/api/v3` and what clients use of `/sapi/v1`."""
 
 import asyncio
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +8,7 @@ from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
 
+from pipeline.exchange.local import wire
 from pipeline.exchange.local.accounts import Account
 from pipeline.exchange.local.errors import ApiError
 from pipeline.exchange.local.faults import Fault
@@ -247,7 +247,7 @@ def _page(title: str, status: int) -> web.Response:
 
 
 def _json(reply: Any, status: int, headers: Mapping[str, str]) -> web.Response:
-    body = json.dumps(reply, separators=(",", ":")).encode()
+    body = wire.dump_bytes(reply)
     return web.Response(body=body, status=status, headers=dict(headers), content_type="application/json")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from pipeline.errors import BadInput
+from pipeline.exchange.local import wire
 from pipeline.exchange.local.clients import Client, flush
 from pipeline.exchange.local.clocks import Pace
 from pipeline.exchange.local.control import Control
@@ -216,7 +217,7 @@ class Server:
                 await client.socket.pong(message.data)
             if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
                 continue
-            client.send(json.dumps(self._requested(client, message.data), separators=(",", ":")))
+            client.send(wire.dumps(self._requested(client, message.data)))
 
     def _requested(self, client: Client, data: str | bytes) -> dict[str, Any]:
         """SUBSCRIBE, UNSUBSCRIBE, LIST_SUBSCRIPTIONS, SET_PROPERTY, GET_PROPERTY."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from pipeline.exchange.local import wire
 from pipeline.exchange.local.accounts import Account
 from pipeline.exchange.local.clients import Client, close
 from pipeline.exchange.local.errors import ApiError, missing
@@ -39,7 +40,7 @@ class Session:
 
     def send(self, message: Message) -> None:
         """Queue a message."""
-        self.client.send(json.dumps(message, separators=(",", ":")))
+        self.client.send(wire.dumps(message))
 
 
 class SocketApi:

@@ -4,11 +4,10 @@ Source: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-str
 """
 
 import asyncio
-import json
 import re
 from typing import Any
 
-from pipeline.exchange.local import market_data
+from pipeline.exchange.local import market_data, wire
 from pipeline.exchange.local.clients import Client, close
 from pipeline.exchange.local.engine import MarketEvent
 from pipeline.exchange.local.faults import Fault
@@ -144,9 +143,9 @@ class Hub:
             self.publish("!bookTicker", body)
         self._depths(pit, lower, kinds)
         if "miniTicker" in kinds:
-            self.publish(f"{lower}@miniTicker", json.dumps(self._ticker(pit, True), separators=(",", ":")))
+            self.publish(f"{lower}@miniTicker", wire.dumps(self._ticker(pit, True)))
         if "ticker" in kinds:
-            self.publish(f"{lower}@ticker", json.dumps(self._ticker(pit, False), separators=(",", ":")))
+            self.publish(f"{lower}@ticker", wire.dumps(self._ticker(pit, False)))
         if "avgPrice" in kinds:
             average = text(self.venue.engine.average_price(symbol))
             self.publish(
@@ -242,7 +241,7 @@ class Hub:
         for kind in kinds:
             count = re.match(r"depth([0-9]+)", kind)
             if count is not None:
-                body = json.dumps(market_data.book_view(engine, pit, int(count[1])), separators=(",", ":"))
+                body = wire.dumps(market_data.book_view(engine, pit, int(count[1])))
                 self.publish(f"{lower}@{kind}", body)
         if lower not in self._books:
             return
@@ -259,7 +258,7 @@ class Hub:
             "b": [list(level) for level in _changed(was[0], book[0]).items()],
             "a": [list(level) for level in _changed(was[1], book[1]).items()],
         }
-        body = json.dumps(update, separators=(",", ":"))
+        body = wire.dumps(update)
         for kind in _DIFFERENCES:
             self.publish(f"{lower}@{kind}", body)
 
@@ -299,7 +298,7 @@ class Hub:
         for name, mini in (("!miniTicker@arr", True), ("!ticker@arr", False)):
             if name in self.by_name:
                 rows = [self._ticker(pit, mini) for pit in self.venue.engine.pits.values()]
-                self.publish(name, json.dumps(rows, separators=(",", ":")))
+                self.publish(name, wire.dumps(rows))
 
     # Faults
 
