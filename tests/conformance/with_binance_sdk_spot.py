@@ -84,7 +84,8 @@ class _Warnings(logging.Handler):
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
+        if record.name == "root":  # Where the client writes.
+            self.lines.append(record.getMessage())
 
     def raise_first(self) -> None:
         """Raises AssertionError: there is one."""
@@ -154,6 +155,12 @@ def rest(session: Session, warnings: _Warnings) -> None:
     check_refusals(session, ask, rest_caller(session, "another-secret", warnings))
 
 
+def _event(event: Any) -> str:
+    """Name of a user event: its model has it only as the name of its class."""
+    name = type(event.actual_instance).__name__
+    return name[0].lower() + name[1:]
+
+
 class Sockets:
     """The client's sockets, driven from blocking checks: the loop runs while a check waits."""
 
@@ -203,11 +210,12 @@ class Sockets:
 
     def follow(self) -> list[Any]:
         """Subscribe to the user data stream."""
-        return self._collect(self.run(self.api.user_data_stream_subscribe_signature()).stream)
+        handle = self.run(self.api.user_data_stream_subscribe_signature()).stream
+        return self._collect(handle, lambda event: {"e": _event(event)} | plain(event))
 
-    def _collect(self, handle: Any) -> list[Any]:
+    def _collect(self, handle: Any, read: Callable[[Any], Any] = plain) -> list[Any]:
         messages: list[Any] = []
-        handle.on("message", lambda message: messages.append(plain(message)))
+        handle.on("message", lambda message: messages.append(read(message)))
         self.run(asyncio.sleep(0.2))
         return messages
 
@@ -226,9 +234,13 @@ def ws(session: Session, warnings: _Warnings) -> None:
     check_market(session, sockets.ask)
     check_orders(session, sockets.ask)
     check_lists(session, sockets.ask)
-    check_refusals(session, sockets.ask, Sockets(session, "another-secret", warnings).ask)
+    stranger = Sockets(session, "another-secret", warnings)
+    check_refusals(session, sockets.ask, stranger.ask)
     check_streams(session, sockets.listen, sockets.wait)
     check_user_stream(session, sockets.ask, sockets.follow, sockets.wait)
+    for one in (sockets, stranger):
+        one.run(one.api.close_connection(close_session=True))
+        one.run(one.streams.close_connection(close_session=True))
 
 
 if __name__ == "__main__":
