@@ -5,6 +5,7 @@ This module only decides; the shells do the harm.
 """
 
 import fnmatch
+import json
 import random
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -106,6 +107,15 @@ _RANGES: dict[str, tuple[float, float]] = {
     "amount": (-1e15, 1e15),
 }
 _WHOLE = ("messages", "skew_ms", "code", "bars")
+
+
+def menu_table() -> str:
+    """The menu as a Markdown table, for the documentation."""
+    rows = ["| kind | case | what happens | arguments |", "|---|---|---|---|"]
+    for name, kind in KINDS.items():
+        args = ", ".join(f"`{key}: {json.dumps(value)}`" for key, value in kind.args.items())
+        rows.append(f"| `{name}` | {kind.case} | {kind.words} | {args} |")
+    return "\n".join(rows)
 
 
 class At(BaseModel):
