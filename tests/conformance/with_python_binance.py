@@ -136,6 +136,7 @@ class Loop:
 
     def __init__(self, session: Session) -> None:
         self.loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(self.loop)  # The sockets look there for the loop that they read in.
         self.session = session
         self.client = self.make(SECRET)
         manager = type("LocalManager", (BinanceSocketManager,), {"STREAM_URL": session.streams})
