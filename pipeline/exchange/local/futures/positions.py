@@ -100,7 +100,3 @@ class Wallet:
         if symbol not in self.positions:
             self.positions[symbol] = Position(symbol, self.leverage)
         return self.positions[symbol]
-
-    def free(self, asset: str) -> Decimal:
-        """Not bound in positions; open orders are counted elsewhere."""
-        return self.account.balance(asset).free
