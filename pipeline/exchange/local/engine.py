@@ -106,7 +106,7 @@ class Engine:
         opened, phase = self.timeline.go_on()
         events: list[MarketEvent] = []
         for symbol, pit in self.pits.items():
-            if pit.position >= len(pit.series) or pit.series.open_time[pit.position] != opened:
+            if pit.opens != opened:
                 continue
             if phase == 0:
                 self._open(pit)
@@ -132,17 +132,10 @@ class Engine:
 
     def _open(self, pit: Pit) -> None:
         pit.begin()
-        i, s = pit.position, pit.series
-        self._turns[pit.instrument.symbol] = path.turning_points(
-            self.model.path,
-            float(s.open[i]),
-            float(s.high[i]),
-            float(s.low[i]),
-            float(s.close[i]),
-            pit.armed if pit.open else (),
-            self._random,
-        )
-        self.count_ambiguous(pit)
+        stops = pit.armed if pit.open else ()
+        self._turns[pit.instrument.symbol] = path.turning_points(self.model.path, *pit.bar[1:5], stops, self._random)
+        if pit.open:
+            self.count_ambiguous(pit)
 
     def count_ambiguous(self, pit: Pit) -> None:
         """Count the bar that is going on if a list's legs both lie in it, once whatever their number."""
@@ -357,12 +350,13 @@ class Engine:
         """Tell changed balances, and write the journal if there is anything to write."""
         for key, assets in self._changed.items():
             self.outbox.append((key, reports.position(self.accounts[key], sorted(assets), self.now)))
+        if kind == "market" and len(self.outbox) == self._told:
+            return
         self._changed = {}
         fresh = self.outbox[self._told :]
         self._told = len(self.outbox)
-        if fresh or kind != "market":
-            events = [[self.accounts[key].uid, event] for key, event in fresh]
-            self.journal.add(kind, self.now, self.timeline.moments, **what, events=events)
+        events = [[self.accounts[key].uid, event] for key, event in fresh]
+        self.journal.add(kind, self.now, self.timeline.moments, **what, events=events)
 
     def drain(self) -> list[tuple[str, reports.Event]]:
         """Events since the last call, with the key of the account that each is for."""

@@ -79,6 +79,9 @@ class Pit:
         self.position = position
         self.last = float(series.close[position - 1] if position else series.open[0])
         self.points: tuple[float, float, float, float, float] | None = None
+        # The bar that opened last.
+        self.bar: Row = (0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0.0, 0.0, 0)
+        self._next: tuple[int, int] = (-1, -1)
         self.open: dict[int, Order] = {}
         self.budget: Decimal | None = None
         self.eaten = {"BUY": ZERO, "SELL": ZERO}
@@ -98,14 +101,24 @@ class Pit:
         """Stops that wait for their price."""
         return [order for order in self.open.values() if order.armed]
 
+    @property
+    def opens(self) -> int:
+        """When the next bar opens, or the one that is going on did, ms; -1 after the last one."""
+        at, time = self._next
+        if at != self.position:
+            at = self.position
+            time = int(self.series.open_time[at]) if at < len(self.series) else -1
+            self._next = (at, time)
+        return time
+
     def begin(self) -> None:
         """The next bar opens: the price jumps to its open."""
-        i = self.position
-        opened = float(self.series.open[i])
+        self.bar = self.series.row(self.position)
+        opened = self.bar[1]
         self.points = (opened, opened, opened, opened, 0.0)
         self.unclear = set()
         share = self.model.participation
-        self.budget = of_float(float(self.series.volume[i])) * share if share else None
+        self.budget = of_float(self.bar[5]) * share if share else None
         self.move(opened, jump=True)
 
     def go(self, to: float, share: float) -> None:
@@ -132,11 +145,9 @@ class Pit:
 
     def tick(self, phase: int, now: int) -> tuple[Any, ...]:
         """The trade that brings the price to a point of the bar: price, quantity, time, trade id, buyer is maker."""
-        i, s = self.position, self.series
-        count = int(s.trades[i])
-        trade = int(s.first_trade[i]) + min(count * phase // POINTS, max(count - 1, 0))
-        maker = float(s.taker_buy_volume[i]) * 2 < float(s.volume[i])
-        return ("tick", self.instrument.symbol, self.last, float(s.volume[i]) / POINTS, now, trade, maker)
+        volume, count, bought, first = self.bar[5], self.bar[7], self.bar[8], self.bar[10]
+        trade = first + min(count * phase // POINTS, max(count - 1, 0))
+        return ("tick", self.instrument.symbol, self.last, volume / POINTS, now, trade, bought * 2 < volume)
 
     def average_price(self) -> Decimal:
         """Volume-weighted price of the last five minutes of bars, the last price if nothing was traded."""
@@ -250,7 +261,7 @@ class Pit:
             self.last = to
             return
         target = of_float(to)
-        while (met := self._next(target, jump)) is not None:
+        while (met := self._first(target, jump)) is not None:
             level, order = met
             self._follow(level)
             here = float(target if jump else level)
@@ -261,7 +272,7 @@ class Pit:
         if to != self.last:
             self.last, self.eaten = to, {"BUY": ZERO, "SELL": ZERO}
 
-    def _next(self, target: Decimal, jump: bool) -> tuple[Decimal, Order] | None:
+    def _first(self, target: Decimal, jump: bool) -> tuple[Decimal, Order] | None:
         """The order that the price meets first on its way to the target, and where."""
         here = self.price
         best: tuple[tuple[Decimal, bool, int], Decimal, Order] | None = None

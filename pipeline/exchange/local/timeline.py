@@ -15,7 +15,10 @@ CLOSE = POINTS + 1
 
 
 class Timeline:
-    """A position in the bars of several symbols. opened: open time of the bar, phase: the next moment of it."""
+    """A position in the bars of several symbols.
+
+    opened: open time of the bar, of the last one at the end; phase: the next moment of it.
+    """
 
     def __init__(self, series: Iterable[Series], start_ms: int) -> None:
         several = list(series)
@@ -27,6 +30,8 @@ class Timeline:
         self.bar = int(np.searchsorted(self.times, start_ms))
         if self.bar >= len(self.times):
             raise BadInput("no bars at or after the start", "start earlier, or give data that reach further")
+        # Kept as a whole number, for it is asked for at each moment.
+        self.opened = int(self.times[self.bar])
         self.phase = 0
         self.moments = 0
         self.now = self.opened
@@ -35,11 +40,6 @@ class Timeline:
     def done(self) -> bool:
         """Whether the data have ended."""
         return self.bar >= len(self.times)
-
-    @property
-    def opened(self) -> int:
-        """Open time of the bar, ms."""
-        return int(self.times[self.bar])
 
     @property
     def next_ms(self) -> int | None:
@@ -55,4 +55,6 @@ class Timeline:
         if phase == CLOSE:
             self.phase = 0
             self.bar += 1
+            if self.bar < len(self.times):
+                self.opened = int(self.times[self.bar])
         return opened, phase
