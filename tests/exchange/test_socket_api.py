@@ -197,7 +197,7 @@ def test_an_accounts_events_come_to_who_subscribed(local: LocalExchange) -> None
                 "TRADE",
                 "FILLED",
                 order["orderId"],
-                "0.10000000",
+                "0.00100000",
             )
             assert position["e"] == "outboundAccountPosition" and {one["a"] for one in position["B"]} == {"BTC", "USDT"}
             assert await stranger.waiting() == []
