@@ -3,6 +3,8 @@
 import gzip
 import itertools
 import json
+import re
+import zlib
 from bisect import bisect_right
 from collections.abc import Iterable
 from decimal import Decimal
@@ -461,6 +463,16 @@ def test_a_stop_is_triggered_by_the_first_trade_beyond_it_and_takes_from_the_boo
     assert order.trades[0].price == D("61679.71")
 
 
+def test_a_stop_is_triggered_where_the_price_jumps_to_not_where_it_was_set(tmp_path: Path) -> None:
+    engine, replay = market(
+        recording(tmp_path, trade(10, 1, 100, 1), trade(20, 2, 90, 1), BOOK), spread_bps="0", levels="0"
+    )
+    run(engine, replay, START + 10)
+    order = place(engine, "BTCUSDT", "SELL", "STOP_LOSS", quantity="1", stopPrice="95")
+    run(engine, replay, START + 20)
+    assert fills(order) == [(D(90), D(1))]
+
+
 def test_without_a_book_the_models_stands_in(tmp_path: Path) -> None:
     found = recording(
         tmp_path,
@@ -548,15 +560,34 @@ def test_bars_need_trades(tmp_path: Path) -> None:
         recording(tmp_path, BOOK, depth(9, 11, 11, [], [])).bars("1s")
 
 
-def test_a_file_that_is_cut_off_or_damaged_is_named_with_its_line(real_data: Path, tmp_path: Path) -> None:
-    whole = (real_data / "ws_raw" / "spot" / "ethusdt_20240808.gz").read_bytes()[:60_000]
+def test_a_file_that_is_cut_off_is_named_with_the_line(real_data: Path, tmp_path: Path) -> None:
+    whole = (real_data / "ws_raw" / "spot" / "ethusdt_20240808.gz").read_bytes()
     path = tmp_path / "cut.gz"
-    path.write_bytes(whole)
-    count = int(bad(path).partition("cut off at line ")[2].split()[0])
-    path.write_bytes(whole[:30_000])
-    assert 1 < int(bad(path).partition("cut off at line ")[2].split()[0]) < count
+    for size in (20, 1000, 60_001, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        lines = zlib.decompressobj(31).decompress(whole[:size]).count(b"\n")
+        assert f"cut off in line {lines + 1}\n" in bad(path)
+
+
+def test_a_damaged_file_is_named_with_about_the_line(real_data: Path, tmp_path: Path) -> None:
+    whole = (real_data / "ws_raw" / "spot" / "ethusdt_20240808.gz").read_bytes()[:60_000]
+    path = tmp_path / "bad.gz"
     path.write_bytes(whole[:20_000] + bytes(64) + whole[20_064:])
-    assert " line " in bad(path)
+    before = zlib.decompressobj(31).decompress(whole[:20_000]).count(b"\n")
+    told = bad(path)
+    line = re.search(r" line ([0-9]+)", told)
+    assert line is not None and before - 200 < int(line[1]) < before + 200
+
+
+def test_files_joined_end_to_end_are_one_recording(tmp_path: Path) -> None:
+    path = write(tmp_path / "one.gz", [BOOK, GOOD])
+    path.write_bytes(path.read_bytes() + write(tmp_path / "two.gz", [trade(30, 2, 100, 1)]).read_bytes())
+    assert [one.id for one in Recording.read(path).trades] == [1, 2]
+
+
+def test_prices_may_be_plain_numbers_and_stay_exact(tmp_path: Path) -> None:
+    found = recording(tmp_path, BOOK, GOOD | {"data": GOOD["data"] | {"p": 0.1, "q": 3}})
+    assert (found.trades[0].price, found.trades[0].qty) == (D("0.1"), D(3))
 
 
 @pytest.mark.parametrize("content", [b"1 {}\n", b"\x1f\x8b", b"", None])
@@ -564,7 +595,7 @@ def test_a_file_that_is_no_recording(tmp_path: Path, content: bytes | None) -> N
     path = tmp_path / "none.gz"
     if content is not None:
         path.write_bytes(content)
-    assert "line" in bad(path)
+    assert re.search(r"line [01]\b", bad(path))
 
 
 def test_other_streams_are_passed_over(tmp_path: Path) -> None:

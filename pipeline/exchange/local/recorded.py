@@ -4,7 +4,6 @@ A recording is a gzipped file of one symbol. Each line is the time of receipt in
 combined streams `depth@100ms`, `trade` and `bookTicker`, or the snapshot that `GET /api/v3/depth` gave.
 """
 
-import gzip
 import json
 import zlib
 from collections.abc import Iterator
@@ -27,6 +26,8 @@ from pipeline.exchange.local.numbers import ZERO
 _MOST = Decimal(10) ** 20
 # Exact, whether prices are quoted or plain numbers.
 _DECODE = json.JSONDecoder(parse_float=Decimal).decode
+_GZIP = 31  # zlib's word for a gzip header and the largest window
+_CHUNK = 1 << 12
 _HINT = "a line is the time of receipt in ns, a space and a message, as in `1723161254024619568 {…}`"
 
 
@@ -216,17 +217,25 @@ def _quote_volume(trades: list[MarketTrade]) -> Decimal:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Lines with their numbers, from 1 on."""
-    number = 0
+    """Lines with their numbers, from 1 on. Of a file that is cut off, all that can be read come before the error."""
+    number, rest, unzip = 0, b"", zlib.decompressobj(_GZIP)
     try:
-        with gzip.open(path) as file:
-            for number, line in enumerate(file, 1):
-                yield number, line
-    except EOFError:
-        raise BadInput(f"{path}: cut off at line {number + 1}", "the file is damaged: fetch it again") from None
-    except (OSError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise BadInput(f"{path}: line {number + 1} cannot be read: {reason}", "is it a gzipped recording?") from None
+        with path.open("rb") as file:
+            while data := unzip.unused_data or file.read(_CHUNK):
+                if unzip.eof:
+                    # Gzipped files may be joined end to end.
+                    unzip = zlib.decompressobj(_GZIP)
+                *lines, rest = (rest + unzip.decompress(data)).split(b"\n")
+                for number, line in enumerate(lines, number + 1):  # noqa: B020
+                    yield number, line
+    except OSError as error:
+        raise BadInput(f"{path}: line {number + 1} cannot be read: {error.strerror}", "is there such a file?") from None
+    except zlib.error as error:
+        raise BadInput(f"{path}: damaged from about line {number + 1} on: {error}", "is it a gzipped file?") from None
+    if not unzip.eof:
+        raise BadInput(f"{path}: cut off in line {number + 1}", "the file is damaged: fetch it again")
+    if rest:
+        yield number + 1, rest
 
 
 def _message(line: bytes) -> tuple[str, Message | None]:
