@@ -67,6 +67,21 @@ def test_market_data_are_those_of_rest(local: LocalExchange, method: str, path: 
     assert reply["result"] == Rest(local).ask(f"/api/v3/{path}", **asked).json()
 
 
+def test_rate_limits_are_left_out_of_replies_where_the_request_or_the_connection_says_so(local: LocalExchange) -> None:
+    async def talk() -> None:
+        async with Socket(local, PATH) as socket:
+            silent = {"symbol": "BTCUSDT", "returnRateLimits": False}
+            assert (await socket.call("avgPrice", silent)).keys() == {"id", "status", "result"}
+            assert "rateLimits" not in await socket.call("avgPrice", silent | {"symbol": "NOSUCHUSDT"})
+            assert "rateLimits" in await socket.call("ping")
+            assert "rateLimits" not in await socket.signed("account.status", returnRateLimits="false")
+        async with Socket(local, f"{PATH}?returnRateLimits=false") as socket:
+            assert "rateLimits" not in await socket.call("ping")
+            assert "rateLimits" in await socket.call("ping", {"returnRateLimits": True})
+
+    asyncio.run(talk())
+
+
 def test_each_reply_tells_the_weight_that_is_used(local: LocalExchange) -> None:
     async def talk() -> list[int]:
         async with Socket(local, PATH) as socket:

@@ -130,6 +130,15 @@ def test_an_unknown_stream_in_the_address_is_told_and_closes_the_socket(local: L
     run(talk())
 
 
+def test_a_number_in_the_address_names_the_socket_and_no_stream(local: LocalExchange) -> None:
+    async def talk() -> None:
+        async with Socket(local, "/ws/0") as socket:
+            assert (await socket.call("SUBSCRIBE", ["btcusdt@trade"]))["result"] is None
+            assert (await socket.call("LIST_SUBSCRIPTIONS"))["result"] == ["btcusdt@trade"]
+
+    run(talk())
+
+
 def test_a_socket_that_says_too_much_is_closed(local: LocalExchange) -> None:
     async def talk() -> None:
         async with Socket(local, "/ws") as socket:

@@ -89,6 +89,7 @@ class Server:
                 web.get("/stream", self._market_socket),
                 web.get("/ws-api/v3", self.sockets.handle),
                 web.get("/data/{path:.*}", self._file),
+                *self.routes(),
                 web.route("*", "/{path:.*}", self.rest.handle),
             ]
         )
@@ -100,6 +101,10 @@ class Server:
         if self.speed:
             self.pace = Pace(self.speed, self.venue.engine.now)
             self._spawn(self._go_on(self.pace))
+
+    def routes(self) -> list[web.RouteDef]:
+        """What another market answers besides."""
+        return []
 
     async def _listen(self) -> None:
         assert self._runner is not None
@@ -181,9 +186,10 @@ class Server:
 
     async def _market_socket(self, request: web.Request) -> web.StreamResponse:
         """`/ws/a/b`, `/ws` with SUBSCRIBE, `/stream?streams=a/b`."""
-        raw = request.path != "/stream"
+        raw = not request.path.endswith("/stream")
         listed = request.match_info.get("names", "") if raw else request.query.get("streams", "")
-        names = [name for name in listed.split("/") if name]
+        # Some clients number their sockets in the path, `/ws/0`, and subscribe later.
+        names = [name for name in listed.split("/") if name and not name.isdigit()]
         socket = web.WebSocketResponse(compress=False, autoping=False, max_msg_size=_MOST_BYTES)
         await socket.prepare(request)
         client = Client(socket, raw)

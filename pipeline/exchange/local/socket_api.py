@@ -5,6 +5,8 @@ Source: https://developers.binance.com/docs/binance-spot-api-docs/websocket-api
 
 import asyncio
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from aiohttp import WSMsgType, web
@@ -25,16 +27,21 @@ from pipeline.exchange.local.venue import Venue
 from pipeline.exchange.local.weights import CONNECTION
 
 _MOST_BYTES = 1 << 16
+_WANTS_LIMITS = "returnRateLimits"
 Message = dict[str, Any]
 
 
 class Session:
-    """One socket. since: when it was opened, ms. subscriptions: number → account key."""
+    """One socket. since: when it was opened, ms. rate_limits: `false` if its replies leave them out.
 
-    def __init__(self, client: Client, address: str, since: int) -> None:
+    subscriptions: number → account key.
+    """
+
+    def __init__(self, client: Client, address: str, since: int, rate_limits: str) -> None:
         self.client = client
         self.address = address
         self.since = since
+        self.rate_limits = rate_limits
         self.subscriptions: dict[int, str] = {}
         self.next_subscription = 0
 
@@ -60,7 +67,12 @@ class SocketApi:
             return web.json_response(error.body(), status=error.status)
         socket = web.WebSocketResponse(compress=False, max_msg_size=_MOST_BYTES, autoping=True)
         await socket.prepare(request)
-        session = Session(Client(socket, raw=True), address, self.venue.clock.now())
+        session = Session(
+            Client(socket, raw=True),
+            address,
+            self.venue.clock.now(),
+            request.query.get(_WANTS_LIMITS, "true"),
+        )
         self.sessions.add(session)
         pump = asyncio.get_running_loop().create_task(session.client.pump())
         try:
@@ -108,7 +120,7 @@ class SocketApi:
             reply: Message = {"id": number, "status": 200, "result": result}
             self.venue.refund(session.address, name, params)
         except ApiError as error:
-            session.send(self._refusal(session, number, error))
+            session.send(self._refusal(session, number, error, params))
             self.venue.deliver()
             return
         for fault in self.venue.take("after", name):
@@ -120,14 +132,14 @@ class SocketApi:
             return
         if self.venue.engine.outbox and self.venue.is_early():
             self.venue.deliver()
-        session.send(reply | {"rateLimits": self._limits(session, name, params)})
+        session.send(reply | self._limits(session, name, params))
         self.venue.deliver()
 
     def _answer(self, session: Session, name: str, params: dict[str, str]) -> Any:
         """What a method gives. Raises ApiError."""
         venue = self.venue
         venue.charge(session.address, name, params)
-        own = {key: value for key, value in params.items() if key not in SECURITY}
+        own = {key: value for key, value in params.items() if key not in (*SECURITY, _WANTS_LIMITS)}
         if name == "ping":
             return {}
         if name == "time":
@@ -204,18 +216,23 @@ class SocketApi:
             return True
         return False
 
-    def _refusal(self, session: Session, number: Any, error: ApiError) -> Message:
+    def _refusal(
+        self, session: Session, number: Any, error: ApiError, params: Mapping[str, str] = MappingProxyType({})
+    ) -> Message:
         told: Message = error.body()
         if isinstance(error, RateLimited):
             told["data"] = {"serverTime": self.venue.clock.now(), "retryAfter": error.until}
-        return {"id": number, "status": error.status, "error": told, "rateLimits": self._limits(session, "", {})}
+        return {"id": number, "status": error.status, "error": told} | self._limits(session, "", params)
 
-    def _limits(self, session: Session, name: str, params: dict[str, str]) -> list[Message]:
+    def _limits(self, session: Session, name: str, params: Mapping[str, str]) -> Message:
+        """Rate limits for a reply; empty if the connection or the request says that it does not want them."""
+        if params.get(_WANTS_LIMITS, session.rate_limits) == "false":
+            return {}
         now = self.venue.clock.now()
         rules = [self.venue.limits.weight_rule(session.address, now)]
         if name in OPERATIONS and OPERATIONS[name].orders:
             rules = self.venue.limits.order_rules(params["apiKey"], now) + rules
-        return rules
+        return {"rateLimits": rules}
 
     # User data
 
