@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
@@ -70,7 +70,10 @@ TIMEOUT = "Timeout waiting for response from backend server. Send status unknown
 
 
 class Rest:
-    """Answers requests of one venue."""
+    """Answers requests of one venue. public, signed: its paths, and what they do."""
+
+    public: ClassVar[Mapping[str, str]] = PUBLIC_ROUTES
+    signed: ClassVar[Mapping[tuple[str, str], str]] = SIGNED_ROUTES
 
     def __init__(self, venue: Venue) -> None:
         self.venue = venue
@@ -78,8 +81,8 @@ class Rest:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Any request below `/api` and `/sapi`."""
         venue, method, path = self.venue, request.method, request.path
-        name = PUBLIC_ROUTES.get(path) if method == _GET else None
-        name = name or SIGNED_ROUTES.get((method, path))
+        name = self.public.get(path) if method == _GET else None
+        name = name or self.signed.get((method, path))
         if name is None:
             return _unknown(method, path)
         address = request.remote or ""
@@ -92,7 +95,7 @@ class Rest:
                 if answer is not None:
                     return answer
             account = None
-            if (method, path) in SIGNED_ROUTES:
+            if (method, path) in self.signed:
                 account = account_of(request.headers.get("X-MBX-APIKEY"), venue.engine.accounts)
                 verify(account, params, rest_payload(query, body), venue.clock.now())
                 params = {key: value for key, value in params.items() if key not in SECURITY}

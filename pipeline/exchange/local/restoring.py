@@ -1,7 +1,9 @@
 """Bring an exchange back to where its journal says it was, by doing everything again."""
 
 import contextlib
+from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 from pipeline.errors import BadInput
 from pipeline.exchange.local.engine import Engine
@@ -12,8 +14,9 @@ from pipeline.exchange.local.operations import call
 _ANEW = "start it with the same data, scenario and seed, or without the journal"
 
 
-def restore(engine: Engine, text: str, until: int = 0) -> None:
-    """Do again what a journal tells. engine: new, with the same data, settings and seed. until: moments to go on to.
+def restore(engine: Engine, text: str, until: int = 0, run: Callable[..., Any] = call) -> None:
+    """Do again what a journal tells. engine: new, with the same data, settings and seed. until: moments to go on to;
+    run: what a request is run by.
 
     Raises BadInput: the journal is damaged, or something comes out otherwise than it did.
     """
@@ -24,7 +27,7 @@ def restore(engine: Engine, text: str, until: int = 0) -> None:
             engine.advance()
         if entry["kind"] == "request":
             with contextlib.suppress(ApiError):  # As the first time: the comparison below tells.
-                call(engine, accounts[entry["account"]], entry["name"], entry["params"])
+                run(engine, accounts[entry["account"]], entry["name"], entry["params"])
         elif entry["kind"] == "deposit":
             engine.deposit(accounts[entry["account"]], entry["asset"], Decimal(entry["amount"]))
         elif entry["kind"] == "control":

@@ -5,13 +5,14 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.config.sources import SyntheticSource
 from pipeline.errors import BadInput
 from pipeline.exchange.local import sources
 from pipeline.exchange.local.archive import archive_file
 from pipeline.exchange.local.engine import Engine
+from pipeline.exchange.local.futures import server as futures
 from pipeline.exchange.local.instruments import of_series
 from pipeline.exchange.local.journal import Journal
 from pipeline.exchange.local.scenario import Scenario
@@ -28,7 +29,9 @@ class Setup:
 
     data: see `sources.load`. start_ms: where trading begins; earlier bars of the data are history. speed: 0 step by
     step, inf without waiting. journal: a file for its record.
-    synthetic: the made-up market, by default one of the seed."""
+    synthetic: the made-up market, by default one of the seed. market: spot, or um for USD-M futures; funding: file of
+    their rates, in which `{symbol}` is filled in.
+    """
 
     symbols: tuple[str, ...] = ("BTCUSDT",)
     interval: str = "1m"
@@ -43,6 +46,8 @@ class Setup:
     synthetic: SyntheticSource | None = None
     scenario: Scenario = field(default_factory=lambda: Scenario.model_validate({}))
     journal: Path | None = None
+    market: Literal["spot", "um"] = "spot"
+    funding: Path | None = None
 
 
 def make(setup: Setup) -> Server:
@@ -54,6 +59,9 @@ def make(setup: Setup) -> Server:
     keys = [trader.key for trader in traders]
     if len(set(keys)) < len(keys):
         raise BadInput("accounts: two have the same key")
+
+    if setup.market == "um":
+        return futures.make(setup, series)
 
     def build() -> Engine:
         return Engine(

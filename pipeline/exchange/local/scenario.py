@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pipeline.errors import BadInput
 from pipeline.exchange.local.accounts import Account, Balance
 from pipeline.exchange.local.faults import Fault
+from pipeline.exchange.local.futures.rules import Futures
 from pipeline.exchange.local.limits import Limits
 from pipeline.exchange.local.matching import MarketModel
 
@@ -40,6 +41,7 @@ class Scenario(BaseModel):
     market: MarketModel = MarketModel.model_validate({})
     accounts: list[Trader] = [Trader.model_validate({})]
     limits: Limits = Limits.model_validate({})
+    futures: Futures = Futures.model_validate({})
     reports: str = Field(
         "after", pattern="^(before|after|random)$", description="Whether user events come before or after the reply."
     )

@@ -41,13 +41,7 @@ class Hub:
 
     def subscribe(self, client: Client, names: list[str]) -> None:
         """Add streams to a client. Raises ValueError: a name is none, or there would be too many."""
-        symbols = {symbol.lower() for symbol in self.venue.engine.instruments}
-        for name in names:
-            match = _NAME.fullmatch(name)
-            if match is None or (match["symbol"] and match["symbol"] not in symbols):
-                raise ValueError(f"Invalid request: unknown stream {name[:80]!r}")
-            if (match["kind"] or "").startswith("kline_") and match["kind"][6:] not in INTERVALS:
-                raise ValueError(f"Invalid request: unknown interval in {name!r}")
+        self._check(names)
         if len(client.names | set(names)) > _MOST_STREAMS:
             raise ValueError("Invalid request: more than 1024 streams")
         for name in names:
@@ -56,6 +50,15 @@ class Hub:
         self._index()
         for symbol in {name.partition("@")[0] for name in names}:
             self._follow_book(symbol)
+
+    def _check(self, names: list[str]) -> None:
+        symbols = {symbol.lower() for symbol in self.venue.engine.instruments}
+        for name in names:
+            match = _NAME.fullmatch(name)
+            if match is None or (match["symbol"] and match["symbol"] not in symbols):
+                raise ValueError(f"Invalid request: unknown stream {name[:80]!r}")
+            if (match["kind"] or "").startswith("kline_") and match["kind"][6:] not in INTERVALS:
+                raise ValueError(f"Invalid request: unknown interval in {name!r}")
 
     def _follow_book(self, symbol: str) -> None:
         """Keep the book that differences are told against from now on, if somebody listens to them."""

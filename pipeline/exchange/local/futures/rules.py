@@ -51,6 +51,8 @@ class Futures(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    maker: Decimal = Field(Decimal("0.0002"), ge=0, lt=1, description="Fee of accounts that name none.")
+    taker: Decimal = Field(Decimal("0.0005"), ge=0, lt=1, description="Fee of accounts that name none.")
     leverage: int = Field(20, ge=1, le=125, description="Of each symbol at the start.")
     brackets: list[Bracket] = Field(_BRACKETS, min_length=1, description="By notional, ascending.")
     funding_rate: Decimal = Field(

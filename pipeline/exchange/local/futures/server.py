@@ -1,0 +1,85 @@
+"""The server of a futures exchange, and how it is put together."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from pipeline.config.sources import FileSource
+from pipeline.exchange.local.accounts import Account
+from pipeline.exchange.local.futures.engine import FuturesEngine
+from pipeline.exchange.local.futures.funding import Rates
+from pipeline.exchange.local.futures.rest import FuturesRest
+from pipeline.exchange.local.futures.rules import contract
+from pipeline.exchange.local.futures.streams import FuturesHub
+from pipeline.exchange.local.futures.users import UserStreams
+from pipeline.exchange.local.futures.venue import FuturesVenue
+from pipeline.exchange.local.history import Series
+from pipeline.exchange.local.journal import Journal
+from pipeline.exchange.local.server import Server
+from pipeline.market import files
+
+if TYPE_CHECKING:
+    from pipeline.exchange.local.running import Setup
+    from pipeline.exchange.local.scenario import Trader
+
+
+class FuturesServer(Server):
+    """A local futures exchange on a port; see `Server`."""
+
+    def __init__(self, venue: FuturesVenue, *, host: str, port: int, speed: float) -> None:
+        super().__init__(venue, host=host, port=port, speed=speed)
+        hub = FuturesHub(venue)
+        self.users = UserStreams(venue, hub)
+        self.hub, self.rest = hub, FuturesRest(venue, self.users)
+        venue.on_market, venue.on_user = hub.on_market, self.users.on_user
+
+    def routes(self) -> list[web.RouteDef]:
+        """Streams below `/f/`, by category as since 2026 or without, and user data."""
+        found = [web.get("/f/private/ws", self.users.handle), web.get("/f/private/ws/{names}", self.users.handle)]
+        for base in ("/f", "/f/market", "/f/public"):
+            found += [
+                web.get(f"{base}/ws", self._market_socket),
+                web.get(f"{base}/ws/{{names:.*}}", self._any_socket),
+                web.get(f"{base}/stream", self._market_socket),
+            ]
+        return found
+
+    async def _any_socket(self, request: web.Request) -> web.StreamResponse:
+        if self.users.is_key(request.match_info["names"]):
+            return await self.users.handle(request)
+        return await self._market_socket(request)
+
+
+def make(setup: "Setup", series: Mapping[str, Series]) -> FuturesServer:
+    """A server that does not run yet. Raises BadInput, MissingInput: the data cannot be used."""
+    rules = setup.scenario.futures
+    rates = {symbol: _rates(setup.funding, symbol) for symbol in series} if setup.funding else {}
+
+    def account(trader: "Trader", number: int) -> Account:
+        made = trader.account(number)
+        made.maker = trader.maker if "maker" in trader.model_fields_set else rules.maker
+        made.taker = trader.taker if "taker" in trader.model_fields_set else rules.taker
+        return made
+
+    def build() -> FuturesEngine:
+        return FuturesEngine(
+            {symbol: contract(symbol, one, rules) for symbol, one in series.items()},
+            series,
+            [account(trader, number) for number, trader in enumerate(setup.scenario.accounts)],
+            start_ms=setup.start_ms,
+            seed=setup.seed,
+            model=setup.scenario.market,
+            journal=Journal(setup.journal),
+            futures=rules,
+            rates=rates,
+        )
+
+    venue = FuturesVenue(build, setup.scenario, setup.seed)
+    return FuturesServer(venue, host=setup.host, port=setup.port, speed=setup.speed)
+
+
+def _rates(path: Path, symbol: str) -> Rates:
+    """Funding rates of a file; `{symbol}` in its name is filled in."""
+    return files.read_funding(FileSource(path=str(path)), symbol)
