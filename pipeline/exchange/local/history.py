@@ -106,10 +106,11 @@ def bucket_end(open_ms: int, interval: str) -> int:
 
 
 def step_of(interval: str) -> int:
-    """Length of an interval in ms; `1w` and `1M` have theirs in days."""
+    """Length of an interval in ms; the longest ones have theirs in days."""
     if interval == "1s":
         return 1000
-    return 7 * DAY if interval == "1w" else 30 * DAY if interval == "1M" else interval_ms(interval)
+    days = {"3d": 3, "1w": 7, "1M": 30}
+    return days[interval] * DAY if interval in days else interval_ms(interval)
 
 
 def aggregate(series: Series, start: int, end: int, interval: str) -> list[Row]:

@@ -149,11 +149,14 @@ def agg_trades(engine: Engine, p: Params) -> list[dict[str, Any]]:
     limit = p.integer("limit", 500, 1, 1000) or 500
     first, start, end = p.integer("fromId"), p.integer("startTime"), p.integer("endTime")
     p.done()
-    if start is not None and first is None:
-        i = pit.series.at(start)
-        if i < len(pit.series):
-            first = int(pit.series.first_trade[i])
-    made = [one for one in _trades(pit, limit, first) if one[3] >= (start or 0) and (end is None or one[3] <= end)]
+    count, series = limit, pit.series
+    if first is None and (start is not None or end is not None):
+        # The bar in which the span begins or ends holds trades outside of it.
+        i = max(series.at((start if start is not None else end or 0) + 1) - 1, 0)
+        count += int(series.trades[i])
+        first = int(series.first_trade[i]) - (limit if start is None else 0)
+    found = _trades(pit, count, None if first is None else max(first, 0))
+    made = [one for one in found if one[3] >= (start or 0) and (end is None or one[3] <= end)]
     return [
         {
             "a": number,
@@ -165,7 +168,7 @@ def agg_trades(engine: Engine, p: Params) -> list[dict[str, Any]]:
             "m": maker,
             "M": True,
         }
-        for number, price, qty, time, maker in made
+        for number, price, qty, time, maker in (made[-limit:] if start is None else made[:limit])
     ]
 
 
