@@ -4,7 +4,8 @@ The averages over time are pandas' `rolling(window, min_periods=window // 2).mea
 `ewm(span, min_periods=span // 2, adjust=False).mean()`, with one difference: a bar whose own score
 is unknown has no smoothed score either. A simple window is summed afresh at each bar, so its value
 depends on the window alone, whenever the stream was started; an exponential average depends on the
-first bar, as it must.
+first bar, as it must. Over unknown scores the weights are those that pandas documents for adjust=False, which pandas
+3.1 itself does not keep to.
 """
 
 import math

@@ -61,12 +61,30 @@ def test_simple_smoothing_is_pandas_rolling_mean(values: list[float], window: in
 
 
 @settings(max_examples=200, deadline=None)
-@given(scores, st.floats(1.5, 20))
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=60), st.floats(1.5, 20))
 def test_exponential_smoothing_is_pandas_ewm(values: list[float], span: float) -> None:
     series = pd.Series(values)
-    expected = series.ewm(span=span, min_periods=max(1, int(span // 2)), adjust=False).mean().where(series.notna())
+    expected = series.ewm(span=span, min_periods=max(1, int(span // 2)), adjust=False).mean()
     got = smooth(series.to_numpy()[:, None], Smooth(columns=["a"], window=span))
     np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-12)
+
+
+@settings(max_examples=200, deadline=None)
+@given(scores, st.floats(1.5, 20))
+def test_over_unknown_scores_the_weight_of_the_past_decays(values: list[float], span: float) -> None:
+    # Weights as pandas documents them for gaps; pandas 3.1.1 itself gives 0.25 for [1, NaN, 0] at span 3, not 1/3.
+    alpha, average, since, known = 2 / (span + 1), math.nan, 0, 0
+    got = smooth(np.array(values)[:, None], Smooth(columns=["a"], window=span))
+    for value, found in zip(values, got, strict=True):
+        since += 1
+        if math.isnan(value):
+            assert math.isnan(found)
+            continue
+        past = (1 - alpha) ** since if known else 0.0
+        average = ((past * average if known else 0.0) + alpha * value) / (past + alpha)
+        since, known = 0, known + 1
+        expected = average if known >= max(1, int(span // 2)) else math.nan
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_point_threshold_makes_ones_of_the_column_mean() -> None:
