@@ -17,7 +17,7 @@ def run(engine: "Engine", name: str, args: dict[str, str]) -> None:
     Raises KeyError, ValueError, ArithmeticError, BadInput: it makes no sense.
     """
     if name == "fill":
-        _fill(engine, int(args["order"]), Decimal(args["share"]))
+        _fill(engine, int(args["order"]), _share(args["share"]))
         return
     pit = engine.pits[args.pop("symbol")]
     if name == "filter":
@@ -25,9 +25,16 @@ def run(engine: "Engine", name: str, args: dict[str, str]) -> None:
     elif name == "status":
         pit.instrument.entry = pit.instrument.entry | {"status": args["status"]}
     elif name == "cap":
-        pit.cap = Decimal(args["share"]) if args["share"] else None
+        pit.cap = _share(args["share"]) if args["share"] else None
     else:
         raise ValueError(f"no such control: {name}")
+
+
+def _share(text: str) -> Decimal:
+    share = Decimal(text)
+    if not 0 <= share <= 1:
+        raise ValueError("a share lies between 0 and 1")
+    return share
 
 
 def _fill(engine: "Engine", number: int, share: Decimal) -> None:
