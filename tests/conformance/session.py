@@ -37,16 +37,20 @@ class Session:
     """The exchange that a script talks to, and the outcomes of its checks.
 
     url: of REST, without `/api`; streams: of the market streams, with a slash at its end; ws_api: of the WebSocket API.
+    only: operations that are checked now, None for all.
     """
 
     def __init__(self) -> None:
         self.url = os.environ["EXCHANGE_URL"]
         self.streams = os.environ["EXCHANGE_STREAMS"]
         self.ws_api = os.environ["EXCHANGE_WS_API"]
+        self.only: frozenset[str] | None = None
         self._open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
     def check(self, operation: str, function: Callable[[], Any]) -> None:
         """Run a check and write down what came out; afterwards no order is open."""
+        if self.only is not None and operation not in self.only:
+            return
         told = {"operation": operation, "outcome": "passed", "error": ""}
         try:
             function()

@@ -1,10 +1,11 @@
 """What must hold of market streams and of the user data stream, in the exchange's own field names.
 
-`listen(stream)` subscribes the client and gives the list to which it appends messages; `wait(condition)` lets the client
-receive until a condition holds or five seconds have passed.
+`listen(stream)` subscribes the client and gives the list to which it appends messages; `wait(condition)` lets the
+client receive until a condition holds or five seconds have passed.
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from market_checks import SYMBOL, Ask, near
@@ -74,13 +75,13 @@ def check_streams(session: Session, listen: Listen, wait: Wait) -> None:
         later = session.ask("/api/v3/depth", symbol=SYMBOL, limit=1000)
         wait(lambda: messages[-1]["u"] >= later["lastUpdateId"])
         assert {(one["e"], one["s"]) for one in messages} == {("depthUpdate", SYMBOL)}
-        for before, after in zip(messages, messages[1:], strict=False):
+        for before, after in pairwise(messages):
             assert after["U"] == before["u"] + 1, f"{before['u']} is followed by {after['U']}"
         for side, name in (("bids", "b"), ("asks", "a")):
-            levels = {price: qty for price, qty in book[side]}
+            levels = dict(book[side])
             for one in messages:
                 if one["u"] > book["lastUpdateId"]:
-                    levels |= {price: qty for price, qty in one[name]}
+                    levels |= dict(one[name])
             assert {price: qty for price, qty in levels.items() if float(qty)} == dict(later[side]), side
 
     def partial_depth() -> None:

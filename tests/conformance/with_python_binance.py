@@ -1,4 +1,4 @@
-"""python-binance: `Client` (`sync`), `AsyncClient` and market sockets (`async`), WebSocket API and user socket (`ws`)."""
+"""python-binance: `Client` (`sync`); `AsyncClient`, market sockets (`async`); WebSocket API, user socket (`ws`)."""
 
 import asyncio
 import contextlib
