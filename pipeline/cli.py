@@ -229,6 +229,14 @@ def exchange(
     journal: Annotated[
         Path | None, typer.Option("--journal", metavar="FILE", help="Write down all that happens.")
     ] = None,
+    market: Annotated[str, typer.Option("--market", metavar="M", help="spot, or um for USD-M futures.")] = "spot",
+    funding: Annotated[
+        Path | None, typer.Option("--funding", metavar="FILE", help="Funding rates; {symbol} is filled in.")
+    ] = None,
+    recorded: Annotated[
+        list[Path] | None,
+        typer.Option("--recorded", metavar="FILE", help="A recorded book and its trades; repeatable."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Run a local exchange that Binance clients can use: replayed bars, matched orders, faults on demand.
@@ -237,7 +245,10 @@ def exchange(
     """
     from pipeline.stages.exchange import serve_exchange
 
-    serve_exchange(data, symbol or (), interval, start, end, speed, host, port, seed, scenario, journal, json)
+    serve_exchange(
+        data, symbol or (), interval, start, end, speed, host, port, seed, scenario, journal, json,
+        market, funding, recorded or (),
+    )  # fmt: skip
 
 
 @_command("check")

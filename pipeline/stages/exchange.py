@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from pipeline.config import interval_ms, utc_ms
 from pipeline.errors import BadInput
@@ -33,6 +34,9 @@ def serve_exchange(
     scenario: Path | None,
     journal: Path | None,
     as_json: bool,
+    market: str = "spot",
+    funding: Path | None = None,
+    recorded: Sequence[Path] = (),
 ) -> None:
     """Run an exchange. Raises BadInput, MissingInput: before anything listens."""
     try:
@@ -51,10 +55,25 @@ def serve_exchange(
         port=port,
         scenario=load(scenario) if scenario else Scenario.model_validate({}),
         journal=journal,
+        market=_market(market),
+        funding=funding,
+        recorded=tuple(recorded),
     )
+    if recorded:
+        clash = [
+            name
+            for name, given in (("--data", data), ("--symbol", symbols), ("--start", start), ("--end", end))
+            if given
+        ]
+        if clash or market != "spot":
+            raise BadInput(
+                f"--recorded brings its own market: {', '.join(clash) or '--market um'} cannot be given with it"
+            )
+    if funding is not None and market != "um":
+        raise BadInput("--funding: only futures have funding", "add --market um")
     if setup.end_ms <= setup.start_ms:
         raise BadInput(f"--end {end} is not after --start {start}")
-    if data is None:
+    if data is None and not recorded:
         begin = setup.start_ms or utc_ms(_SYNTHETIC_START)
         last = min(setup.end_ms, begin + _SYNTHETIC_BARS * step)
         setup = replace(setup, start_ms=begin, from_ms=begin - _SYNTHETIC_BARS // 10 * step, end_ms=last)
@@ -84,11 +103,17 @@ def _tell(server: Server, setup: Setup, as_json: bool) -> None:
     socket = server.url.replace("http", "ws", 1)
     trader = setup.scenario.accounts[0]
     if as_json:
-        told = {"url": server.url, "streams": f"{socket}/", "ws_api": f"{socket}/ws-api/v3", "symbols": setup.symbols}
+        told = {
+            "url": server.url,
+            "streams": f"{socket}/",
+            "ws_api": f"{socket}/ws-api/v3",
+            "symbols": list(server.venue.engine.instruments),
+        }
         print(json_text.dumps(told | {"key": trader.key}), flush=True)
         return
     clock = server.control.clock()
-    print(f"exchange: {', '.join(setup.symbols)} {setup.interval}, {_pace(server)}")
+    symbols = list(server.venue.engine.instruments)
+    print(f"exchange: {', '.join(symbols)} {setup.interval}, {_pace(server)}")
     print(f"  REST       {server.url}/api")
     print(f"  streams    {socket}/")
     print(f"  ws-api     {socket}/ws-api/v3")
@@ -121,6 +146,14 @@ def _time(text: str | None, option: str) -> int | None:
         raise BadInput(
             f"{option} {text}: {error}", "write a date or a time in UTC: 2024-01-31 or 2024-01-31T12:00"
         ) from None
+
+
+def _market(text: str) -> Literal["spot", "um"]:
+    if text == "spot":
+        return "spot"
+    if text == "um":
+        return "um"
+    raise BadInput(f"--market {text}: is neither spot nor um", "um are USD-M futures")
 
 
 def _speed(text: str) -> float:

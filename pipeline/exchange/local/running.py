@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pipeline.config.sources import SyntheticSource
 from pipeline.errors import BadInput
-from pipeline.exchange.local import sources
+from pipeline.exchange.local import recorded_engine, sources
 from pipeline.exchange.local.archive import archive_file
 from pipeline.exchange.local.engine import Engine
 from pipeline.exchange.local.futures import server as futures
@@ -30,7 +30,7 @@ class Setup:
     data: see `sources.load`. start_ms: where trading begins; earlier bars of the data are history. speed: 0 step by
     step, inf without waiting. journal: a file for its record.
     synthetic: the made-up market, by default one of the seed. market: spot, or um for USD-M futures; funding: file of
-    their rates, in which `{symbol}` is filled in.
+    their rates, in which `{symbol}` is filled in. recorded: recordings of books and trades, in the place of data.
     """
 
     symbols: tuple[str, ...] = ("BTCUSDT",)
@@ -46,20 +46,34 @@ class Setup:
     synthetic: SyntheticSource | None = None
     scenario: Scenario = field(default_factory=lambda: Scenario.model_validate({}))
     journal: Path | None = None
+    recorded: tuple[Path, ...] = ()
     market: Literal["spot", "um"] = "spot"
     funding: Path | None = None
 
 
 def make(setup: Setup) -> Server:
     """A server that does not run yet. Raises BadInput, MissingInput: the data cannot be used."""
-    market = setup.synthetic or SyntheticSource(seed=setup.seed)
-    series = sources.load(
-        setup.data, list(setup.symbols), setup.interval, setup.from_ms, setup.end_ms, market)  # fmt: skip
     traders = setup.scenario.accounts
     keys = [trader.key for trader in traders]
     if len(set(keys)) < len(keys):
         raise BadInput("accounts: two have the same key")
 
+    if setup.recorded:
+        recordings = recorded_engine.read(setup.recorded)
+
+        def rebuild() -> Engine:
+            return recorded_engine.RecordedEngine(
+                recordings,
+                [trader.account(number) for number, trader in enumerate(traders)],
+                setup.interval,
+                seed=setup.seed,
+                model=setup.scenario.market,
+                journal=Journal(setup.journal),
+            )
+
+        return Server(Venue(rebuild, setup.scenario, setup.seed), host=setup.host, port=setup.port, speed=setup.speed)
+    market = setup.synthetic or SyntheticSource(seed=setup.seed)
+    series = sources.load(setup.data, list(setup.symbols), setup.interval, setup.from_ms, setup.end_ms, market)
     if setup.market == "um":
         return futures.make(setup, series)
 
