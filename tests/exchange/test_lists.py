@@ -279,6 +279,13 @@ def test_a_pending_market_order_follows_at_once() -> None:
     assert (r.balance("USDT"), r.balance("BTC")) == (("10000", "0"), ("10", "0"))
 
 
+def test_a_pending_market_order_after_a_gap_gets_the_price_at_which_the_gap_ends() -> None:
+    r = replay(FLAT, FLAT, (90, 91, 89, 90))
+    reply = oto(r, pendingType="MARKET", pendingPrice=None, pendingTimeInForce=None)
+    r.engine.step()
+    assert legs(r, reply) == [("LIMIT", "FILLED", [("99", "1")]), ("MARKET", "FILLED", [("90", "1")])]
+
+
 def test_a_pending_order_that_cannot_be_paid_for_expires() -> None:
     r = replay(FLAT, (100, 100, 98, 99), balances={"USDT": "1000"}, fees=("0.001", "0.001"))
     reply = oto(r)

@@ -346,6 +346,7 @@ def test_trailing_stop_gapped_through_fills_at_the_open() -> None:
     [
         ("ohlc", (100, 105, 95, 101), ["low", "high"]),
         ("ohlc", (100, 105, 95, 99), ["high", "low"]),
+        ("ohlc", (100, 105, 95, 100), ["low", "high"]),
         ("high_first", (100, 105, 95, 101), ["high", "low"]),
         ("low_first", (100, 105, 95, 99), ["low", "high"]),
     ],
