@@ -84,7 +84,7 @@ class Rest:
         name = self.public.get(path) if method == _GET else None
         name = name or self.signed.get((method, path))
         if name is None:
-            return _unknown(method, path)
+            return _unknown(method, path, path in self.public or any(path == one for _, one in self.signed))
         address = request.remote or ""
         try:
             query, body = _wire(request.rel_url.raw_query_string), await request.read()
@@ -237,10 +237,10 @@ def _shown(name: str) -> str:
     return re.sub(r"[^a-zA-Z0-9]", "?", name)[:40]
 
 
-def _unknown(method: str, path: str) -> web.Response:
+def _unknown(method: str, path: str, is_known: bool) -> web.Response:
     if path.startswith("/api/v3/userDataStream"):
         return _json({"code": -1000, "msg": "This endpoint has been retired; use the WebSocket API."}, 410, {})
-    if path in PUBLIC_ROUTES or any(path == known for _, known in SIGNED_ROUTES):
+    if is_known:
         return _json({"code": -1000, "msg": f"Request method '{method}' is not supported."}, 405, {})
     return _page("404 Not Found", 404)
 

@@ -131,6 +131,13 @@ def test_an_order_for_all_the_margin_there_is_fills_and_one_step_more_is_refused
     assert c.place("BUY", quantity="995.024").status == "FILLED"
 
 
+def test_margin_is_asked_for_the_whole_order_however_thin_the_book() -> None:
+    c = contracts(FLAT, FLAT, levels=1, level_share="0.001")
+    assert c.refusal("order.place", symbol="BTCUSDT", side="BUY", type="MARKET", quantity="1001") == -2019
+    order = c.place("BUY", quantity=1000)
+    assert (order.status, order.executed) == ("EXPIRED", 1)
+
+
 def test_open_orders_bind_margin_and_set_it_free_again() -> None:
     c = contracts(FLAT, FLAT)
     order = c.place("BUY", "LIMIT", quantity=1000, price=90)

@@ -146,7 +146,10 @@ def check_funds(engine: "FuturesEngine", account: Account, order: FuturesOrder) 
 
 
 def _notional(pit: Pit, order: FuturesOrder) -> Decimal:
-    """What a new order would cost."""
+    """What a new order would cost; what the book has no more for counts at the price that the rest gets."""
     if order.kind == "LIMIT":
         return times(order.price, order.qty)
-    return sum((times(price, qty) for price, qty in pit.plan(order)), ZERO)
+    fills = pit.plan(order)
+    left = order.qty - sum((qty for _, qty in fills), ZERO)
+    worst = fills[-1][0] if fills else pit.price
+    return sum((times(price, qty) for price, qty in fills), times(worst, left))
