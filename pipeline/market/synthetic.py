@@ -22,7 +22,7 @@ from pipeline.artifacts import TIME
 from pipeline.config import interval_ms, utc_ms
 from pipeline.config.sources import SyntheticSource
 from pipeline.errors import BadInput
-from pipeline.market.candles import COLUMNS, SCHEMA, iso, time_array
+from pipeline.market.candles import COLUMNS, PRICES, SCHEMA, iso, time_array
 from pipeline.market.timeframes import resample
 
 Floats = npt.NDArray[np.float64]
@@ -62,7 +62,7 @@ def bars(source: SyntheticSource, symbol: str, interval: str, start_ms: int, end
         if higher != step:
             times, values = resample(values, times, step, higher)
             # As an exchange would tell them: the last bits of a sum are nobody's volume.
-            values = {name: np.round(column, 8) for name, column in values.items()}
+            values |= {name: np.round(values[name], 8) for name in COLUMNS if name not in PRICES}
         rows = slice(*np.searchsorted(times, [start_ms, end_ms]))
         pieces.append(
             pa.table([time_array(times[rows]), *(pa.array(values[name][rows]) for name in COLUMNS)], schema=SCHEMA)
