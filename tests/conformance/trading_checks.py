@@ -252,9 +252,10 @@ def check_lists(session: Session, ask: Ask) -> None:
         refused(-2010, lambda: oco("0.95", "0.9"), "relationship of the prices")
 
     def oto(**params: Any) -> Any:
-        return ask("orderList.place.oto", symbol=SYMBOL, workingType="LIMIT", workingSide="BUY",
-                   workingTimeInForce="GTC", workingPrice=prices.at("0.9"), workingQuantity=_QTY, pendingType="LIMIT_MAKER", pendingSide="SELL",
-                   pendingPrice=prices.at("1.2"), pendingQuantity=_QTY, **params)  # fmt: skip
+        working = {"workingType": "LIMIT", "workingSide": "BUY", "workingTimeInForce": "GTC", "workingQuantity": _QTY}
+        pending = {"pendingType": "LIMIT_MAKER", "pendingSide": "SELL", "pendingQuantity": _QTY}
+        levels = {"workingPrice": prices.at("0.9"), "pendingPrice": prices.at("1.2")}
+        return ask("orderList.place.oto", symbol=SYMBOL, **working, **pending, **levels, **params)
 
     def place_oto() -> None:
         told = oto()
@@ -263,10 +264,11 @@ def check_lists(session: Session, ask: Ask) -> None:
         assert [leg(one)["status"] for one in told["orders"]] == ["NEW", "PENDING_NEW"]
 
     def otoco(price: str, **params: Any) -> Any:
-        return ask("orderList.place.otoco", symbol=SYMBOL, workingType="LIMIT", workingSide="BUY", workingPrice=price,
-                   workingTimeInForce="GTC", workingQuantity=_QTY, pendingSide="SELL", pendingQuantity=_QTY,
-                   pendingAboveType="LIMIT_MAKER", pendingAbovePrice=prices.at("1.2"), pendingBelowType="STOP_LOSS",
-                   pendingBelowStopPrice=prices.at("0.8"), **params)  # fmt: skip
+        working = {"workingType": "LIMIT", "workingSide": "BUY", "workingTimeInForce": "GTC", "workingQuantity": _QTY}
+        pending = {"pendingSide": "SELL", "pendingQuantity": _QTY}
+        pending |= {"pendingAboveType": "LIMIT_MAKER", "pendingAbovePrice": prices.at("1.2")}
+        pending |= {"pendingBelowType": "STOP_LOSS", "pendingBelowStopPrice": prices.at("0.8")}
+        return ask("orderList.place.otoco", symbol=SYMBOL, workingPrice=price, **working, **pending, **params)
 
     def place_otoco() -> None:
         waits = otoco(prices.at("0.9"))
