@@ -154,9 +154,8 @@ def agg_trades(engine: Engine, p: Params) -> list[dict[str, Any]]:
         # The bar in which the span begins or ends holds trades outside of it.
         i = max(series.at((start if start is not None else end or 0) + 1) - 1, 0)
         count += int(series.trades[i])
-        first = int(series.first_trade[i]) - (limit if start is None else 0)
-    found = _trades(pit, count, None if first is None else max(first, 0))
-    made = [one for one in found if one[3] >= (start or 0) and (end is None or one[3] <= end)]
+        first = max(int(series.first_trade[i]) - (limit if start is None else 0), 0)
+    made = [one for one in _trades(pit, count, first) if one[3] >= (start or 0) and (end is None or one[3] <= end)]
     return [
         {
             "a": number,
