@@ -274,7 +274,6 @@ def _write(folder: Path, choice: Choice, traded: Traded, metrics: dict[str, Any]
 
 
 def _compiled_before() -> bool:
-    # Not by a name in pipeline.trading: a module of that package called `compiled` takes the name when it is imported.
     from pipeline import trading
 
     return any(Path(trading.__path__[0], "__pycache__").glob("simulation._run_*.nbi"))

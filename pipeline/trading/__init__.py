@@ -21,9 +21,4 @@ def _drop_stale_machine_code(package: Path) -> None:
         return  # a read-only installation does not change
 
 
-def compiled() -> bool:
-    """Whether the loops have been compiled before; the first run after an install or a change does it."""
-    return any((Path(__file__).parent / "__pycache__").glob("simulation._run_*.nbi"))
-
-
 _drop_stale_machine_code(Path(__file__).parent)
