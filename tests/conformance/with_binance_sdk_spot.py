@@ -123,7 +123,7 @@ def plain(reply: Any) -> Any:
     unknown = extra.keys() - _CONDITIONAL - _LEFT_OUT.get(type(reply).__name__, set())
     assert not unknown, f"{type(reply).__name__} does not know {sorted(unknown)}"
     values = {field.alias or name: plain(getattr(reply, name)) for name, field in fields.items()}
-    del values["additional_properties"]
+    values.pop("additional_properties", None)
     return {name: value for name, value in values.items() if value is not None} | extra
 
 
