@@ -110,16 +110,17 @@ class Rest:
         if account is not None and name in OPERATIONS and OPERATIONS[name].orders:
             short, day = venue.limits.order_counts(account.key, venue.clock.now())
             headers |= {"X-MBX-ORDER-COUNT-10S": str(short), "X-MBX-ORDER-COUNT-1D": str(day)}
-        self._tell_user(account is not None)
+        await self._tell_user(account is not None)
         return _json(reply, 200, headers)
 
-    def _tell_user(self, signed: bool) -> None:
-        """Hand out events before or after the reply is written, which happens without another task in between."""
+    async def _tell_user(self, signed: bool) -> None:
+        """Hand out events before the reply, or after it is written, which happens without another task in between."""
         venue = self.venue
         if not signed or not venue.engine.outbox:
             return
         if venue.is_early():
             venue.deliver()
+            await asyncio.sleep(0)  # What waits for the sockets is sent now.
         else:
             asyncio.get_running_loop().call_soon(venue.deliver)
 

@@ -1,7 +1,6 @@
 """The server: one process, one event loop, all shells on one port."""
 
 import asyncio
-import contextlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +9,7 @@ from aiohttp import WSMsgType, web
 
 from pipeline.errors import BadInput
 from pipeline.exchange.local import wire
-from pipeline.exchange.local.clients import Client, flush
+from pipeline.exchange.local.clients import Client, close, flush
 from pipeline.exchange.local.clocks import Pace
 from pipeline.exchange.local.control import Control
 from pipeline.exchange.local.faults import Fault
@@ -167,10 +166,9 @@ class Server:
                 if now < client.muted_until:
                     continue
                 if now - client.alive > _PONG_SECONDS or now - begun > _DAY_SECONDS:
-                    self._spawn(client.socket.close(code=1001))
+                    close(client, "clean")
                     continue
-                with contextlib.suppress(ConnectionError, RuntimeError):
-                    await client.socket.ping()
+                self._spawn(client.ping())
             started = {client: begun for client, begun in started.items() if client in self.hub.clients}
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
@@ -202,9 +200,10 @@ class Server:
             # The real one says nothing about an unknown stream; a rehearsal should.
             client.send(json.dumps({"error": {"code": 2, "msg": str(error)}, "id": None}))
             await client.idle.wait()
-            await socket.close(code=1008)
+            close(client, "policy")
         finally:
             self.hub.remove(client)
+            await client.ended()
             pump.cancel()
         return socket
 
@@ -217,7 +216,7 @@ class Server:
                 window, count = loop.time(), 0
             count += 1
             if count > _MESSAGES_PER_SECOND:
-                await client.socket.close(code=1008, message=b"Too many requests")
+                close(client, "policy")
                 return
             if message.type == WSMsgType.PING and loop.time() >= client.muted_until:
                 await client.socket.pong(message.data)

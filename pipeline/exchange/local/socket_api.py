@@ -81,6 +81,7 @@ class SocketApi:
                     self.receive(session, message.data)
         finally:
             self.sessions.discard(session)
+            await session.client.ended()
             pump.cancel()
         return socket
 
@@ -126,7 +127,7 @@ class SocketApi:
         for fault in self.venue.take("after", name):
             self.venue.deliver()
             if fault.arg("how") == "drop":
-                close(session.client.socket, "rst")
+                close(session.client, "rst")
             elif fault.arg("how") in ("-1007", "504"):
                 session.send(self._refusal(session, number, ApiError(-1007, TIMEOUT, 408)))
             return
@@ -212,7 +213,7 @@ class SocketApi:
             if fault.arg("how") in ("503", "-1001"):
                 raise ApiError(-1001, "Internal error; unable to process your request. Please try again.", 500)
             if fault.arg("how") == "drop":
-                close(session.client.socket, "rst")
+                close(session.client, "rst")
             return True
         return False
 
@@ -256,12 +257,12 @@ class SocketApi:
         """Do a fault to the sockets."""
         if fault.kind == "wsapi_drop":
             for session in list(self.sessions):
-                close(session.client.socket, str(fault.arg("mode")))
+                close(session.client, str(fault.arg("mode")))
         elif fault.kind == "server_shutdown":
             loop = asyncio.get_running_loop()
             for session in list(self.sessions):
                 session.send({"event": {"e": "serverShutdown", "E": self.venue.engine.now}})
-                loop.call_later(float(fault.arg("seconds")), close, session.client.socket, "clean")
+                loop.call_later(float(fault.arg("seconds")), close, session.client, "clean")
 
 
 def _params(raw: Any) -> dict[str, str]:

@@ -310,7 +310,7 @@ class Hub:
         loop = asyncio.get_running_loop()
         if fault.kind == "ws_drop":
             for client in list(self.clients):
-                close(client.socket, str(fault.arg("mode")))
+                close(client, str(fault.arg("mode")))
         elif fault.kind == "ws_half_open":
             for client in self.clients:
                 client.muted_until = loop.time() + float(fault.arg("seconds"))
@@ -319,7 +319,7 @@ class Hub:
             body = f'{{"e":"serverShutdown","E":{self.venue.engine.now}}}'
             self.tell_all(body, "!serverShutdown")
             for client in list(self.clients):
-                loop.call_later(float(fault.arg("seconds")), close, client.socket, "clean")
+                loop.call_later(float(fault.arg("seconds")), close, client, "clean")
         elif fault.kind == "ws_malformed":
             for client in self.clients:
                 client.send('{"e":"kline","E":17')

@@ -1,5 +1,6 @@
 """JSON as it goes over the wire: compact, and fast, since every order and every event is written once."""
 
+import json
 from typing import Any
 
 import orjson
@@ -7,7 +8,11 @@ import orjson
 
 def dumps(value: Any) -> str:
     """A value as compact JSON."""
-    return orjson.dumps(value).decode()
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        # A client's id may be a number of more than 64 bits, or hold half a character.
+        return json.dumps(value, separators=(",", ":"))
 
 
 def dump_bytes(value: Any) -> bytes:

@@ -52,7 +52,12 @@ class UserStreams:
             del self._accounts[key], self._expires[key]
             for client, followed in self._sockets.items():
                 if followed == key:
-                    close(client.socket, "clean")
+                    close(client, "clean")
+
+    def drop(self, mode: str) -> None:
+        """Close all sockets, as a fault has it."""
+        for client in list(self._sockets):
+            close(client, mode)
 
     def is_key(self, key: str) -> bool:
         """Whether it is a listen key that has not expired."""
@@ -78,6 +83,7 @@ class UserStreams:
         finally:
             self._sockets.pop(client, None)
             self.hub.remove(client)
+            await client.ended()
             pump.cancel()
         return socket
 
