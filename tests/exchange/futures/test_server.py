@@ -117,9 +117,16 @@ def test_spot_orders_and_unknown_paths_are_not_served() -> None:
     with futures() as local:
         client = local.client()
         assert client.ping() == {}
-        with pytest.raises(BinanceAPIException) as caught:
-            client.create_order(side="BUY", type="MARKET", quantity="0.01", **BTC)
-        assert caught.value.status_code == 404
+        for ask in (
+            lambda: client.create_order(side="BUY", type="MARKET", quantity="0.01", **BTC),
+            lambda: client.futures_modify_order(**BTC),
+            lambda: client.futures_place_batch_order(batchOrders=[]),
+        ):
+            with pytest.raises(BinanceAPIException) as caught:
+                ask()
+            assert caught.value.status_code in (404, 405)
+        socket = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+        assert client.session.get(f"{local.url}/ws-api/v3", headers=socket).status_code == 404
 
 
 def test_weights_and_limits_are_those_of_futures() -> None:
@@ -156,6 +163,54 @@ def test_a_funding_rate_that_is_no_fraction_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(BadInput, match="BTCUSDT: a funding rate is not a fraction"):
         futures(funding=tmp_path / "r.parquet").__enter__()
+
+
+# Faults, and the pages beside the API
+
+
+def test_the_state_of_a_futures_exchange_can_be_looked_at() -> None:
+    with futures() as local:
+        client = local.client()
+        client.futures_create_order(side="BUY", type="MARKET", quantity="0.02", **BTC)
+        client.futures_create_order(
+            side="SELL", type="LIMIT", price="57000", quantity="0.02", timeInForce="GTC", **BTC
+        )  # fmt: skip
+        state = client.session.get(f"{local.url}/_emu/state").json()
+        assert (len(state["orders"]), state["trades"][0]["symbol"]) == (1, "BTCUSDT")
+        assert client.session.get(f"{local.url}/").status_code == 200
+
+
+def test_the_archive_has_the_days_files_of_futures() -> None:
+    with futures(bars=4000) as local:
+        local.step(3000)
+        path = "data/futures/um/daily/klines/BTCUSDT/1m/BTCUSDT-1m-2024-01-01.zip"
+        assert local.client().session.get(f"{local.url}/{path}").content[:2] == b"PK"
+
+
+def test_a_lost_reply_leaves_the_order_to_be_found() -> None:
+    with futures() as local:
+        client = local.client()
+        local.fault("lose_reply", where="order.place", how="-1007")
+        order = {"side": "BUY", "type": "MARKET", "quantity": "0.01", "newClientOrderId": "lost"} | BTC
+        assert refusal(client.futures_create_order, **order) == -1007
+        assert client.futures_get_order(origClientOrderId="lost", **BTC)["status"] == "FILLED"
+
+
+def test_another_client_trades_and_takes_money_away() -> None:
+    with futures() as local:
+        client = local.client()
+        local.fault("foreign_deposit", amount="-990000")
+        local.fault("foreign_order", params={"side": "SELL", "type": "MARKET", "quantity": "0.01"} | BTC)
+        assert Decimal(client.futures_position_information(**BTC)[0]["positionAmt"]) == Decimal("-0.01")
+        assert 9990 < Decimal(client.futures_account_balance()[0]["balance"]) < 10_000
+
+
+def test_a_bar_that_is_missing_everywhere_is_missing_in_klines() -> None:
+    with futures() as local:
+        local.fault("bar_missing", where="BTCUSDT")
+        local.step(3)
+        rows = local.client().futures_klines(interval="1m", startTime=START, **BTC)
+        assert [row[0] for row in rows[:2]] == [START + MINUTE, START + 2 * MINUTE]
 
 
 # Restart

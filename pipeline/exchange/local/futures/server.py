@@ -1,6 +1,6 @@
 """The server of a futures exchange, and how it is put together."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +8,8 @@ from aiohttp import web
 
 from pipeline.config.sources import FileSource
 from pipeline.exchange.local.accounts import Account
+from pipeline.exchange.local.archive import archive_file
+from pipeline.exchange.local.faults import Fault
 from pipeline.exchange.local.futures.engine import FuturesEngine
 from pipeline.exchange.local.futures.funding import Rates
 from pipeline.exchange.local.futures.rest import FuturesRest
@@ -15,9 +17,10 @@ from pipeline.exchange.local.futures.rules import contract
 from pipeline.exchange.local.futures.streams import FuturesHub
 from pipeline.exchange.local.futures.users import UserStreams
 from pipeline.exchange.local.futures.venue import FuturesVenue
-from pipeline.exchange.local.history import Series
+from pipeline.exchange.local.history import DAY, Series
 from pipeline.exchange.local.journal import Journal
 from pipeline.exchange.local.server import Server
+from pipeline.exchange.local.socket_api import SocketApi
 from pipeline.market import files
 
 if TYPE_CHECKING:
@@ -25,13 +28,33 @@ if TYPE_CHECKING:
     from pipeline.exchange.local.scenario import Trader
 
 
+class _UserSockets(SocketApi):
+    """In the place of spot's WebSocket API, which is not served: its faults concern the user data streams."""
+
+    def __init__(self, venue: FuturesVenue, users: UserStreams) -> None:
+        super().__init__(venue)
+        self.users = users
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Not here."""
+        return web.Response(status=404, text="Not Found")
+
+    def act(self, fault: Fault) -> None:
+        """Do a fault to the sockets."""
+        if fault.kind == "wsapi_drop":
+            self.users.drop(str(fault.arg("mode")))
+
+
 class FuturesServer(Server):
     """A local futures exchange on a port; see `Server`."""
 
-    def __init__(self, venue: FuturesVenue, *, host: str, port: int, speed: float) -> None:
-        super().__init__(venue, host=host, port=port, speed=speed)
+    def __init__(
+        self, venue: FuturesVenue, *, host: str, port: int, speed: float, files: Callable[[str], bytes | None]
+    ) -> None:
+        super().__init__(venue, host=host, port=port, speed=speed, files=files)
         hub = FuturesHub(venue)
         self.users = UserStreams(venue, hub)
+        self.sockets = _UserSockets(venue, self.users)
         self.hub, self.rest = hub, FuturesRest(venue, self.users)
         venue.on_market, venue.on_user = hub.on_market, self.users.on_user
 
@@ -77,7 +100,12 @@ def make(setup: "Setup", series: Mapping[str, Series]) -> FuturesServer:
         )
 
     venue = FuturesVenue(build, setup.scenario, setup.seed)
-    return FuturesServer(venue, host=setup.host, port=setup.port, speed=setup.speed)
+
+    def archive(path: str) -> bytes | None:
+        # A day's file appears on the day after.
+        return archive_file(series, f"data/{path}", venue.engine.now - DAY)
+
+    return FuturesServer(venue, host=setup.host, port=setup.port, speed=setup.speed, files=archive)
 
 
 def _rates(path: Path, symbol: str) -> Rates:
