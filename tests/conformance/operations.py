@@ -27,4 +27,5 @@ ROWS: dict[str, tuple[str, ...]] = {
         *("miniTicker stream", "ticker stream"),
     ),
     "User data stream": ("executionReport", "outboundAccountPosition", "listStatus"),
+    "All replies": ("no documented field is missing",),
 }

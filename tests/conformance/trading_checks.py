@@ -114,6 +114,8 @@ def check_orders(session: Session, ask: Ask) -> None:
     def test() -> None:
         good = {"symbol": SYMBOL, "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": _QTY}
         assert not ask("order.test", **good, price=prices.at("0.9"))
+        rates = ask("order.test", **good, price=prices.at("0.9"), computeCommissionRates="true")
+        assert rates["standardCommissionForOrder"] == {"maker": "0.00080000", "taker": "0.00100000"}
         refused(-1013, lambda: ask("order.test", **good | {"quantity": "0.0001"}, price=prices.at("0.9")), "NOTIONAL")
         assert session.state()["orders"] == []
 

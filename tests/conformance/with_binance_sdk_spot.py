@@ -73,6 +73,16 @@ _LEFT_OUT = {
     "DeleteOrderListResponseOrderReportsInner": {"selfTradePreventionMode"},
     "ExchangeInfoResponse": {"id", "status", "result"},
 }
+# Fields that a reply has only if its order is of some kind, or that the documents list under a reply of another form.
+_SOMETIMES = _CONDITIONAL | {
+    *("preventedMatchId", "preventedQuantity", "usedSor", "workingFloor", "sors", "count", "fills", "timezone"),
+    *("pegPriceType", "pegOffsetType", "pegOffsetValue", "peggedPrice"),
+    *("priceExponent", "qtyExponent", "multiplierExponent"),  # Of the binary encoding.
+    *("serverTime", "exchangeFilters", "symbols"),  # Over sockets, where that model is wrong.
+    *("contingencyType", "listStatusType", "listOrderStatus", "listClientOrderId", "transactionTime", "orders"),
+    *("orderReports", "v", "d", "D", "j", "J", "A", "B", "u", "U", "Cs", "pl", "pL", "pY", "b", "a", "k", "uS", "eR"),
+    *("gP", "gOT", "gOV", "gp"),
+}
 _AMOUNTS = ("price", "qty", "quantity")
 
 
@@ -124,7 +134,24 @@ def plain(reply: Any) -> Any:
     assert not unknown, f"{type(reply).__name__} does not know {sorted(unknown)}"
     values = {field.alias or name: plain(getattr(reply, name)) for name, field in fields.items()}
     values.pop("additional_properties", None)
-    return {name: value for name, value in values.items() if value is not None} | extra
+    filled = {name: value for name, value in values.items() if value is not None}
+    _FILLED.setdefault(type(reply).__name__, dict.fromkeys(values, False)).update(dict.fromkeys(filled, True))
+    return filled | extra
+
+
+# Model → field → whether a reply has had it.
+_FILLED: dict[str, dict[str, bool]] = {}
+
+
+def _nothing_missing() -> None:
+    """Raises AssertionError: a field that a model declares was in none of its replies."""
+    never = [
+        f"{model}.{name}"
+        for model, fields in _FILLED.items()
+        for name, filled in fields.items()
+        if not filled and name not in _SOMETIMES
+    ]
+    assert not never, f"never there: {', '.join(never)}"
 
 
 def rest_caller(session: Session, secret: str, warnings: _Warnings) -> Callable[..., Any]:
@@ -153,6 +180,7 @@ def rest(session: Session, warnings: _Warnings) -> None:
     check_orders(session, ask)
     check_lists(session, ask)
     check_refusals(session, ask, rest_caller(session, "another-secret", warnings))
+    session.check("no documented field is missing", _nothing_missing)
 
 
 def _event(event: Any) -> str:
@@ -238,6 +266,7 @@ def ws(session: Session, warnings: _Warnings) -> None:
     check_refusals(session, sockets.ask, stranger.ask)
     check_streams(session, sockets.listen, sockets.wait)
     check_user_stream(session, sockets.ask, sockets.follow, sockets.wait)
+    session.check("no documented field is missing", _nothing_missing)
     for one in (sockets, stranger):
         one.run(one.api.close_connection(close_session=True))
         one.run(one.streams.close_connection(close_session=True))
