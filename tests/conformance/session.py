@@ -59,7 +59,10 @@ class Session:
         except Exception as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
             told["outcome"] = "failed"
-            told["error"] = f"{type(error).__name__}: {error}"[:300] + f" ({Path(where.filename).name}:{where.lineno})"
+            told["error"] = (
+                f"{type(error).__name__}: {str(error) or where.line}"[:300]
+                + f" ({Path(where.filename).name}:{where.lineno})"
+            )
             if os.environ.get("CONFORMANCE_DEBUG"):
                 traceback.print_exc()
         print(json.dumps(told), flush=True)
