@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 from exchange.futures.contracts import HOUR, Contracts, contracts
-from exchange.replays import START_MS, Bar
+from exchange.replays import MINUTE, START_MS, Bar
 
 FLAT: Bar = (100, 100, 100, 100)
 D = Decimal
@@ -78,6 +78,11 @@ def test_margin_is_added_and_moves_the_liquidation_price() -> None:
     assert c.position.liquidation == D("85.34136546") < before
     assert c.refusal("positionMargin", symbol="BTCUSDT", amount="60", type=2) == -4051
     ledger(c)
+
+
+def test_a_balance_has_a_time_before_anything_is_traded() -> None:
+    # ccxt leaves out balances whose time is 0.
+    assert contracts(FLAT, FLAT).call("account.v3")["assets"][0]["updateTime"] == START_MS + MINUTE
 
 
 # Refusals

@@ -56,6 +56,9 @@ class FuturesEngine(Engine):
         super().__init__(
             instruments, series, accounts, start_ms=start_ms, seed=seed, model=model, journal=journal
         )  # fmt: skip
+        for account in accounts:
+            # What it holds at the start was put in then; clients take a balance without a time for none.
+            account.update_time = self.now
 
     # What an account has
 
@@ -303,6 +306,7 @@ class FuturesEngine(Engine):
         if free + amount < 0:
             raise BadInput(f"the available balance of {asset} is {text(free)}; it cannot fall by {text(-amount)}")
         account.balance(asset).free += amount
+        account.update_time = self.now
         self._book(account, "TRANSFER", "", amount, asset=asset)
         kind = "DEPOSIT" if amount > 0 else "WITHDRAW"
         row = (asset, self.wallet_balance(account, asset), account.balance(asset).free, amount)
