@@ -119,6 +119,52 @@ def peer(inputs: str, outputs: str) -> None:
     np.savez(outputs, **results)
 
 
+def episodes(data: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The data with a signal to enter each day and one to leave 21 hours later, and the bars of the entries.
+
+    So each trade stands for itself: one that differs does not shift those after it.
+    """
+    score = np.zeros(len(data["close"]))
+    score[600::1440], score[1900::1440] = 1.0, -1.0
+    entries = np.flatnonzero(score > 0) + 1
+    return data | {"score": score}, entries[entries < len(score)]
+
+
+def flat_at(data: dict[str, np.ndarray], bars: np.ndarray) -> dict[str, np.ndarray]:
+    """The data with some bars that stay at their open: there vectorbt's stops and ours see the same."""
+    changed = dict(data)
+    for name in ("high", "low", "close"):
+        changed[name] = data[name].copy()
+        changed[name][bars] = data["open"][bars]
+    return changed
+
+
+# Each stop alone: our rule, vectorbt's options.
+ONE_STOP = {
+    "stop-loss": ({"stop_loss": 0.01}, {"sl_stop": 0.01}),
+    "take-profit": ({"take_profit": 0.01}, {"tp_stop": 0.01}),
+    "trailing stop": ({"trailing_stop": 0.01}, {"sl_stop": 0.01, "sl_trail": True}),
+}
+
+
+def same_stops(python: str, data: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """Our trades and vectorbt's of each stop alone, on a signal a day."""
+    from pipeline.trading.bars import Bars
+    from pipeline.trading.market import market_of, signals_of
+    from pipeline.trading.rules import Rules
+    from pipeline.trading.simulation import simulate
+
+    runs = [{"buy": 0.5, "sell": -0.5, "fees": FEE, **theirs} for _, theirs in ONE_STOP.values()]
+    peers = run_peer(python, data, runs, repeats=1)
+    prices = [data[name] for name in ("open", "high", "low", "close")]
+    bars = Bars(*prices, np.zeros(len(prices[0]), bool))
+    market = market_of(bars, signals_of(data["score"] > 0.5, data["score"] < -0.5))
+    return {
+        name: (simulate(market, Rules(taker_fee=FEE, maker_fee=FEE, **ours), CASH).trades, found)
+        for (name, (ours, _)), found in zip(ONE_STOP.items(), peers, strict=True)
+    }
+
+
 def agreement(ours: np.ndarray, theirs: dict[str, np.ndarray]) -> float:
     """Share of all trades, ours and theirs, that both made: same bars, prices to 1e-9."""
     mine = {(t["entry_bar"], t["exit_bar"]): (t["entry_price"], t["exit_price"]) for t in ours}
@@ -238,6 +284,11 @@ def main() -> None:  # noqa: PLR0915
     stop_rules = only_costs._replace(stop_loss=0.02, slip=0.0)
     mine = simulate(market_of(real, signals_of(buy, sell & False)), stop_rules, CASH).trades
     print(f"trades equal to vectorbt's, stop-loss only: {agreement(mine, stop_only):.2%} of {len(mine)}")
+    # A year of days, a trade each; then the same where the entry bar, which only we look at, stays at its open.
+    daily, entries = episodes(data)
+    for words, chosen in (("", daily), (", entry bars flat", flat_at(daily, entries))):
+        for name, (ours, theirs) in same_stops(python, chosen).items():
+            print(f"trades equal to vectorbt's, {name}{words}: {agreement(ours, theirs):.2%} of {len(ours)}")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Runs where vectorbt is installed or VECTORBT_PYTHON names an interpreter that ha
 """
 
 import importlib.util
+import os
 from pathlib import Path
 from types import ModuleType
 
@@ -52,3 +53,23 @@ def test_trades_equal_vectorbts(benchmark: ModuleType) -> None:
     # vectorbt looks at stops from the bar after the entry; we look at the entry bar too.
     assert len(only_ours) <= 2 and all(entry == exit_ for entry, exit_ in only_ours)
     assert benchmark.agreement(ours, stop_only) > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("PIPELINE_REAL_DATA" not in os.environ, reason="PIPELINE_REAL_DATA is not set")
+def test_each_stop_leaves_at_vectorbts_bar_and_price_on_real_minutes(benchmark: ModuleType) -> None:
+    data = benchmark.year_of_minutes(Path(os.environ["PIPELINE_REAL_DATA"]))
+    daily, entries = benchmark.episodes(data)
+    flat = benchmark.same_stops(benchmark.peer_python(), benchmark.flat_at(daily, entries))
+    for name, (ours, theirs) in flat.items():
+        assert len(ours) == len(theirs["entry"]) == 365, name
+        for field, peer in (("entry_bar", "entry"), ("exit_bar", "exit")):
+            np.testing.assert_array_equal(ours[field], theirs[peer], err_msg=name)
+        for field in ("entry_price", "exit_price"):
+            np.testing.assert_allclose(ours[field], theirs[field], rtol=1e-9, err_msg=name)
+    # Where the entry bar moves, we look at it and vectorbt does not: no other trade differs.
+    for name, (ours, theirs) in benchmark.same_stops(benchmark.peer_python(), daily).items():
+        np.testing.assert_array_equal(ours["entry_bar"], theirs["entry"], err_msg=name)
+        differs = (ours["exit_bar"] != theirs["exit"]) | ~np.isclose(ours["exit_price"], theirs["exit_price"], 1e-9)
+        at = ours["entry_bar"][differs]
+        assert differs.sum() < 30 and np.all(daily["high"][at] > daily["open"][at]), name
