@@ -13,12 +13,13 @@ from typing import Literal
 from pipeline.config import interval_ms, utc_ms
 from pipeline.errors import BadInput
 from pipeline.exchange.local.running import Setup, is_loopback, make
-from pipeline.exchange.local.scenario import Scenario, load
+from pipeline.exchange.local.scenario import Scenario, ScenarioError, load
 from pipeline.exchange.local.server import Server
 
 # The synthetic market has no end; this much of it is made, with a tenth as history before trading begins.
 _SYNTHETIC_START = "2024-01-01"
 _SYNTHETIC_BARS = 50_000
+_EARLIEST, _LATEST = utc_ms("2000-01-01"), utc_ms("2101-01-01")
 
 
 def serve_exchange(
@@ -77,12 +78,10 @@ def serve_exchange(
         begin = setup.start_ms or utc_ms(_SYNTHETIC_START)
         last = min(setup.end_ms, begin + _SYNTHETIC_BARS * step)
         setup = replace(setup, start_ms=begin, from_ms=begin - _SYNTHETIC_BARS // 10 * step, end_ms=last)
-    server = make(setup)
-    if not is_loopback(host):
-        print(
-            f"warning: {host} can be reached by others: this server has no protection but its demo keys",
-            file=sys.stderr,
-        )
+    try:
+        server = make(setup)
+    except ScenarioError as error:
+        raise BadInput(f"{scenario}: {error.message}", error.hint) from None
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_run(server, setup, as_json))
 
@@ -93,6 +92,9 @@ async def _run(server: Server, setup: Setup, as_json: bool) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    if not is_loopback(setup.host):
+        warning = f"warning: {setup.host} can be reached by others: this server has no protection but its demo keys"
+        print(warning, file=sys.stderr)
     _tell(server, setup, as_json)
     await stop.wait()
     await server.stop()
@@ -101,12 +103,13 @@ async def _run(server: Server, setup: Setup, as_json: bool) -> None:
 def _tell(server: Server, setup: Setup, as_json: bool) -> None:
     """Where it is, and how to reach it."""
     socket = server.url.replace("http", "ws", 1)
+    rest, streams = ("fapi", f"{socket}/f/") if setup.market == "um" else ("api", f"{socket}/")
     trader = setup.scenario.accounts[0]
     if as_json:
         told = {
             "url": server.url,
-            "streams": f"{socket}/",
-            "ws_api": f"{socket}/ws-api/v3",
+            "streams": streams,
+            "ws_api": f"{socket}/ws-api/v3" if setup.market == "spot" else None,
             "symbols": list(server.venue.engine.instruments),
         }
         print(json_text.dumps(told | {"key": trader.key}), flush=True)
@@ -114,9 +117,10 @@ def _tell(server: Server, setup: Setup, as_json: bool) -> None:
     clock = server.control.clock()
     symbols = list(server.venue.engine.instruments)
     print(f"exchange: {', '.join(symbols)} {setup.interval}, {_pace(server)}")
-    print(f"  REST       {server.url}/api")
-    print(f"  streams    {socket}/")
-    print(f"  ws-api     {socket}/ws-api/v3")
+    print(f"  REST       {server.url}/{rest}")
+    print(f"  streams    {streams}")
+    if setup.market == "spot":
+        print(f"  ws-api     {socket}/ws-api/v3")
     print(f"  archive    {server.url}")
     print(f"  page       {server.url}/")
     print(f"  key        {trader.key} (its secret is in the scenario file, or docs/exchange.md)")
@@ -141,11 +145,14 @@ def _time(text: str | None, option: str) -> int | None:
     if text is None:
         return None
     try:
-        return utc_ms(text)
+        time_ms = utc_ms(text)
     except ValueError as error:
         raise BadInput(
             f"{option} {text}: {error}", "write a date or a time in UTC: 2024-01-31 or 2024-01-31T12:00"
         ) from None
+    if not _EARLIEST <= time_ms <= _LATEST:
+        raise BadInput(f"{option} {text}: lies outside the years 2000 to 2100")
+    return time_ms
 
 
 def _market(text: str) -> Literal["spot", "um"]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.config.sources import SyntheticSource
-from pipeline.errors import BadInput
 from pipeline.exchange.local import recorded_engine, sources
 from pipeline.exchange.local.archive import archive_file
 from pipeline.exchange.local.engine import Engine
@@ -54,9 +53,6 @@ class Setup:
 def make(setup: Setup) -> Server:
     """A server that does not run yet. Raises BadInput, MissingInput: the data cannot be used."""
     traders = setup.scenario.accounts
-    keys = [trader.key for trader in traders]
-    if len(set(keys)) < len(keys):
-        raise BadInput("accounts: two have the same key")
 
     if setup.recorded:
         recordings = recorded_engine.read(setup.recorded)

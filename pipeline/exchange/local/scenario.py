@@ -2,8 +2,9 @@
 
 from decimal import Decimal
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from pipeline.errors import BadInput
 from pipeline.exchange.local.accounts import Account, Balance
@@ -21,9 +22,11 @@ class Trader(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    key: str = Field(DEMO_KEY, min_length=3, max_length=128)
+    key: str = Field(DEMO_KEY, pattern=r"^[a-zA-Z0-9_\-]{3,128}$")
     secret: SecretStr = SecretStr(DEMO_SECRET)
-    balances: dict[str, Decimal] = Field({"USDT": Decimal(10_000)}, description="Free amounts by asset.")
+    balances: dict[str, Annotated[Decimal, Field(ge=0)]] = Field(
+        {"USDT": Decimal(10_000)}, description="Free amounts by asset."
+    )
     maker: Decimal = Field(Decimal("0.001"), ge=0, lt=1, description="Fee as a fraction.")
     taker: Decimal = Field(Decimal("0.001"), ge=0, lt=1, description="Fee as a fraction.")
 
@@ -39,7 +42,7 @@ class Scenario(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     market: MarketModel = MarketModel.model_validate({})
-    accounts: list[Trader] = [Trader.model_validate({})]
+    accounts: list[Trader] = Field([Trader.model_validate({})], min_length=1)
     limits: Limits = Limits.model_validate({})
     futures: Futures = Futures.model_validate({})
     reports: str = Field(
@@ -47,16 +50,31 @@ class Scenario(BaseModel):
     )
     faults: list[Fault] = []
 
+    @field_validator("accounts")
+    @classmethod
+    def _distinct(cls, accounts: list[Trader]) -> list[Trader]:
+        keys = [trader.key for trader in accounts]
+        if len(set(keys)) < len(keys):
+            raise ValueError("two have the same key")
+        return accounts
+
+
+class ScenarioError(BadInput):
+    """A scenario that is right in itself, but not for the market that it is to happen on."""
+
 
 def load(path: Path) -> Scenario:
     """Read a scenario file (YAML). Raises BadInput: naming the file, the key, and what is wrong."""
     from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     try:
         content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadInput(f"{path}: there is no such scenario file") from None
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark is not None else 1
+        raise BadInput(f"{path}: line {line}: {error.problem or error.context}", "is it YAML?") from None
     except (OSError, UnicodeDecodeError, YAMLError) as error:
         raise BadInput(f"{path}: cannot be read: {str(error).splitlines()[0]}", "is it YAML?") from None
     if content is None:

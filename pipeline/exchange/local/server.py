@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -111,8 +112,9 @@ class Server:
         try:
             await self._site.start()
         except OSError as error:
+            other = "--host" if isinstance(error, socket.gaierror) else "--port"
             raise BadInput(
-                f"{self.host}:{self.port}: cannot listen: {error.strerror or error}", "choose another --port"
+                f"{self.host}:{self.port}: cannot listen: {error.strerror or error}", f"choose another {other}"
             ) from None
         addresses = self._runner.addresses
         if addresses:

@@ -18,7 +18,7 @@ from pipeline.exchange.local.operations import OPERATIONS, call
 from pipeline.exchange.local.reports import Event
 from pipeline.exchange.local.requests import Params
 from pipeline.exchange.local.restoring import restore
-from pipeline.exchange.local.scenario import Scenario
+from pipeline.exchange.local.scenario import Scenario, ScenarioError
 from pipeline.exchange.local.weights import is_free, weight_of
 
 
@@ -43,8 +43,11 @@ class Venue:
         self.missing: set[tuple[str, int]] = set()
         self.revised: dict[tuple[str, int], float] = {}
         self._caps: dict[str, int] = {}
-        for fault in scenario.faults:
-            self._check(fault)
+        for number, fault in enumerate(scenario.faults):
+            try:
+                self._check(fault)
+            except BadInput as error:
+                raise ScenarioError(f"faults.{number}: {error.message}", error.hint) from None
 
     # The market
 
