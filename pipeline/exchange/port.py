@@ -1,0 +1,143 @@
+"""The port of an exchange: what trading asks of one, real or simulated, and the clock that its adapters live by."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Protocol
+
+from pipeline.trading.filters import SymbolFilters
+from pipeline.trading.orders import Fill
+
+
+class Clock(Protocol):
+    """Time."""
+
+    def now_ms(self) -> int:
+        """The exchange's time as far as we know it, ms since 1970."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Let others go on for a while."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """An order to send. Amounts are exact decimals, rounded to the symbol's filters already."""
+
+    symbol: str
+    side: str
+    kind: str
+    qty: Decimal
+    client_order_id: str
+    price: Decimal | None = None
+    stop_price: Decimal | None = None
+    tif: str | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the exchange says of one of our orders: in a reply, an event or a query.
+
+    status: the exchange's word. executed: quantity so far. fills: those that it tells of, each with its trade id.
+    """
+
+    symbol: str
+    client_order_id: str
+    status: str
+    executed: Decimal
+    order_id: int = -1
+    fills: tuple[Fill, ...] = ()
+    time_ms: int = 0
+
+
+class Refused(Exception):
+    """The exchange said no, for good: the order does not exist. code, message: the exchange's."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+
+class Unclear(Exception):
+    """A reply was lost or says that the outcome is unknown: the request may have been executed."""
+
+
+class Unavailable(Exception):
+    """The request was not executed and may be sent again. after_s: not earlier."""
+
+    def __init__(self, message: str, after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.after_s = after_s
+
+
+class Barred(Unavailable):
+    """We are banned; nothing at all may be sent before `after_s` is over."""
+
+
+class WrongKey(Exception):
+    """The key, its permissions or its signature are refused: trading stops."""
+
+
+@dataclass(frozen=True)
+class ClosedBar:
+    """A bar of the exchange that has closed, told once and in order. values: columns of `candles.SCHEMA` by name."""
+
+    symbol: str
+    open_time_ms: int
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class AccountChange:
+    """Balances that changed: asset → free and locked."""
+
+    balances: Mapping[str, tuple[Decimal, Decimal]]
+    time_ms: int = 0
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """A stream was lost and is back: events in between did not come, so ask for what is true now."""
+
+    stream: str
+
+
+Event = ClosedBar | Report | AccountChange | Interrupted
+
+
+class Exchange(Protocol):
+    """An exchange, real or simulated. Every call may raise Unclear (only those that change something), Unavailable,
+    Barred, WrongKey."""
+
+    async def server_ms(self) -> int:
+        """Its time."""
+
+    async def filters(self, symbol: str) -> SymbolFilters:
+        """Its rules of a symbol. Raises Refused."""
+
+    async def place(self, request: Request, window_ms: int) -> Report:
+        """Send an order; it cannot be accepted later than `window_ms` after the call. Raises Refused, Unclear."""
+
+    async def cancel(self, symbol: str, client_order_id: str) -> Report:
+        """Cancel an order. Raises Refused (it is not live), Unclear."""
+
+    async def find(self, symbol: str, client_order_id: str) -> Report | None:
+        """An order of ours, None if the exchange does not know it (yet)."""
+
+    async def open_orders(self, symbol: str) -> list[Report]:
+        """Live orders of the account, whoever placed them."""
+
+    async def fills(self, symbol: str, after_trade_id: int) -> list[tuple[str, Fill]]:
+        """Our fills with larger trade ids, oldest first, with the client id of their order."""
+
+    async def balances(self) -> Mapping[str, tuple[Decimal, Decimal]]:
+        """Free and locked by asset."""
+
+    async def bars(self, symbol: str, interval: str, start_ms: int, end_ms: int) -> list[ClosedBar]:
+        """Closed bars with open times in [start_ms, end_ms), oldest first."""
+
+    def events(self, symbols: Iterable[str], interval: str) -> AsyncIterator[Event]:
+        """Closed bars and account events as they come, for ever; closed bars without gaps, each once, in order."""
