@@ -100,6 +100,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *options: str) -> str:
         (["--start", "2024-13-01"], "--start 2024-13-01"),
         (["--start", "2024-02-01", "--end", "2024-01-01"], "--end 2024-01-01 is not after"),
         (["--start", "0001-01-01"], "0001"),
+        (["--start", "2005-01-01"], "error: the synthetic market begins at 2017-01-01"),
         (["--start", "9999-12-31"], "9999"),
         (["--interval", "7x"], "--interval"),
         (["--interval", "0m"], "--interval"),

@@ -134,6 +134,22 @@ def test_outages_that_overlap_end_together() -> None:
         assert Rest(local).ask("/api/v3/ping").ok
 
 
+def test_an_outage_ends_as_soon_as_its_port_is_free_again() -> None:
+    with exchange() as local:
+        where = address(local)
+        fault(local, "outage", seconds=0.1)
+        with sockets.socket() as thief:
+            while thief.connect_ex(where) == 0:
+                time.sleep(0.01)
+        with sockets.socket() as thief:
+            thief.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
+            thief.bind(where)
+            thief.listen()
+            time.sleep(0.3)
+        comes_back(local)
+        assert Rest(local).ask("/api/v3/ping").ok
+
+
 def test_a_step_into_an_outage_is_answered() -> None:
     with exchange() as local:
         fault(local, "outage", at=At(bar=2), seconds=0.2)

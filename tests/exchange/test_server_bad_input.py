@@ -201,7 +201,6 @@ def test_a_thousand_connections(local: LocalExchange) -> None:
             await opened[-1].send_str('{"id":1,"method":"ping"}')
             assert json.loads((await opened[-1].receive(5)).data)["status"] == 200
 
-    inside(local, lambda server: setattr(server.venue.limits, "limits", server.venue.limits.limits))
     asyncio.run(talk())
     end = time.monotonic() + 10
     while inside(local, lambda server: len(server.hub.clients) + len(server.sockets.sessions)):

@@ -36,7 +36,11 @@ def _table(
     data: Path | None, symbol: str, interval: str, start_ms: int, end_ms: int, market: SyntheticSource
 ) -> pa.Table:
     if data is None:
-        return synthetic.bars(market, symbol, interval, start_ms, end_ms)
+        try:
+            return synthetic.bars(market, symbol, interval, start_ms, end_ms)
+        except BadInput as error:
+            # Its words are about a config's keys, and here there is none.
+            raise BadInput(re.sub(r"^download(\.start)?: ", "", error.message), error.hint) from None
     if not data.exists():
         raise MissingInput(f"{data}: there is no such file or folder", "give --data a folder of bars, or leave it out")
     pattern, kind = (data, _KINDS.get(data.suffix)) if data.is_file() else _inside(data, symbol, interval)
