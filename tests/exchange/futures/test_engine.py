@@ -49,6 +49,13 @@ def test_average_entry_of_two_buys() -> None:
     assert c.position.unrealized(D(110)) == 10
 
 
+def test_a_short_gains_when_the_price_falls() -> None:
+    c = contracts(FLAT, FLAT)
+    c.place("SELL", quantity=2)
+    assert c.position.unrealized(D(90)) == 20
+    assert c.position.notional(D(90)) == -180
+
+
 def test_an_order_through_zero_closes_and_opens() -> None:
     c = contracts(FLAT, FLAT, (120, 120, 120, 120), FLAT)
     c.place("BUY", quantity=1)
@@ -163,6 +170,17 @@ def test_a_closing_order_needs_no_margin() -> None:
     assert c.place("SELL", quantity=1000).status == "FILLED"
 
 
+def test_an_order_that_needs_no_more_margin_is_taken_even_when_others_need_too_much() -> None:
+    c = contracts(FLAT, FLAT)
+    c.place("BUY", quantity=500)
+    c.place("SELL", "LIMIT", quantity=1000, price=104)
+    c.place("SELL", quantity=500, reduceOnly="true")
+    # The sell of 104,000 would now open a short of as much, for 10,400.
+    assert c.engine.reserved(c.account, "USDT") == 10_400
+    assert c.place("BUY", "LIMIT", quantity=100, price=90).status == "NEW"
+    assert c.refusal("order.place", symbol="BTCUSDT", side="SELL", type="MARKET", quantity="1") == -2019
+
+
 # Reduce-only and conditional orders
 
 
@@ -173,6 +191,14 @@ def test_reduce_only_fills_up_to_the_position_and_expires_with_it() -> None:
     c.engine.step(2)
     assert [(one.executed, one.status) for one in resting] == [(D("0.8"), "FILLED"), (D("0.2"), "EXPIRED")]
     assert c.position.qty == 0
+
+
+def test_reduce_only_orders_expire_when_something_else_closes_the_position() -> None:
+    c = contracts(FLAT, FLAT)
+    c.place("BUY", quantity=1)
+    resting = c.place("SELL", "LIMIT", quantity=1, price=104, reduceOnly="true")
+    c.place("SELL", quantity=1)
+    assert resting.status == "EXPIRED"
 
 
 def test_post_only_rests_and_fills_as_maker() -> None:
@@ -290,6 +316,13 @@ def test_long_is_liquidated_at_its_price_and_what_is_left_pays_the_insurance_fun
     ledger(c)
 
 
+def test_a_liquidation_pays_no_commission() -> None:
+    c = contracts(FLAT, FLAT, (100, 100, 85, 85), FLAT, fees=("0", "0.0005"))
+    c.place("BUY", quantity=10)
+    c.engine.step(2)
+    assert (c.income("COMMISSION"), c.wallet) == ([D("-0.5")], D("9899.5"))
+
+
 def test_the_insurance_fund_takes_no_more_than_its_fee() -> None:
     c = contracts(FLAT, FLAT, (100, 100, 85, 85), FLAT, futures={"liquidation_fee": "0.001"})
     c.place("BUY", quantity=10)
@@ -336,6 +369,17 @@ def test_a_book_too_thin_for_a_liquidation_still_closes_it_whole() -> None:
     c.engine.step(2)
     assert (c.position.qty, c.wallet) == (0, 9900)
     ledger(c)
+
+
+def test_bookings_come_in_pages() -> None:
+    c = contracts(FLAT, FLAT, fees=("0", "0.0005"))
+    for _ in range(5):
+        c.place("BUY", quantity=1)
+    whole = c.call("income")
+    assert [one["tranId"] for one in whole] == [1, 2, 3, 4, 5]
+    assert c.call("income", page=2, limit=2) == whole[2:4]
+    assert c.call("income", limit=2) == whole[3:]
+    assert c.call("income", startTime=0, limit=2) == whole[:2]
 
 
 # What is told

@@ -297,6 +297,18 @@ def test_market_streams_by_category() -> None:
         assert "b" not in tickers[0]["data"]
 
 
+def test_a_book_is_told_by_differences_that_follow_each_other() -> None:
+    def streams(manager: Any) -> Awaitable[Any]:
+        return messages(local, [manager.futures_depth_socket("BTCUSDT", depth="")], [4], local.step)
+
+    with futures() as local:
+        (told,) = talk(local, streams)
+        updates = [one["data"] for one in told]
+        assert set(updates[0]) == {"e", "E", "T", "s", "U", "u", "pu", "b", "a"}
+        assert all(one["pu"] == one["U"] - 1 for one in updates)
+        assert [one["pu"] for one in updates[1:]] == [one["u"] for one in updates[:-1]]
+
+
 def test_user_data_of_a_fill_of_funding_and_of_a_conditional_order() -> None:
     def act() -> None:
         client.futures_create_order(side="BUY", type="MARKET", quantity="0.02", newClientOrderId="in", **BTC)

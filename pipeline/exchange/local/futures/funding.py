@@ -1,5 +1,6 @@
 """When funding is due, and at what rate: as given, or one setting at regular times."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from decimal import Decimal
 
@@ -33,7 +34,8 @@ class Funding:
     def past(self, symbol: str, start: int, end: int) -> list[tuple[int, Decimal]]:
         """Times and rates in [start, end], ms."""
         if symbol in self._given:
-            return [one for one in self._given[symbol] if start <= one[0] <= end]
+            given = self._given[symbol]
+            return given[bisect_left(given, start, key=_time) : bisect_right(given, end, key=_time)]
         first = -(-start // self._step) * self._step
         return [(time, self._rate) for time in range(first, end + 1, self._step)]
 
@@ -43,5 +45,11 @@ class Funding:
         given = self._given.get(symbol)
         if given is None:
             return regular, self._rate
-        coming = next((one for one in given if one[0] > now), None)
-        return coming or (regular, given[-1][1] if given else Decimal(0))
+        i = bisect_right(given, now, key=_time)
+        if i < len(given):
+            return given[i]
+        return regular, given[-1][1] if given else Decimal(0)
+
+
+def _time(one: tuple[int, Decimal]) -> int:
+    return one[0]

@@ -5,10 +5,12 @@ wallet = deposits + realised − fees ± funding ± insurance, to the last digit
 """
 
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Context, Decimal
 
 from pipeline.exchange.local.accounts import Account
 from pipeline.exchange.local.numbers import ONE, ZERO, cut, ratio, times
+
+_EXACT = Context(prec=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,8 @@ class Position:
     def reduce(self, qty: Decimal, quote: Decimal) -> tuple[Decimal, Decimal]:
         """Close a quantity for an amount of the quote asset. Returns the profit and the margin that is set free."""
         whole = qty == self.size
-        cost = self.cost if whole else cut(self.cost * qty / self.size)
-        margin = self.margin if whole else cut(self.margin * qty / self.size)
+        cost = self.cost if whole else _part(self.cost, qty, self.size)
+        margin = self.margin if whole else _part(self.margin, qty, self.size)
         profit = self.side * (quote - cost)
         self.qty -= self.side * qty
         self.cost -= cost
@@ -84,6 +86,11 @@ class Position:
         self.qty += qty
         self.cost += quote
         self.margin += margin
+
+
+def _part(amount: Decimal, qty: Decimal, of: Decimal) -> Decimal:
+    """Share of an amount, in more digits than any product has."""
+    return cut(_EXACT.divide(_EXACT.multiply(amount, qty), of))
 
 
 @dataclass
