@@ -1,21 +1,23 @@
 """Drive the local exchange with clients that others wrote, and write the table of what worked.
 
-    python tests/conformance/run.py [COLUMN…]      (as `make conformance` does)
+    python tests/conformance/run.py [COLUMN… | own-tests]      (as `make conformance` does)
 
 Each client has a virtual environment of its own below .conformance/, as some share a package name; each column gets a
 fresh exchange. The table goes to docs/conformance.md if all columns ran. Exit code 1 if anything failed.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import own_tests
 from operations import ROWS
 
 HERE = Path(__file__).resolve().parent
@@ -90,33 +92,50 @@ def environment(client: str) -> Path:
     return python
 
 
+@contextlib.contextmanager
+def exchange(options: str) -> Iterator[dict[str, str]]:
+    """A local exchange; gives the environment that a script finds it by. Raises SystemExit: it does not start."""
+    command = [sys.executable, "-m", "pipeline.cli", "exchange", *options.split(), "--start", "2024-03-01"]
+    command += ["--port", "0", "--json", "--scenario", str(HERE / "scenario.yaml")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            raise SystemExit("error: the exchange did not start")
+        where = json.loads(line)
+        yield _clean(os.environ) | {f"EXCHANGE_{name.upper()}": where[name] for name in ("url", "streams", "ws_api")}
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
 def run(column: Column) -> Outcome:
     """Run a column against an exchange of its own."""
     python = environment(column.client)
-    options = "exchange --symbol BTCUSDT --symbol ETHUSDT --interval 5m --start 2024-03-01 --speed step --port 0 --json"
-    command = [sys.executable, "-m", "pipeline.cli", *options.split(), "--scenario", str(HERE / "scenario.yaml")]
-    exchange = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    try:
-        assert exchange.stdout is not None
-        line = exchange.stdout.readline()
-        if not line:
-            return Outcome(broken="the exchange did not start")
-        where = json.loads(line)
-        addresses = {f"EXCHANGE_{name.upper()}": where[name] for name in ("url", "streams", "ws_api")}
+    with exchange("--symbol BTCUSDT --symbol ETHUSDT --interval 5m --speed step") as variables:
         script = HERE / f"with_{column.client.replace('-', '_')}.py"
+        command = [str(python), str(script), column.face]
         try:
             done = subprocess.run(
-                [str(python), str(script), column.face],
-                env=_clean(os.environ) | addresses, capture_output=True, text=True, timeout=_LONGEST, check=False,
+                command, env=variables, capture_output=True, text=True, timeout=_LONGEST, check=False
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             return Outcome(broken=f"not done after {_LONGEST} s")
         if os.environ.get("CONFORMANCE_DEBUG"):
             print(done.stderr, file=sys.stderr)
         return read(done.stdout, done.stderr)
-    finally:
-        exchange.terminate()
-        exchange.wait(20)
+
+
+def run_own_tests() -> tuple[bool, str]:
+    """Run python-binance's own tests; whether all pass, and a sentence about it."""
+    python = environment("python-binance-tests")
+    root = own_tests.fetch(python, ENVIRONMENTS / "python-binance-tests" / "source")
+    symbols = " ".join(f"--symbol {name}" for name in ("BTCUSDT", "ETHUSDT", "BNBUSDT", "LTCUSDT", "BNBBTC"))
+    with exchange(f"{symbols} --interval 1m --speed 60") as variables:
+        passed, failed, names = own_tests.run(python, root, variables)
+    told = f"python-binance's own tests of Spot: {passed} of {passed + failed} pass."
+    return not failed, told + (f" Not: {', '.join(names)}." if names else "")
 
 
 def _clean(variables: Mapping[str, str]) -> dict[str, str]:
@@ -169,7 +188,7 @@ def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def page(outcomes: Mapping[Column, Outcome]) -> str:
+def page(outcomes: Mapping[Column, Outcome], own: str) -> str:
     """The document around the table."""
     clients = dict.fromkeys(column.client for column in outcomes)
     pins = [
@@ -178,7 +197,7 @@ def page(outcomes: Mapping[Column, Outcome]) -> str:
         for line in (HERE / f"requirements-{client}.txt").read_text().splitlines()
         if line.lower().replace("_", "-").startswith(f"{client}==")
     ]
-    return _PAGE.format(pins=", ".join(pins), table=table(outcomes))
+    return _PAGE.format(pins=", ".join(pins), table=table(outcomes), own=own)
 
 
 _PAGE = """# Conformance
@@ -191,14 +210,17 @@ Nothing reaches beyond this machine.
 such call. ✗ it does not work.
 
 {table}
+
+{own}
 """
 
 
 def main(names: list[str]) -> int:
     """Run the columns named, or all; 1 if anything failed."""
-    unknown = [name for name in names if name not in {column.name for column in COLUMNS}]
+    known = [*(column.name for column in COLUMNS), "own-tests"]
+    unknown = [name for name in names if name not in known]
     if unknown:
-        print(f"error: no column {unknown[0]!r}; there are {', '.join(c.name for c in COLUMNS)}", file=sys.stderr)
+        print(f"error: no column {unknown[0]!r}; there are {', '.join(known)}", file=sys.stderr)
         return 2
     outcomes = {}
     for column in COLUMNS:
@@ -208,9 +230,11 @@ def main(names: list[str]) -> int:
             told = ", ".join(f"{count} {mark}" for mark, count in counts.items())
             print(f"{column.name}: {told}{', ' + outcome.broken if outcome.broken else ''}", flush=True)
     print(table(outcomes))
+    good, own = run_own_tests() if not names or "own-tests" in names else (True, "")
+    print(own)
     if not names:
-        TABLE.write_text(page(outcomes), encoding="utf-8")
-    return int(any(outcome.failed for outcome in outcomes.values()))
+        TABLE.write_text(page(outcomes, own), encoding="utf-8")
+    return int(not good or any(outcome.failed for outcome in outcomes.values()))
 
 
 if __name__ == "__main__":
