@@ -147,7 +147,10 @@ class Socket:
         """Read on until the socket closes; its close code."""
         while True:
             message = await self.ws.receive(timeout)
-            if message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR):
+            if message.type == aiohttp.WSMsgType.CLOSE:
+                # Not the socket's own code, which is another one if its answer to the closing came too late.
+                return int(message.data)
+            if message.type in (aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR):
                 return self.ws.close_code
 
 

@@ -4,6 +4,7 @@ import asyncio
 import socket as sockets
 import threading
 import time
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 from pipeline.errors import BadInput
 from pipeline.exchange.local.faults import KINDS, At, Fault, Faults
 from pipeline.exchange.local.journal import read
+from pipeline.exchange.local.running import make
 from pipeline.exchange.local.scenario import Scenario, load
 from pipeline.testing import LocalExchange
 
@@ -153,10 +155,11 @@ def test_an_outage_ends_as_soon_as_its_port_is_free_again() -> None:
 def test_a_step_into_an_outage_is_answered() -> None:
     with exchange() as local:
         fault(local, "outage", at=At(bar=2), seconds=0.2)
-        assert Rest(local).emu("step", bars=3).json()["bar"] == 3
+        # Long enough for the connection to be broken on the way.
+        assert Rest(local).emu("step", bars=250).json()["bar"] == 250
         time.sleep(0.05)
         comes_back(local)
-        assert Rest(local).emu("step").json()["bar"] == 4
+        assert Rest(local).emu("step").json()["bar"] == 251
 
 
 def test_closed_bars_twice_late_and_open_again() -> None:
@@ -591,6 +594,17 @@ def test_a_journal_that_was_changed_is_refused_and_the_exchange_goes_on() -> Non
             fault(local, "restart", seconds=0)
         assert state(local)[0] == before
         assert Rest(local).buy().ok
+
+
+def test_a_journal_of_another_market_is_refused_and_the_exchange_goes_on() -> None:
+    with exchange() as local:
+        busy(local)
+        before = state(local)[0]
+        other = make(replace(local.setup, seed=99))
+        inside(local, lambda server: setattr(server.venue, "_build", other.venue._build))
+        with pytest.raises(BadInput, match="something else happened"):
+            fault(local, "restart", seconds=0)
+        assert state(local)[0] == before
 
 
 def test_another_client_of_the_account_trades_and_takes_money_away() -> None:
