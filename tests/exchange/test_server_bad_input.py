@@ -121,7 +121,8 @@ def test_frames_that_are_too_big_close_the_socket(local: LocalExchange, path: st
             await socket.send("x" * size)
             message = await socket.ws.receive(5)
             assert (message.type != aiohttp.WSMsgType.TEXT) == closed
-            assert not closed or socket.ws.close_code == 1009
+            # Who still sends meanwhile may meet the reset before the reason.
+            assert not closed or socket.ws.close_code in (1009, 1006)
 
     asyncio.run(talk())
 

@@ -337,7 +337,7 @@ def test_the_server_pings_and_closes_who_does_not_answer_or_has_been_open_for_a_
                 if message.type == aiohttp.WSMsgType.PING and answers:
                     await socket.ws.pong(message.data)
                 elif message.type != aiohttp.WSMsgType.PING:
-                    return socket.ws.close_code
+                    return int(message.data) if message.type == aiohttp.WSMsgType.CLOSE else socket.ws.close_code
             return None
 
     monkeypatch.setattr(server_module, "_PING_SECONDS", 0.02)
