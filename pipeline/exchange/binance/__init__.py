@@ -1,0 +1,1 @@
+"""Binance spot over python-binance, with what it lacks: see `adapter.BinanceExchange`."""
