@@ -1,0 +1,182 @@
+"""The order desk dies at every step, in a world that loses, delays and repeats; its books must come out right."""
+
+import os
+from decimal import Decimal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from live.mutants import MUTANTS
+from live.world import SYMBOL, Faults, World, crossings
+
+from pipeline.live.books import Books, books_of
+from pipeline.live.desk import MARGIN_MS, WINDOW_MS, Desk
+from pipeline.live.effects import Alert, AskFills, AskOpen, Cancel, Find, Send, Write
+from pipeline.live.seams import Report, Request
+from pipeline.trading.orders import Fill, Intent, State
+
+SEEDS = int(os.environ.get("PIPELINE_DESK_SEEDS", "60"))
+HARSH = Faults(event_lost=0.7, query_fails=0.5, lag=0.6, reply_lost=0.5, partial=0.7)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(4))
+def test_no_order_is_lost_doubled_or_forgotten_wherever_it_crashes(part):
+    runs = 0
+    for seed in range(part, SEEDS, 4):
+        for crash_at in range(crossings(seed) + 1):
+            world = World(seed, crash_at).run()
+            runs += 1
+            assert world.faults_found() == [], f"seed {seed}, crash at {crash_at}"
+    # With the default of 60 seeds more than 10,000 crash points in the four parts together.
+    assert runs > 40 * SEEDS
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 10**9),
+    st.integers(0, 200),
+    st.builds(Faults, **{name: st.floats(0, 0.8) for name in Faults.__dataclass_fields__}),
+)
+def test_whatever_the_faults_are_the_books_come_out_right(seed, crash_at, faults):
+    assert World(seed, crash_at, faults=faults).run().faults_found() == []
+
+
+def test_the_same_seed_gives_the_same_trace():
+    one, other = World(5, 40).run(), World(5, 40).run()
+    assert one.trace == other.trace and one.journal == other.journal
+    assert World(6, 40).run().trace != one.trace
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MUTANTS)
+def test_the_harness_catches_each_wrong_desk(name):
+    make, policy = MUTANTS[name]
+    assert any(_is_caught(seed, faults, make, policy) for seed in range(80) for faults in (None, HARSH)), name
+
+
+def _is_caught(seed, faults, make, policy) -> bool:
+    try:
+        points = crossings(seed, make, faults, **policy)
+        for crash_at in range(0, points + 1, 4):
+            if World(seed, crash_at, make, faults, **policy).run().faults_found():
+                return True
+    except Exception:
+        return True  # It contradicted its own books.
+    return False
+
+
+INTENT = Intent("b", SYMBOL, 0)
+ID = INTENT.client_order_id
+REQUEST = Request(SYMBOL, "BUY", "MARKET", Decimal(2), ID)
+
+
+def sent_desk() -> Desk:
+    desk = Desk(Books())
+    desk.order(INTENT, REQUEST, 1000)
+    return desk
+
+
+def test_it_is_written_down_before_it_is_sent():
+    effects = Desk(Books()).order(INTENT, REQUEST, 1000)
+    kinds = [effect.kind if isinstance(effect, Write) else type(effect) for effect in effects]
+    assert kinds == ["INTENT", "SENT", Send]
+
+
+def test_an_intent_is_tried_once():
+    desk = sent_desk()
+    assert desk.order(INTENT, REQUEST, 2000) == []
+
+
+def test_nothing_is_entered_while_an_order_is_unresolved():
+    desk = sent_desk()
+    later = Intent("b", SYMBOL, 60_000)
+    effects = desk.order(later, Request(SYMBOL, "BUY", "MARKET", Decimal(1), later.client_order_id), 2000)
+    assert [type(effect) for effect in effects] == [Alert]
+    # A way out of a position stays open.
+    leave = Intent("b", SYMBOL, 60_000, "exit")
+    request = Request(SYMBOL, "SELL", "MARKET", Decimal(1), leave.client_order_id)
+    assert any(isinstance(e, Send) for e in desk.order(leave, request, 2000, reduce_only=True))
+
+
+def test_an_unknown_order_counts_as_live():
+    desk = sent_desk()
+    desk.lost(ID, 2000)
+    assert desk.books.entries[ID].order.state == State.UNKNOWN
+    assert desk.books.exposure(SYMBOL) == 2 and desk.books.position(SYMBOL) == 0
+
+
+@pytest.mark.parametrize(("late", "state"), [(0, State.UNKNOWN), (1, State.REJECTED)])
+def test_not_found_is_proof_only_when_it_cannot_be_accepted_any_more(late, state):
+    desk = sent_desk()
+    desk.lost(ID, 2000)
+    asked = 1000 + WINDOW_MS + MARGIN_MS + late
+    desk.found(ID, None, asked, asked + 20)
+    assert desk.books.entries[ID].order.state == state
+
+
+def test_it_asks_less_and_less_often():
+    desk = sent_desk()
+    waits, now = [], 2000
+    effects = desk.lost(ID, now)
+    for _ in range(8):
+        (find,) = [effect for effect in effects if isinstance(effect, Find)]
+        waits.append(find.not_before_ms - now)
+        effects = desk.found(ID, None, 2000, now)
+    assert waits == [500, 1000, 2000, 4000, 8000, 10_000, 10_000, 10_000]
+
+
+def test_the_word_of_a_fill_is_not_a_fill():
+    desk = sent_desk()
+    effects = desk.replied(Report(SYMBOL, ID, "FILLED", Decimal(2)), 1100)
+    assert desk.books.position(SYMBOL) == 0 and AskFills(SYMBOL, -1) in effects
+    desk.fills(SYMBOL, [(ID, Fill(7, Decimal(2), Decimal(100)))])
+    assert desk.books.position(SYMBOL) == 2 and desk.books.entries[ID].order.state == State.FILLED
+
+
+def test_a_fill_counts_once_however_often_it_is_told():
+    desk = sent_desk()
+    fill = Fill(7, Decimal(1), Decimal(100))
+    for _ in range(3):
+        desk.replied(Report(SYMBOL, ID, "PARTIALLY_FILLED", Decimal(1), fills=(fill,)), 1100)
+    desk.fills(SYMBOL, [(ID, fill)])
+    assert desk.books.position(SYMBOL) == 1
+
+
+def test_orders_and_trades_of_others_halt_the_symbol():
+    for tell in (
+        lambda desk: desk.open_orders(SYMBOL, [Report(SYMBOL, "theirs", "NEW", Decimal(0))], 1),
+        lambda desk: desk.fills(SYMBOL, [("theirs", Fill(9, Decimal(1), Decimal(100)))]),
+        lambda desk: desk.replied(Report(SYMBOL, "theirs", "NEW", Decimal(0)), 1),
+    ):
+        desk = Desk(Books())
+        effects = tell(desk)
+        assert [type(effect) for effect in effects] == [Write, Alert] and not desk.is_clear(SYMBOL)
+        assert tell(desk) == []
+        desk.resume(SYMBOL)
+        assert desk.is_clear(SYMBOL)
+
+
+def test_a_cancel_is_sent_once_and_believed_only_when_told():
+    desk = sent_desk()
+    desk.replied(Report(SYMBOL, ID, "NEW", Decimal(0)), 1100)
+    assert [type(effect) for effect in desk.cancel(ID)] == [Write, Cancel]
+    assert desk.cancel(ID) == []
+    desk.cancel_refused(ID, 1200)
+    assert desk.books.entries[ID].order.state == State.OPEN
+    desk.replied(Report(SYMBOL, ID, "CANCELED", Decimal(0)), 1300)
+    assert desk.books.entries[ID].order.state == State.CANCELED
+
+
+def test_recovery_drops_what_was_never_sent_and_asks_for_the_rest():
+    desk = Desk(Books())
+    effects = desk.order(INTENT, REQUEST, 1000)
+    records = [(effect.kind, effect.body) for effect in effects if isinstance(effect, Write)]
+    before_sent = Desk(books_of(records[:1]))
+    told = before_sent.recover([SYMBOL], 5000)
+    assert before_sent.books.entries[ID].order.state == State.CANCELED
+    assert [type(effect) for effect in told] == [Write, AskOpen, AskFills]
+    after_sent = Desk(books_of(records))
+    told = after_sent.recover([SYMBOL], 5000)
+    assert after_sent.books.entries[ID].order.state == State.UNKNOWN
+    assert [type(effect) for effect in told] == [Write, Find, AskOpen, AskFills]
