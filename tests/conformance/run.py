@@ -203,8 +203,8 @@ def page(outcomes: Mapping[Column, Outcome], own: str) -> str:
 _PAGE = """# Conformance
 
 The local exchange is used by clients that others wrote for Binance, unchanged but for the address. `make conformance`
-installs them ({pins}), each into an environment of its own, starts one exchange for each column, and writes this page.
-Nothing reaches beyond this machine.
+installs them, each into an environment of its own, starts one exchange for each column, and writes this page:
+{pins}. Nothing reaches beyond this machine.
 
 ✓ the client's call works and its content is right: quantities, prices, statuses, types, balances. – the client has no
 such call. ✗ it does not work.
