@@ -89,6 +89,11 @@ class Layout:
         return self.run / "output"
 
     @property
+    def journal(self) -> Path:
+        """The live journal; others of its files lie beside it."""
+        return self.run / "serve" / "journal.sqlite"
+
+    @property
     def trained(self) -> Path:
         return self.models / self.name / "trained"
 
