@@ -127,6 +127,117 @@ _stage("output", "Write the report, the trades as CSV, and pictures.", "pipeline
 
 
 _command("serve")(cli_live.serve)
+
+
+@_command("trials")
+def trials(
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    json: Json = False,
+    workdir: Workdir = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check the chain of hashes; exit 1 if it is broken.")
+    ] = False,
+) -> None:
+    """Show the trial ledger: what was fitted and simulated so far.
+
+    Example: pipeline trials -c configs/demo.yaml --verify
+    """
+    from pipeline.stages.runner import Options
+    from pipeline.stages.trial_list import show
+
+    show(Options(config, (), None, set_ or (), False, json, workdir), verify)
+
+
+@_command("run")
+def run(
+    config: ConfigFile = None,
+    symbol: Symbols = None,
+    interval: IntervalOption = None,
+    set_: Overrides = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+    workdir: Workdir = None,
+    in_place: Annotated[bool, typer.Option("--in-place", help="Write where `dvc repro` writes.")] = False,
+    first: Annotated[str, typer.Option("--from", metavar="STAGE", help="Start at this stage.")] = "download",
+    last: Annotated[str, typer.Option("--to", metavar="STAGE", help="Stop after this stage.")] = "output",
+) -> None:
+    """Run the whole chain without DVC, in runs/NAME unless --in-place.
+
+    Example: pipeline run -c configs/demo.yaml --from signals
+    """
+    from pipeline.stages.chain import run_chain
+    from pipeline.stages.runner import Options
+
+    run_chain(Options(config, symbol or (), interval, set_ or (), dry_run, json, workdir), first, last, in_place)
+
+
+@_command("retrain")
+def retrain(
+    config: ConfigFile = None,
+    set_: Overrides = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+    keep: Annotated[int, typer.Option("--keep", min=1, metavar="N", help="Bundles to keep, newest first.")] = 10,
+) -> None:
+    """Fetch new bars, train a new bundle beside the old, and switch to it if everything succeeded.
+
+    Made for cron: one line on standard output, and an exit code.
+
+    Example: pipeline retrain -c configs/btcusdt-5m.yaml
+    """
+    from pipeline.stages.retrain import retrain
+    from pipeline.stages.runner import Options
+
+    retrain(Options(config, overrides=set_ or (), dry_run=dry_run, json=json), keep)
+
+
+@_command("exchange")
+def exchange(
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="PATH", help="File or folder of bars; a synthetic market otherwise."),
+    ] = None,
+    symbol: Symbols = None,
+    interval: Annotated[str, typer.Option("--interval", metavar="I", help="Length of the bars: 1m, 5m, 1h.")] = "1m",
+    start: Annotated[
+        str | None, typer.Option("--start", metavar="TIME", help="Where trading begins; earlier bars are history.")
+    ] = None,
+    end: Annotated[str | None, typer.Option("--end", metavar="TIME", help="Bars before this time.")] = None,
+    speed: Annotated[
+        str, typer.Option("--speed", metavar="X", help="Market time over real time; step to wait for requests; max.")
+    ] = "1",
+    host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 for any free one.")] = 8900,
+    seed: Annotated[int, typer.Option("--seed", help="Of everything that is drawn.")] = 7,
+    scenario: Annotated[
+        Path | None, typer.Option("--scenario", metavar="FILE", help="Accounts, fees, filling, faults (YAML).")
+    ] = None,
+    journal: Annotated[
+        Path | None, typer.Option("--journal", metavar="FILE", help="Write down all that happens.")
+    ] = None,
+    market: Annotated[str, typer.Option("--market", metavar="M", help="spot, or um for USD-M futures.")] = "spot",
+    funding: Annotated[
+        Path | None, typer.Option("--funding", metavar="FILE", help="Funding rates; {symbol} is filled in.")
+    ] = None,
+    recorded: Annotated[
+        list[Path] | None,
+        typer.Option("--recorded", metavar="FILE", help="A recorded book and its trades; repeatable."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Run a local exchange that Binance clients can use: replayed bars, matched orders, faults on demand.
+
+    Example: pipeline exchange --symbol BTCUSDT --speed 60
+    """
+    from pipeline.stages.exchange import serve_exchange
+
+    serve_exchange(
+        data, symbol or (), interval, start, end, speed, host, port, seed, scenario, journal, json,
+        market, funding, recorded or (),
+    )  # fmt: skip
+
+
 _command("journal")(cli_live.journal)
 
 
