@@ -6,7 +6,7 @@ ban, and its error is judged once. What only reads is tried again; what changes 
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +18,7 @@ from pipeline.exchange.binance.addresses import Addresses, Keys
 from pipeline.exchange.binance.budget import Budget
 from pipeline.exchange.binance.errors import EXPECTED, Call, Meaning, Verdict, judge, understood
 from pipeline.exchange.binance.timing import EVERY_SECONDS, ServerTime
-from pipeline.exchange.port import Clock, Unavailable
+from pipeline.exchange.port import Clock, Unavailable, WrongKey
 
 Note = Callable[[str, str], None]
 # How long a signed request may be on its way unless it says otherwise.
@@ -38,7 +38,10 @@ class Timeouts:
     total: float = 60.0
 
 
-class SigningClient(AsyncClient):
+TIMEOUTS = Timeouts()
+
+
+class SigningClient(AsyncClient):  # type: ignore[misc]
     """python-binance's client, signing with a given clock; its own adds a difference that it measures once.
 
     server_ms: the exchange's time. Made inside the running loop.
@@ -50,6 +53,8 @@ class SigningClient(AsyncClient):
 
     def _get_request_kwargs(self, method: str, signed: bool, force_params: bool = False, **kwargs: Any) -> Any:
         if signed:
+            if not self.API_KEY or not self.API_SECRET:
+                raise WrongKey("no key and secret were given")
             data = kwargs["data"]
             data.setdefault("timestamp", self.server_ms())
             data.setdefault("recvWindow", WINDOW_MS)
@@ -75,7 +80,7 @@ class Client:
         clock: Clock,
         draw: random.Random,
         note: Note,
-        timeouts: Timeouts = Timeouts(),  # noqa: B008
+        timeouts: Timeouts = TIMEOUTS,
     ) -> None:
         self.clock = clock
         self.draw = draw
@@ -104,7 +109,7 @@ class Client:
                     connect=timeouts.connect,
                     sock_connect=timeouts.connect,
                     sock_read=timeouts.read,
-                )  # fmt: skip
+                )
             },
         )
         self._syncing: asyncio.Task[None] | None = None
@@ -140,7 +145,12 @@ class Client:
         raise found.error()
 
     async def change(
-        self, send: Callable[..., Awaitable[Any]], call: Call, window_ms: int, weight: int = 1, **params: Any
+        self,
+        send: Callable[..., Awaitable[Any]],
+        call: Call,
+        window_ms: int,
+        params: Mapping[str, str],
+        weight: int = 1,
     ) -> Any:
         """The answer to an order or a cancel, sent once.
 
@@ -149,17 +159,22 @@ class Client:
         """
         self.budget.take_now(weight)
         seen, begun = self.time.syncs, self.clock.monotonic()
-        found = await self._once(send, weight, call, params | {"recvWindow": window_ms})
+        found = await self._once(send, weight, call, {**params, "recvWindow": window_ms})
         if isinstance(found, Verdict) and found.meaning is Meaning.CLOCK:
             await self.sync(seen)
             # Its time was refused, so it was not executed; what is left of the window is signed anew.
             left = window_ms - int((self.clock.monotonic() - begun) * 1000)
             if left > 0:
                 self.budget.take_now(weight)
-                found = await self._once(send, weight, call, params | {"recvWindow": left})
+                found = await self._once(send, weight, call, {**params, "recvWindow": left})
         if isinstance(found, Verdict):
             raise found.error()
         return found
+
+    @property
+    def is_replay(self) -> bool:
+        """Whether bars close by a clock of their own."""
+        return bool(self._market_clock)
 
     async def market_ms(self) -> int:
         """The time by which bars close. Raises Unavailable, Barred."""

@@ -1,6 +1,6 @@
 """What an error of python-binance means for a request: is it refused, perhaps executed, or not executed?
 
-One table for all codes, by what the request was. For one that changes something, "unclear" is the answer to every doubt.
+One table for all codes, by what the request was; if it changes something, every doubt is "unclear".
 Source: https://developers.binance.com/docs/binance-spot-api-docs/errors
 """
 

@@ -6,6 +6,7 @@ each is used until its first error, with its own reconnecting turned off.
 
 import asyncio
 import contextlib
+import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ _LONGEST_WAIT = 30.0
 # One that lived so long was not a failure.
 _LIVED_SECONDS = 10.0
 _CLOSE_SECONDS = 2.0
+_SILENT = logging.Logger("binance.silent", logging.CRITICAL + 1)
 _ENDS = ("serverShutdown", "eventStreamTerminated")
 
 
@@ -95,6 +97,8 @@ class BinanceLine:
 async def connect(socket: ReconnectingWebsocket, is_local: bool) -> None:
     """Open one of python-binance's sockets, made to end at its first error. Raises what python-binance raises."""
     socket.MAX_RECONNECTS = 0
+    # What it would log are errors that lead to a note, and whole messages.
+    socket._log = _SILENT
     socket.max_queue_size = QUEUE
     if is_local:
         # Otherwise the environment's proxy is tried even for this machine.
@@ -247,7 +251,8 @@ class Keeper:
         age = asyncio.ensure_future(self.clock.sleep(self.watch.age_s * self._draw.uniform(0.95, 1.0)))
         warned = asyncio.ensure_future(current.shutting.wait())
         try:
-            await asyncio.wait({current.ended, age, warned}, return_when=asyncio.FIRST_COMPLETED)
+            either: list[asyncio.Future[Any]] = [current.ended, age, warned]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
             age.cancel()
             warned.cancel()

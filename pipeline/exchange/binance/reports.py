@@ -1,0 +1,122 @@
+"""Orders, fills and balances in the exchange's words: replies of REST and events of the user data stream.
+
+Each function raises KeyError, TypeError, ValueError or ArithmeticError if a field is missing or makes no sense.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from pipeline.exchange.port import AccountChange, Report, Request
+from pipeline.trading.orders import Fill
+
+# What a malformed message leads to.
+MALFORMED = (KeyError, IndexError, TypeError, ValueError, ArithmeticError, AttributeError)
+_PRICED = ("LIMIT", "STOP_LOSS_LIMIT", "TAKE_PROFIT_LIMIT")
+
+
+def order_params(request: Request) -> dict[str, str]:
+    """Parameters of `POST order`; amounts written out, since the exchange takes no exponents."""
+    params = {
+        "symbol": request.symbol,
+        "side": request.side,
+        "type": request.kind,
+        "quantity": plain(request.qty),
+        "newClientOrderId": request.client_order_id,
+        "newOrderRespType": "FULL",
+    }
+    if request.price is not None:
+        params["price"] = plain(request.price)
+    if request.stop_price is not None:
+        params["stopPrice"] = plain(request.stop_price)
+    tif = request.tif or ("GTC" if request.kind in _PRICED else None)
+    return params | ({"timeInForce": tif} if tif else {})
+
+
+def plain(value: Decimal) -> str:
+    """A decimal without exponent and without zeros at the end: `0.00001`."""
+    text = format(value, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def placed(reply: Mapping[str, Any]) -> Report:
+    """The reply to an order, with the fills of that moment."""
+    fills = tuple(
+        Fill(
+            int(fill["tradeId"]),
+            Decimal(fill["qty"]),
+            Decimal(fill["price"]),
+            Decimal(fill["commission"]),
+            str(fill["commissionAsset"]),
+        )
+        for fill in reply.get("fills", ())
+    )
+    return _report(reply, str(reply["clientOrderId"]), fills, int(reply["transactTime"]))
+
+
+def cancelled(reply: Mapping[str, Any]) -> Report:
+    """The reply to a cancel, which has an id of its own."""
+    return _report(reply, str(reply["origClientOrderId"]), (), int(reply.get("transactTime", 0)))
+
+
+def found(reply: Mapping[str, Any]) -> Report:
+    """An order that was asked for."""
+    return _report(reply, str(reply["clientOrderId"]), (), int(reply.get("updateTime", 0)))
+
+
+def _report(reply: Mapping[str, Any], name: str, fills: tuple[Fill, ...], time_ms: int) -> Report:
+    executed = Decimal(reply["executedQty"])
+    return Report(str(reply["symbol"]), name, str(reply["status"]), executed, int(reply["orderId"]), fills, time_ms)
+
+
+def traded(row: Mapping[str, Any]) -> tuple[int, Fill]:
+    """A row of `myTrades`: the exchange's number of the order, and the fill."""
+    fill = Fill(
+        int(row["id"]),
+        Decimal(row["qty"]),
+        Decimal(row["price"]),
+        Decimal(row["commission"]),
+        str(row["commissionAsset"]),
+    )
+    return int(row["orderId"]), fill
+
+
+def held(account: Mapping[str, Any]) -> dict[str, tuple[Decimal, Decimal]]:
+    """Free and locked by asset, of `account`."""
+    return {str(row["asset"]): (Decimal(row["free"]), Decimal(row["locked"])) for row in account["balances"]}
+
+
+def event(message: Mapping[str, Any]) -> Report | AccountChange | None:
+    """An event of the user data stream; None for those that tell nothing that another does not."""
+    if message["e"] == "executionReport":
+        return _executed(message)
+    if message["e"] == "outboundAccountPosition":
+        rows = message["B"]
+        return AccountChange({str(r["a"]): (Decimal(r["f"]), Decimal(r["l"])) for r in rows}, int(message["E"]))
+    return None
+
+
+def event_key(message: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    """What an execution report is known by when it is told twice; None for other events."""
+    if message.get("e") != "executionReport":
+        return None
+    return tuple(message.get(key) for key in ("s", "i", "I", "x", "X", "t", "z"))
+
+
+def _executed(message: Mapping[str, Any]) -> Report:
+    fills: tuple[Fill, ...] = ()
+    if message["x"] == "TRADE":
+        fills = (
+            Fill(
+                int(message["t"]),
+                Decimal(message["l"]),
+                Decimal(message["L"]),
+                Decimal(message["n"]),
+                str(message["N"] or ""),
+            ),
+        )
+    # After a cancel, `c` is the cancel's own id and `C` the order's.
+    name = str(message["C"] or message["c"])
+    return Report(
+        str(message["s"]), name, str(message["X"]), Decimal(message["z"]), int(message["i"]), fills, int(message["T"])
+    )
