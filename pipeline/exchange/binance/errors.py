@@ -4,7 +4,6 @@ One table for all codes, by what the request was; if it changes something, every
 Source: https://developers.binance.com/docs/binance-spot-api-docs/errors
 """
 
-import asyncio
 import enum
 import json
 from collections.abc import Mapping
@@ -89,7 +88,6 @@ _DEFAULT_SECONDS: dict[int, float] = {
 # The connection was never made, so nothing was sent over it.
 _NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 _BROKEN = (
-    asyncio.TimeoutError,
     aiohttp.ClientError,
     OSError,
     EOFError,
