@@ -1,8 +1,14 @@
 """The local exchange on loopback: orders, events, steps, memory. Client and server are processes of their own."""
 
 import asyncio
+import base64
+import hashlib
+import hmac
 import json
 import multiprocessing
+import os
+import re
+import socket
 import statistics
 import subprocess
 import sys
@@ -58,41 +64,67 @@ class Exchange:
         return await type("LocalClient", (AsyncClient,), names).create(DEMO_KEY, DEMO_SECRET)
 
 
-async def orders(exchange: Exchange) -> tuple[float, float, float]:
-    """Milliseconds of a signed order: p50 and p99 of aiohttp with a signature of its own, p50 by python-binance."""
-    import hashlib
-    import hmac
+FORM = "application/x-www-form-urlencoded"
 
+
+def ask(connection: socket.socket, method: str, target: str, body: bytes = b"", kind: str = FORM) -> bytes:
+    """One request over a kept connection, without a client library's own time."""
+    head = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nX-MBX-APIKEY: {DEMO_KEY}\r\n"
+    head += f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+    connection.sendall(head.encode() + body)
+    reply = b""
+    while b"\r\n\r\n" not in reply:
+        reply += connection.recv(1 << 16)
+    head_bytes, _, rest = reply.partition(b"\r\n\r\n")
+    length = int(re.search(rb"Content-Length: (\d+)", head_bytes)[1])  # type: ignore[index]
+    while len(rest) < length:
+        rest += connection.recv(1 << 16)
+    return rest
+
+
+def signed(params: dict[str, object]) -> str:
+    """Parameters with the time and their signature."""
+    text = "&".join(f"{k}={v}" for k, v in (params | {"timestamp": int(time.time() * 1000)}).items())
+    return f"{text}&signature={hmac.new(DEMO_SECRET.encode(), text.encode(), hashlib.sha256).hexdigest()}"
+
+
+def orders(exchange: Exchange) -> tuple[list[float], list[float]]:
+    """Seconds of each signed order, and of as many pings, over one connection."""
+    host, port = exchange.url.removeprefix("http://").split(":")
+    connection = socket.create_connection((host, int(port)))
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    price = Decimal(json.loads(ask(connection, "GET", "/api/v3/ticker/price?symbol=BTCUSDT"))["price"]) // 2
+    order = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.01"}
+    order |= {"price": format(price, "f")}
+    taken, pings = [], []
+    for _ in range(ORDERS):
+        body = signed(order).encode()
+        start = time.perf_counter()
+        reply = ask(connection, "POST", "/api/v3/order", body)
+        taken.append(time.perf_counter() - start)
+        number = json.loads(reply)["orderId"]
+        ask(connection, "DELETE", f"/api/v3/order?{signed({'symbol': 'BTCUSDT', 'orderId': number})}")
+        start = time.perf_counter()
+        ask(connection, "GET", "/api/v3/ping")
+        pings.append(time.perf_counter() - start)
+    connection.close()
+    return taken, pings
+
+
+async def client_orders(exchange: Exchange) -> float:
+    """Seconds of an order by python-binance, p50."""
     client = await exchange.client()
     price = Decimal((await client.get_symbol_ticker(symbol="BTCUSDT"))["price"]) // 2
-    body = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.01"}
-    body |= {"price": format(price, "f")}
-    by_client = []
+    taken = []
     for _ in range(ORDERS // 4):
         start = time.perf_counter()
-        placed = await client.create_order(**body)
-        by_client.append(time.perf_counter() - start)
+        placed = await client.create_order(
+            symbol="BTCUSDT", side="BUY", type="LIMIT", timeInForce="GTC", quantity="0.01", price=format(price, "f")
+        )
+        taken.append(time.perf_counter() - start)
         await client.cancel_order(symbol="BTCUSDT", orderId=placed["orderId"])
     await client.close_connection()
-    taken = []
-    async with aiohttp.ClientSession(headers={"X-MBX-APIKEY": DEMO_KEY}) as session:
-        for _ in range(ORDERS):
-            text = "&".join(f"{k}={v}" for k, v in (body | {"timestamp": int(time.time() * 1000)}).items())
-            signature = hmac.new(DEMO_SECRET.encode(), text.encode(), hashlib.sha256).hexdigest()
-            start = time.perf_counter()
-            async with session.post(f"{exchange.url}/api/v3/order", data=f"{text}&signature={signature}") as reply:
-                placed = await reply.read()
-            taken.append(time.perf_counter() - start)
-            assert b"orderId" in placed, placed
-            text = f"symbol=BTCUSDT&orderId={json.loads(placed)['orderId']}&timestamp={int(time.time() * 1000)}"
-            signature = hmac.new(DEMO_SECRET.encode(), text.encode(), hashlib.sha256).hexdigest()
-            await (await session.delete(f"{exchange.url}/api/v3/order?{text}&signature={signature}")).read()
-    ordered = sorted(taken)
-    return (
-        statistics.median(taken) * 1e3,
-        ordered[int(len(ordered) * 0.99)] * 1e3,
-        statistics.median(by_client) * 1e3,
-    )
+    return statistics.median(taken)
 
 
 async def events(exchange: Exchange) -> float:
@@ -119,34 +151,33 @@ async def _post(session: aiohttp.ClientSession, exchange: Exchange, bars: int) -
         await r.read()
 
 
-async def steps(exchange: Exchange) -> float:
-    """Bars a second, one request each, with a client that reads klines and trades every tenth bar."""
-    client = await exchange.client()
-    async with aiohttp.ClientSession() as session:
-        socket = await session.ws_connect(f"{exchange.url}/ws/btcusdt@kline_1m")
-        closed = 0
-
-        async def listen() -> None:
-            nonlocal closed
-            async for message in socket:
-                closed += '"x":true' in message.data
-
-        listener = asyncio.create_task(listen())
-        start = time.perf_counter()
-        for number in range(STEPS):
-            async with session.post(f"{exchange.url}/_emu/step", json={"bars": 1}) as reply:
-                await reply.read()
-            if number % 10 == 0:
-                side = "BUY" if number % 20 else "SELL"
-                await client.create_order(
-                    symbol="BTCUSDT", side="BUY" if number == 0 else side, type="MARKET", quantity="0.01"
-                )
-        taken = time.perf_counter() - start
-        await asyncio.sleep(0.2)
-        assert closed == STEPS, f"{closed} of {STEPS} bars were told as closed"
-        listener.cancel()
-        await socket.close()
-    await client.close_connection()
+def steps(exchange: Exchange) -> float:
+    """Bars a second, one request each, of a client that reads each bar's messages and trades every tenth bar."""
+    host, port = exchange.url.removeprefix("http://").split(":")
+    control, stream = (socket.create_connection((host, int(port))) for _ in range(2))
+    control.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    key = base64.b64encode(os.urandom(16)).decode()
+    stream.sendall(
+        f"GET /ws/btcusdt@kline_1m HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+    )
+    while b"\r\n\r\n" not in stream.recv(1 << 12):
+        pass
+    closed, held = 0, b""
+    start = time.perf_counter()
+    for number in range(STEPS):
+        ask(control, "POST", "/_emu/step", b'{"bars":1}', "application/json")
+        while closed <= number:
+            held = held[-16:] + stream.recv(1 << 16)
+            closed += held.count(b'"x":true')
+            held = held.replace(b'"x":true', b"")
+        if number % 10 == 0:
+            side = "BUY" if number % 20 == 0 else "SELL"
+            order = {"symbol": "BTCUSDT", "side": side, "type": "MARKET", "quantity": "0.01"}
+            assert b"orderId" in ask(control, "POST", "/api/v3/order", signed(order).encode())
+    taken = time.perf_counter() - start
+    control.close()
+    stream.close()
     return STEPS / taken
 
 
@@ -176,16 +207,21 @@ def main() -> None:
     replay = ("--data", str(folder), "--start", "2018-02-01", "--speed", "step")
     print(f"{multiprocessing.cpu_count()} cores, load {psutil.getloadavg()[0]:.1f}")
     with Exchange(folder, *replay) as exchange:
-        p50, p99, by_client = asyncio.run(orders(exchange))
+        taken, pings = orders(exchange)
+        by_client = asyncio.run(client_orders(exchange))
+    p50, p99 = statistics.median(taken) * 1e3, sorted(taken)[int(len(taken) * 0.99)] * 1e3
     report("signed order, p50", p50, 0.5, 1, unit="ms", of="goal")
-    report("signed order through python-binance, p50", by_client, 0.5, 10, unit="ms", of="the goal for the order")
+    print(
+        f"{'':<44} p99 {p99:.3g} ms; a ping {statistics.median(pings) * 1e3:.3g} ms; by python-binance {by_client * 1e3:.3g} ms"
+    )
     record("exchange", {"name": "signed order, p99", "ours": p99, "unit": "ms"})
-    print(f"{'signed order, p99':<44} ours {p99:.3g} ms")
+    record("exchange", {"name": "ping, p50", "ours": statistics.median(pings) * 1e3, "unit": "ms"})
+    record("exchange", {"name": "signed order by python-binance, p50", "ours": by_client * 1e3, "unit": "ms"})
     with Exchange(folder, *replay) as exchange:
         speed = asyncio.run(events(exchange))
     report("kline events to one client", speed, 20_000, 1, True, unit="/s", of="goal")
     with Exchange(folder, *replay) as exchange:
-        bars = asyncio.run(steps(exchange))
+        bars = steps(exchange)
     report("steps with a trading client", bars, 2000, 1, True, unit="bars/s", of="goal")
     several = folder / "several"
     several.mkdir()
