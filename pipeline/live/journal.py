@@ -366,5 +366,8 @@ def _named(path: Path) -> Iterator[None]:
         if code in _TROUBLE:
             raise StorageError(f"{path}: {error}", "nothing is half-written") from error
         raise JournalDamaged(str(path), f"SQLite says: {error}") from error
+    except UnicodeDecodeError as error:
+        # What SQLite complains of quotes a name that is damaged.
+        raise JournalDamaged(str(path), "its table or its triggers are damaged") from error
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror or error}", "nothing is half-written") from error
