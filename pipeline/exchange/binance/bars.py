@@ -155,6 +155,10 @@ class Feed:
             now = await self._client.market_ms()
             found = await klines(self._client, self.symbol, self._interval, self._next, None)
             final = now - self._settles
+            if found and last_told < found[-1].open_ms and found[-1].close_ms < final and not self._client.is_replay:
+                # Only the clock says that this bar has closed, so it had better be right.
+                await self._client.sync()
+                final = await self._client.market_ms() - self._settles
             closed = [kline for kline in found if kline.open_ms <= last_told or kline.close_ms < final]
             behind = self._behind(closed, last_told)
             if behind is not None and lag is not None:

@@ -105,12 +105,13 @@ async def adapter(
     key: str = "",
     **options: Any,
 ) -> AsyncIterator[Adapter]:
-    """An adapter of a local exchange. following: symbols whose events are followed, in minutes."""
+    """An adapter of a local exchange. following: symbols whose events are followed; options: of the adapter."""
+    interval = options.pop("interval", "1m")
     notes: list[tuple[str, str]] = []
     clock = QuickClock(speed)
     keys = Keys(SecretStr(key or local_exchange.key), SecretStr(secret or local_exchange.secret))
     exchange = BinanceExchange(
-        local(local_exchange.url),
+        options.pop("addresses", local(local_exchange.url)),
         keys,
         clock,
         random.Random(1),
@@ -124,7 +125,7 @@ async def adapter(
     try:
         await exchange.open()
         if following:
-            task = asyncio.ensure_future(made.follow(following))
+            task = asyncio.ensure_future(made.follow(following, interval))
             await made.connected()
         yield made
     finally:

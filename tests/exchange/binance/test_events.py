@@ -1,6 +1,8 @@
 """Bars and account events through the faults of sockets: each bar once, in order, as REST has it; no silence stays."""
 
 import asyncio
+import dataclasses
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -9,13 +11,15 @@ import pytest
 from exchange.binance.adapters import QUICK, Adapter, adapter, run
 from exchange.servers import MINUTE, START, Rest, exchange, forgive, inside
 
+from pipeline.exchange.binance import addresses
 from pipeline.exchange.binance.sockets import Watch
 from pipeline.exchange.binance.user import subscribe
 from pipeline.exchange.port import Request
 from pipeline.market.candles import COLUMNS
-from pipeline.testing import LocalExchange
+from pipeline.testing import LocalExchange, Setup
 
 BTC = ("BTCUSDT",)
+HOUR = 3_600_000
 
 
 @pytest.fixture
@@ -185,6 +189,27 @@ def test_a_warning_of_shutdown_is_heeded_before_the_line_is_cut(local: LocalExch
             await made.step()
             await all_bars(made, 1)
             assert not made.noted("a new one is opened")
+
+    run(talk())
+
+
+def test_bars_close_by_the_exchanges_own_time_where_the_market_is_no_replay() -> None:
+    """Seconds in real time, told at first and then no more; the exchange's clock is an hour ahead of ours."""
+
+    async def talk() -> None:
+        start = int(time.time()) * 1000 + HOUR + 1000
+        with LocalExchange(Setup(BTC, "1s", None, start - 600_000, start, start + 600_000, speed=1)) as local:
+            inside(local, lambda server: server.venue.clock.set(HOUR))
+            at = dataclasses.replace(addresses.local(local.url), market_clock="")
+            async with adapter(local, following=BTC, interval="1s", addresses=at, market_watch=Watch(30, 30)) as made:
+                await all_bars(made, 1)
+                await made.fault("kline_missing", count=0)
+                before = len(made.bars)
+                await made.until(lambda: len(made.bars) >= before + 2)
+                opens = [bar.open_time_ms for bar in made.bars]
+                assert opens == list(range(opens[0], opens[0] + 1000 * len(opens), 1000))
+                rows = Rest(local).ask("/api/v3/klines", symbol="BTCUSDT", interval="1s", startTime=opens[0]).json()
+                assert [bar.values["close"] for bar in made.bars] == [float(row[4]) for row in rows][: len(opens)]
 
     run(talk())
 
