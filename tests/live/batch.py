@@ -125,7 +125,9 @@ def write_downloads(declared: Config, n: int, late: int = 0, native: str | None 
             count = n * step // higher
             first = -(-start // higher) * higher
             hours = _uneven(random_walk(count, seed + 50 + number, 0.01), higher, first, rng)
-            _store(hours.filter(pa.array(rng.random(count) > 0.05)), symbol, native)
+            # Were the last one missing, merge would make all of them of the lower bars.
+            whole = (rng.random(count) > 0.05) | (np.arange(count) >= count - 2)
+            _store(hours.filter(pa.array(whole)), symbol, native)
         times = np.arange(START_MS, START_MS + n * step, 8 * HOUR) + 7
         rates = {"open_time": time_array(times), "funding_rate": rng.normal(0, 0.0005, len(times))}
         path = LAYOUT.bars("synthetic", "um", symbol, "funding") / "2024-01.parquet"
