@@ -196,10 +196,16 @@ def test_a_warning_of_shutdown_is_heeded_before_the_line_is_cut(local: LocalExch
 def test_bars_close_by_the_exchanges_own_time_where_the_market_is_no_replay() -> None:
     """Seconds in real time, told at first and then no more; the exchange's clock is an hour ahead of ours."""
 
+    def agree(server: Any) -> None:
+        """Let the clock of signatures show the market's time, as that of a real exchange does."""
+        pace = server.pace
+        market = pace._market_start + (time.monotonic() - pace._wall_start) * 1000
+        server.venue.clock.set(int(market - time.time() * 1000))
+
     async def talk() -> None:
-        start = int(time.time()) * 1000 + HOUR + 1000
+        start = int(time.time()) * 1000 + HOUR
         with LocalExchange(Setup(BTC, "1s", None, start - 600_000, start, start + 600_000, speed=1)) as local:
-            inside(local, lambda server: server.venue.clock.set(HOUR))
+            inside(local, agree)
             at = dataclasses.replace(addresses.local(local.url), market_clock="")
             async with adapter(local, following=BTC, interval="1s", addresses=at, market_watch=Watch(30, 30)) as made:
                 await all_bars(made, 1)
