@@ -190,12 +190,16 @@ class SqliteJournal(SqliteReader):
             row = seal(self.number + 1, kind, text, self._hash)
             # Whatever happens now, an interrupt too: only a complete append lets the next one in.
             self._stopped = "an append failed before"
-            with _named(self.path):
+            try:
                 if self._identity() != self._files:
                     raise StorageError(f"{self.path}: was moved or replaced while it was open", "start again")
                 self._connection.execute(_INSERT, row)
                 self.number, self._hash = row.number, row.hash
                 self._write_head()
+            except (sqlite3.Error, OSError) as error:
+                raise StorageError(
+                    f"{self.path}: {error}", "nothing is half-written; start again to recover"
+                ) from error
             self._stopped = ""
         return row.number
 

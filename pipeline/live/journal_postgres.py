@@ -36,6 +36,8 @@ _INSERT = f"INSERT INTO {TABLE} (name, number, kind, body, length, crc32, hash) 
 _BATCH = 1000
 # A server that does not answer must not hold the trader for longer.
 _ANSWER_MS = 10_000
+# A server needs a moment to see that a process is gone, and its lock with it.
+LEAVE_MS = 3000
 
 
 class PostgresReader:
@@ -157,8 +159,13 @@ class PostgresJournal(PostgresReader):
                 self._connection.execute("SET synchronous_commit = on")
         # Held by the session, so that it goes with it.
         key = int.from_bytes(hashlib.sha256(f"{TABLE} {self.name}".encode()).digest()[:8], signed=True)
-        if not self._ask(f"SELECT pg_try_advisory_lock({key})"):
-            raise BadInput(f"a writer of {self.where} is already running", "wait for it, or stop it, and try again")
+        with _named(self.where):
+            try:
+                self._connection.execute(f"SET lock_timeout = {LEAVE_MS}")
+                self._connection.execute(f"SELECT pg_advisory_lock({key})")
+            except psycopg.errors.LockNotAvailable:
+                hint = "wait for it, or stop it, and try again"
+                raise BadInput(f"a writer of {self.where} is already running", hint) from None
         if not self._table_exists():
             # Two journals of different names may be made at once.
             with _named(self.where), contextlib.suppress(psycopg.errors.DuplicateTable, psycopg.errors.UniqueViolation):
