@@ -172,6 +172,15 @@ def test_an_older_copy_is_refused(small: Small) -> None:
         SqliteJournal(small.path)
 
 
+def test_a_journal_that_was_written_anew_is_refused(small: Small) -> None:
+    # Its chain is whole: only the head knows better.
+    small.lay({})
+    create(small.path, [("FILL", '{"qty":"9"}')] * 3)
+    small.lay(contents(small.path) | {".head": small.files[".head"]})
+    with pytest.raises(JournalDamaged, match="record 3 is another one"):
+        SqliteJournal(small.path)
+
+
 @pytest.mark.parametrize(
     ("sql", "says"),
     [
