@@ -241,7 +241,7 @@ def test_the_ledger_grows_without_an_end(workspace: Path) -> None:
     features = [{"time": {"fields": ["hour"]}}]
     signals = {"predictions": "features", "steps": steps}
     declared = config(PLAIN, features=features, signals=signals, simulate={"exits": {"max_bars": 1}})
-    at = by_time(declared, tables(1600))
+    at = by_time(declared, tables(3200))
     trader = ShadowTrader(2, shadow_rules(declared, START_MS), 1000.0)
     strategy = Strategy(declared, None, {}, START_MS)
     closed = [trade for time, now in at.items() for trade in trader.update(strategy.update(time, now)).trades]
