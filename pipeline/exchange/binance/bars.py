@@ -199,8 +199,6 @@ class Feed:
         assert self._next is not None
         count = 0
         for kline in closed:
-            if kline.open_ms < self._next:
-                continue
             if kline.open_ms > self._next:
                 self._client.note("bars", f"{self.symbol}: the exchange has no bars before {iso(kline.open_ms)}")
             told = self._told.get(kline.open_ms)

@@ -115,7 +115,8 @@ async def discard(socket: ReconnectingWebsocket) -> None:
     socket.ws_state = WSListenerState.EXITING
     if socket.ws is not None:
         with contextlib.suppress(Exception):
-            await asyncio.wait_for(socket.ws.close(), _CLOSE_SECONDS)
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await socket.ws.close()
             socket.ws.transport.abort()
 
 
@@ -128,6 +129,7 @@ class _Open:
         self.since = keeper.clock.monotonic()
         self.heard = 0
         self.shutting = asyncio.Event()
+        self._closing = False
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._tasks = [asyncio.ensure_future(self._guard(work)) for work in (self._read(), self._doubt())]
 
@@ -146,7 +148,8 @@ class _Open:
             self.ended.set_result(reason)
 
     async def _read(self) -> None:
-        while True:
+        # python-binance waits with `wait_for`, which in Python 3.11 loses a cancel that meets a message.
+        while not self._closing:
             message = await self.line.recv()
             self.heard += 1
             event = message.get("data", message)
@@ -188,6 +191,7 @@ class _Open:
                 asked.cancel()
 
     async def close(self) -> None:
+        self._closing = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,5 +1,6 @@
 """The user data stream: a subscription over the WebSocket API that is never taken to be alive without being asked."""
 
+import asyncio
 import contextlib
 import uuid
 from typing import Any
@@ -51,7 +52,13 @@ class UserLine(BinanceLine):
         if self.socket.ws is None:
             raise Lost("closed")
         name = str(uuid.UUID(int=self.client.draw.getrandbits(128)))
-        return await self.socket.request(name, {"id": name, "method": method, "params": params})
+        asked = asyncio.ensure_future(self.socket.request(name, {"id": name, "method": method, "params": params}))
+        try:
+            # Not awaited itself: its `wait_for` may lose a cancel.
+            await asyncio.wait([asked])
+        finally:
+            asked.cancel()
+        return asked.result()
 
 
 async def subscribe(client: Client, url: str, is_local: bool) -> UserLine:

@@ -18,8 +18,8 @@ from pipeline.exchange.binance.sockets import Watch
 from pipeline.exchange.port import ClosedBar, Event, Interrupted, Report
 from pipeline.testing import LocalExchange
 
-# Long enough for a busy machine to answer, short enough for a test.
-QUICK = Watch(check_s=0.15, answer_s=2.0)
+# Long enough for a busy machine to answer, short enough for a test; the exchange allows five messages a second.
+QUICK = Watch(check_s=0.3, answer_s=2.0)
 PATIENCE = 15.0
 
 
@@ -147,6 +147,23 @@ def requests_seen(local_exchange: LocalExchange) -> list[str]:
             charge(address, name, raw)
 
         server.venue.charge = charged
+
+    inside(local_exchange, watch)
+    return seen
+
+
+def charges_seen(local_exchange: LocalExchange) -> list[int]:
+    """Weights that are charged from now on, connections of the WebSocket API among them; a list that grows."""
+    seen: list[int] = []
+
+    def watch(server: Any) -> None:
+        charge = server.venue.limits.charge
+
+        def charged(address: str, weight: int, now: int) -> None:
+            seen.append(weight)
+            charge(address, weight, now)
+
+        server.venue.limits.charge = charged
 
     inside(local_exchange, watch)
     return seen

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from exchange.binance.adapters import Adapter, QuickClock, adapter, requests_seen, run
+from exchange.binance.adapters import Adapter, QuickClock, adapter, charges_seen, requests_seen, run
 from exchange.servers import START, exchange, forgive, inside
 
 from pipeline.exchange.binance.addresses import Keys
@@ -262,7 +262,7 @@ def test_nothing_is_sent_during_a_ban(local: LocalExchange, kind: str) -> None:
             await made.fault(kind, where="account.status", **({"seconds": 1} if kind == "rate_limit" else {}))
             with pytest.raises(Barred):
                 await made.exchange.balances()
-            seen = requests_seen(local)
+            seen = charges_seen(local)
             # Nor for a bar that closes, a socket that is cut, or an order.
             await made.step()
             await made.fault("wsapi_drop")
@@ -380,6 +380,11 @@ def test_many_requests_with_a_wrong_time_lead_to_one_measurement(local: LocalExc
             await asyncio.gather(*(made.exchange.balances() for _ in range(10)))
             assert seen.count("time") == 5
             assert seen.count("account.status") == 20
+            # Nor does one that was on its way meanwhile ask for another.
+            await made.fault("clock", skew_ms=0)
+            await made.fault("latency", where="account.status", ms=300)
+            await asyncio.gather(*(made.exchange.balances() for _ in range(2)))
+            assert seen.count("time") == 10
 
     run(talk())
 
