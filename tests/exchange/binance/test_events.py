@@ -3,16 +3,17 @@
 import asyncio
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from binance.ws.reconnecting_websocket import ReconnectingWebsocket
 from exchange.binance.adapters import QUICK, Adapter, adapter, run
 from exchange.servers import MINUTE, START, Rest, exchange, forgive, inside
 
 from pipeline.exchange.binance import addresses
-from pipeline.exchange.binance.sockets import Watch
+from pipeline.exchange.binance.sockets import BinanceLine, Watch, connect
 from pipeline.exchange.binance.user import subscribe
 from pipeline.exchange.port import Request
 from pipeline.market.candles import COLUMNS
@@ -137,6 +138,50 @@ def test_rest_is_right_where_the_stream_told_another_bar(local: LocalExchange) -
     run(talk())
 
 
+def late_rest(made: Adapter, times: int, row: Callable[[list[Any]], list[Any] | None]) -> None:
+    """Let REST show bars some times later than the stream. row: what it shows of the newest closed one."""
+    ask, left = made.exchange._client.binance.get_klines, times
+
+    async def asked(**params: Any) -> list[Any]:
+        nonlocal left
+        rows = await ask(**params)
+        if len(rows) < 2 or left == 0:
+            return rows
+        left -= 1
+        shown = row(list(rows[-2]))
+        return [*rows[:-2], *([shown] if shown else [])]
+
+    made.exchange._client.binance.get_klines = asked
+
+
+def with_a_trade_less(row: list[Any]) -> list[Any]:
+    return [*row[:4], "1.0", *row[5:8], row[8] - 1, *row[9:]]
+
+
+@pytest.mark.parametrize("shown", [lambda row: None, with_a_trade_less], ids=["missing", "unfinished"])
+def test_rest_that_lags_behind_the_stream_is_asked_again(local: LocalExchange, shown: Any) -> None:
+    async def talk() -> None:
+        async with adapter(local, following=BTC) as made:
+            late_rest(made, 2, shown)
+            await made.step()
+            await all_bars(made, 1)
+            check(made, local, 1)
+
+    run(talk())
+
+
+def test_the_streams_bar_is_taken_if_rest_never_shows_it(local: LocalExchange) -> None:
+    async def talk() -> None:
+        async with adapter(local, following=BTC, speed=10) as made:
+            late_rest(made, 100, lambda row: None)
+            await made.step()
+            await all_bars(made, 1)
+            assert made.noted("the stream's bar is taken")
+            check(made, local, 1)
+
+    run(talk())
+
+
 def test_a_dead_line_is_noticed_by_its_silence(local: LocalExchange) -> None:
     async def talk() -> None:
         async with adapter(local, following=BTC, market_watch=Watch(0.1, 0.3)) as made:
@@ -203,13 +248,15 @@ def test_a_socket_that_was_given_up_does_not_come_back(local: LocalExchange) -> 
     run(talk())
 
 
-def test_a_burst_of_messages_is_taken_without_losing_the_socket(local: LocalExchange) -> None:
+def test_a_burst_of_messages_waits_for_a_reader_who_is_late(local: LocalExchange) -> None:
     async def talk() -> None:
-        async with adapter(local, following=BTC) as made:
-            await made.fault("ws_burst", messages=10_000)
-            await made.step()
-            await all_bars(made, 1)
-            assert not made.noted("a new one is opened")
+        socket = ReconnectingWebsocket(f"{local.streams_url}/", "btcusdt@kline_1m")
+        await connect(socket, True)
+        await asyncio.to_thread(local.fault, "ws_burst", messages=5000)
+        await asyncio.sleep(1)
+        line = BinanceLine(socket)
+        assert [(await line.recv())["x"] for _ in range(5000)] == list(range(5000))
+        await line.close()
 
     run(talk())
 
