@@ -3,6 +3,7 @@
 Every number is the one that the batch stages write for the same bar, to the last bit.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from pipeline.config.trading import Filters
 from pipeline.errors import BadInput
 from pipeline.features import FeatureStream, compute, feature_names, required_columns
 from pipeline.live.merging import MergedBar
+from pipeline.live.scoring import row_scorer
 from pipeline.market import candles
 from pipeline.models.bundle import Bundle
 from pipeline.signals import SignalStream, check_columns, threshold_step
@@ -148,7 +150,7 @@ class Strategy:
         # The symbols of one bar are to the gates what the bars of one symbol are in history.
         count = len(self.symbols)
         atr = rows[:, self._atr] if self._atr >= 0 else np.zeros(count)
-        numbers[ATR, :, 0] = np.nan_to_num(atr)
+        numbers[ATR, :, 0] = [_number(value) for value in atr.tolist()]
         stop, target = distances(numbers[CLOSE, :, 0], atr, self._rules)
         inputs = {name: rows[:, place] for name, place in self._wanted.items()}
         window = windows_at(self._config.risk, np.full(count, close_ms))
@@ -269,6 +271,7 @@ class _Scorer:
         self.reads = check_columns(config.signals, bundle.models, "the bundle")
         self._places = [names.index(name) for name in bundle.features]
         self._models = {name: bundle.models[name] for name in self.reads}
+        self._rows = {name: row_scorer(model, len(self._places)) for name, model in self._models.items()}
 
     def one(self, features: npt.NDArray[np.float32], open_time_ms: int) -> dict[str, float]:
         row = features[self._places]
@@ -277,8 +280,7 @@ class _Scorer:
         early = self._start_ms is not None and open_time_ms < self._start_ms
         if early or not np.isfinite(row).all():
             return dict.fromkeys(self.reads, np.nan)
-        whole = row.reshape(1, -1)
-        return {name: float(model.predict(whole)[0]) for name, model in self._models.items()}
+        return {name: score(row) for name, score in self._rows.items()}
 
     def over(self, table: pa.Table) -> dict[str, Floats]:
         names = table.column_names[1:]
@@ -388,7 +390,8 @@ def _first(table: pa.Table) -> tuple[int, bool]:
 
 
 def _number(value: float) -> float:
-    return float(np.nan_to_num(value))
+    # As np.nan_to_num, which takes longer than all the rest of a gate.
+    return value if math.isfinite(value) else float(np.nan_to_num(value))
 
 
 def _filters(config: Config, symbol: str) -> list[float]:

@@ -13,6 +13,7 @@ from pipeline.artifacts import read_table
 from pipeline.config import Config
 from pipeline.errors import BadInput
 from pipeline.live.merging import MergedBar
+from pipeline.live.scoring import row_scorer
 from pipeline.live.shadow import ShadowTrader, shadow_rules
 from pipeline.live.strategy import Outlook, Strategy, Thresholds, bars_of, columns_of, signal_memory
 from pipeline.models import bundle
@@ -77,6 +78,32 @@ def test_opened_at_any_bar_it_says_the_same(workspace: Path, declared: Config) -
         again = run(Strategy(declared, models, history, origin), part, since)
         for time, outlook in again.items():
             assert seen(outlook) == seen(whole[time]), (cut, time)
+
+
+def test_all_the_history_there_is_may_be_just_what_the_signals_remember() -> None:
+    # The hour is known on the very first bar, so an average of three begins with it.
+    steps = [{"smooth": {"columns": ["time_hour"], "name": "s", "window": 3}}]
+    signals = {"predictions": "features", "steps": [*steps, {"threshold": {"column": "s", "buy": 9, "sell": -9}}]}
+    declared = config(PLAIN, features=[{"time": {"fields": ["hour"]}}], signals=signals)
+    merged = tables(12)
+    at = by_time(declared, merged)
+    for cut in (1, 2, 3, 4):
+        history = {s: t.slice(0, cut) for s, t in merged.items()}
+        outlook = Strategy(declared, None, history, START_MS).update(START_MS + cut * HOUR, list(at.values())[cut])
+        assert outlook.scores["AAA"]["s"] == np.mean(range(max(0, cut - 2), cut + 1))
+
+
+def test_one_row_is_scored_as_many_are(workspace: Path) -> None:
+    declared = config(MODELS)
+    write_downloads(declared, 600)
+    run_batch(declared)
+    models = bundle.load(LAYOUT.trained)
+    rows = np.random.default_rng(0).normal(size=(500, len(models.features))).astype(np.float32)
+    rows[::7] *= 100
+    assert len(models.models) == 4
+    for model in models.models.values():
+        score = row_scorer(model, len(models.features))
+        assert np.array([score(row) for row in rows]).tobytes() == model.predict(rows).tobytes()
 
 
 def test_scores_begin_where_predict_begins_and_are_unknown_where_a_feature_is(workspace: Path) -> None:
