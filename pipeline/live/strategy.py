@@ -360,7 +360,7 @@ def signal_memory(config: Config) -> int | None:
         if step.smooth is not None and step.smooth.window is not None:
             if isinstance(step.smooth.window, float):
                 return None
-            memory += step.smooth.window
+            memory += step.smooth.window - 1
         elif step.rules is not None:
             memory += 1
     return memory

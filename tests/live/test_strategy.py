@@ -93,6 +93,16 @@ def test_all_the_history_there_is_may_be_just_what_the_signals_remember() -> Non
         assert outlook.scores["AAA"]["s"] == np.mean(range(max(0, cut - 2), cut + 1))
 
 
+def test_a_crossing_is_seen_from_the_one_bar_of_history() -> None:
+    steps = [{"rules": {"long": [{"column": "time_hour", "op": "crosses_above", "value": 0.5}]}}]
+    signals = {"predictions": "features", "steps": [*steps, {"threshold": {"buy": 1, "sell": -1}}]}
+    declared = config(PLAIN, features=[{"time": {"fields": ["hour"]}}], signals=signals)
+    merged = tables(12)
+    strategy = Strategy(declared, None, {s: t.slice(0, 1) for s, t in merged.items()}, START_MS)
+    at = by_time(declared, merged)
+    assert [strategy.update(t, at[t]).market.signal[0, 0] for t in list(at)[1:3]] == [BUY, 0]
+
+
 def test_one_row_is_scored_as_many_are(workspace: Path) -> None:
     declared = config(MODELS)
     write_downloads(declared, 600)
@@ -176,7 +186,7 @@ def test_memory_of_the_signals_steps() -> None:
 
     smooth = {"smooth": {"columns": ["a"], "window": 5}}
     assert memory() == 0
-    assert memory(smooth, {"rules": {"long": [{"column": "a", "op": ">", "value": 1}]}}, smooth) == 11
+    assert memory(smooth, {"rules": {"long": [{"column": "a", "op": ">", "value": 1}]}}, smooth) == 9
     assert memory({"smooth": {"columns": ["a"]}}) == 0
     assert memory(smooth, {"smooth": {"columns": ["a"], "window": 5.0}}) is None
 
