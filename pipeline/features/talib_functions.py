@@ -3,6 +3,7 @@
 TA-Lib's handles equal its batch functions to the last bit if they are opened on the same first bar.
 """
 
+import contextlib
 import difflib
 import itertools
 from collections.abc import Mapping, Sequence
@@ -105,26 +106,26 @@ class CallStream:
 
     def __init__(self, call: Call, columns: Columns) -> None:
         self._call = call
-        self._outputs = len(call.function.outputs)
-        self._handle: Any = None
+        self._inputs = call.inputs
+        self._take: Any = None
         self._waiting: list[list[float]] = []
         history = [np.ascontiguousarray(columns[name]) for name in call.inputs]
         self._open(history)
-        if self._handle is None:
+        if self._take is None:
             self._waiting = [h.tolist() for h in history]
 
     def _open(self, history: list[Floats]) -> None:
         try:
-            self._handle = getattr(stream, self._call.function.name)(*history, *self._call.values)
+            self._take = getattr(stream, self._call.function.name)(*history, *self._call.values).update
         except InsufficientHistory:
-            self._handle = None
+            self._take = None
 
     def update(self, bar: Mapping[str, float]) -> Sequence[float]:
         """Outputs after a closed bar."""
-        values = [bar[name] for name in self._call.inputs]
-        if self._handle is not None:
-            result = self._handle.update(*values)
+        if self._take is not None:
+            result = self._take(*[bar[name] for name in self._inputs])
             return result if isinstance(result, tuple) else (result,)
+        values = [bar[name] for name in self._inputs]
         for past, value in zip(self._waiting, values, strict=True):
             past.append(value)
         history = {name: np.array(past) for name, past in zip(self._call.inputs, self._waiting, strict=True)}
@@ -167,13 +168,21 @@ class TalibBlock:
     def stream(self, columns: Columns, times: Times) -> Stream:
         return _TalibStream(self, columns)
 
+    def _base(self, i: int) -> int | None:
+        # The period that the i-th is relative to; None if it stays as it is.
+        if not self.spec.relative:
+            return None
+        count = len(self.calls)
+        base = {"next": i + 1, "last": count - 1, "prev": i - 1, "first": 0}[self.spec.relative_base]
+        return base if 0 <= base < count and base != i else None
+
     def _relate(self, table: Floats) -> Floats:
         # Elementwise, so one bar gets the bits of the table. The base of the others stays as it is.
-        spec, count = self.spec, len(table)
+        spec = self.spec
         result = table.copy()
-        for i in range(count if spec.relative else 0):
-            base = {"next": i + 1, "last": count - 1, "prev": i - 1, "first": 0}[spec.relative_base]
-            if not 0 <= base < count or base == i:
+        for i in range(len(table)):
+            base = self._base(i)
+            if base is None:
                 continue
             if spec.relative == "rel":
                 result[i] = table[i] / table[base]
@@ -197,9 +206,28 @@ class _TalibStream:
         outputs = [stream.update(bar) for stream in self._streams]
         if self._plain:
             return [value for call in outputs for value in call]
+        if not self._block.spec.log:
+            # Python's numbers round as numpy's and cost a tenth; only a division by zero is an error to them.
+            with contextlib.suppress(ZeroDivisionError):
+                return self._related(outputs)
         with np.errstate(divide="ignore", invalid="ignore"):
             related = self._block._relate(np.array(outputs, dtype=np.float64)[:, :, None])
         return related.ravel().tolist()
+
+    def _related(self, outputs: Sequence[Sequence[float]]) -> list[float]:
+        block, kind = self._block, self._block.spec.relative
+        result: list[float] = []
+        for i, own in enumerate(outputs):
+            base = block._base(i)
+            if base is None:
+                result += own
+            elif kind == "rel":
+                result += [a / b for a, b in zip(own, outputs[base], strict=True)]
+            elif kind == "diff":
+                result += [a - b for a, b in zip(own, outputs[base], strict=True)]
+            else:
+                result += [(a - b) / b for a, b in zip(own, outputs[base], strict=True)]
+        return [value * 100.0 for value in result] if block.spec.percent else result
 
 
 @njit(cache=True)
