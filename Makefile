@@ -35,7 +35,7 @@ demo: $(READY)
 	@pipeline show -c configs/demo.yaml
 
 test: $(READY)
-	@pytest
+	@pytest -n auto --maxprocesses 4 --dist worksteal
 
 lint: $(READY)
 	ruff check .
