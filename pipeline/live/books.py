@@ -1,12 +1,12 @@
 """Our books: what the journal says, added up. The same function reads a record back that has just been written."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 from pipeline.errors import BadInput
-from pipeline.live.seams import Request
+from pipeline.exchange.port import Request
 from pipeline.trading.orders import Event, Fill, Intent, Order, State, apply, book, is_live
 
 ZERO = Decimal(0)
@@ -148,7 +148,7 @@ def _order(body: Mapping[str, Any]) -> tuple[Order, Request]:
     request = Request(
         order.symbol, order.side, order.kind, order.qty, order.client_order_id, price, stop, body["tif"]
     )  # fmt: skip
-    return replace(order), request
+    return order, request
 
 
 def _fill(body: Mapping[str, Any]) -> Fill:

@@ -7,12 +7,11 @@ the books of the journal goes on from there.
 """
 
 from collections.abc import Iterable
-from decimal import Decimal
 from typing import Any
 
+from pipeline.exchange.port import Report, Request
 from pipeline.live.books import Books, Entry, fill_record, intent_record
 from pipeline.live.effects import Alert, AskFills, AskOpen, Cancel, Effect, Find, Send, Write
-from pipeline.live.seams import Report, Request
 from pipeline.trading.orders import Event, Fill, Intent, Order, State, is_live
 
 # How long an order can be accepted after it was sent, and how much longer we wait before its absence is proof.
@@ -236,8 +235,3 @@ class Desk:
         if symbol not in self.books.halted:
             self._write("HALT", {"symbol": symbol, "reason": reason})
             self._effects.append(Alert("halted", f"{symbol}: {reason}"))
-
-
-def position(desk: Desk, symbol: str) -> Decimal:
-    """What is held of a symbol: the sum of the fills."""
-    return desk.books.position(symbol)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.live.seams import Request
+from pipeline.exchange.port import Request
 
 
 @dataclass(frozen=True)

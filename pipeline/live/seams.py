@@ -1,4 +1,4 @@
-"""The seams of live code: what it may know of time, the exchange and the disk.
+"""The seams of live code: what it may know of the disk; of time and the exchange, `pipeline.exchange.port` says it.
 
 Behind each stands the real thing or a deterministic simulation. Nothing else in this package may read a clock, sleep,
 draw a random number, open a socket or a file.
@@ -6,40 +6,6 @@ draw a random number, open a socket or a file.
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
-
-from pipeline.exchange.port import (
-    AccountChange,
-    Barred,
-    Clock,
-    ClosedBar,
-    Event,
-    Exchange,
-    Interrupted,
-    Refused,
-    Report,
-    Request,
-    Unavailable,
-    Unclear,
-    WrongKey,
-)
-
-__all__ = [
-    "AccountChange",
-    "Barred",
-    "Clock",
-    "ClosedBar",
-    "Event",
-    "Exchange",
-    "Interrupted",
-    "Journal",
-    "Record",
-    "Refused",
-    "Report",
-    "Request",
-    "Unavailable",
-    "Unclear",
-    "WrongKey",
-]
 
 Record = Mapping[str, Any]
 

@@ -56,8 +56,3 @@ def local_market(config: Config, raw: Path, start_ms: int, end_ms: int) -> Itera
             yield source
         finally:
             source.close()
-
-
-def is_wanted(config: Config) -> bool:
-    """Whether the config asks for it."""
-    return config.download.source == "synthetic" and config.download.synthetic.exchange

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from pipeline.exchange.port import Report, Request
 from pipeline.live.books import Books, Entry
 from pipeline.live.desk import Desk
 from pipeline.live.effects import AskFills, AskOpen, Cancel, Effect, Find, Send, Write
-from pipeline.live.seams import Report, Request
 from pipeline.trading.orders import Event, Fill, Intent, State, is_live
 
 

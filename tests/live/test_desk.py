@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from live.mutants import MUTANTS
 from live.world import SYMBOL, Faults, World, crossings
 
+from pipeline.exchange.port import Report, Request
 from pipeline.live.books import Books, books_of
 from pipeline.live.desk import MARGIN_MS, WINDOW_MS, Desk
 from pipeline.live.effects import Alert, AskFills, AskOpen, Cancel, Find, Send, Write
-from pipeline.live.seams import Report, Request
 from pipeline.trading.orders import Fill, Intent, State
 
 SEEDS = int(os.environ.get("PIPELINE_DESK_SEEDS", "20"))

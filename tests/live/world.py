@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from pipeline.exchange.port import Report, Request
 from pipeline.live.books import Books, books_of
 from pipeline.live.desk import MARGIN_MS, WINDOW_MS, Desk
 from pipeline.live.effects import AskFills, AskOpen, Cancel, Effect, Find, Send, Write
-from pipeline.live.seams import Report, Request
 from pipeline.trading.orders import Fill, Intent, is_live
 
 SYMBOL = "BTCUSDT"

@@ -6,7 +6,7 @@ Source: https://developers.binance.com/docs/binance-spot-api-docs/websocket-api
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pipeline.exchange.local import lists, placing, requests
 from pipeline.exchange.local.accounts import Account
@@ -18,15 +18,19 @@ from pipeline.exchange.local.orders import Order, OrderList
 from pipeline.exchange.local.requests import Params
 
 Run = Callable[[Engine, Account, Params], Any]
+E = TypeVar("E", bound=Engine)
 
 
 @dataclass(frozen=True)
-class Operation:
-    """Something that an account may call. orders: how many of its order limit it uses; changes: whether it may change
-    anything, so that it is written to the journal; weight_without_symbol: if it differs."""
+class Operation(Generic[E]):
+    """Something that an account of an engine may call.
+
+    orders: how many of its order limit it uses; changes: whether it may change anything, so that it is written to the
+    journal; weight_without_symbol: if it differs.
+    """
 
     name: str
-    run: Run
+    run: Callable[[E, Account, Params], Any]
     weight: int
     changes: bool = False
     orders: int = 0

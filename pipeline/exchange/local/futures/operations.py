@@ -4,7 +4,6 @@ Source: https://developers.binance.com/docs/derivatives/usds-margined-futures/tr
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from pipeline.exchange.local.accounts import Account
@@ -13,27 +12,11 @@ from pipeline.exchange.local.futures import checks, requests, views
 from pipeline.exchange.local.futures.engine import FuturesEngine
 from pipeline.exchange.local.futures.orders import AlgoOrder, Fill, FuturesOrder
 from pipeline.exchange.local.history import DAY
+from pipeline.exchange.local.operations import Operation
 from pipeline.exchange.local.requests import Params
 
 Run = Callable[[FuturesEngine, Account, Params], Any]
 _CANCELED = {"code": 200, "msg": "The operation of cancel all open order is done."}
-
-
-@dataclass(frozen=True)
-class Operation:
-    """Something that an account may call. orders: how many of its order limit it uses; changes: whether it may change
-    anything, so that it is written to the journal; weight_without_symbol: if it differs."""
-
-    name: str
-    run: Run
-    weight: int
-    changes: bool = False
-    orders: int = 0
-    weight_without_symbol: int = 0
-
-    def cost(self, raw: dict[str, str]) -> int:
-        """Weight of a call."""
-        return self.weight_without_symbol if self.weight_without_symbol and "symbol" not in raw else self.weight
 
 
 def _reply_kind(p: Params) -> str:
