@@ -7,6 +7,7 @@ from pipeline.config.features import FeatureEntry
 from pipeline.config.labels import LabelEntry
 from pipeline.config.risk import Risk, Sizing
 from pipeline.config.section import Section
+from pipeline.config.serve import Serve
 from pipeline.config.sources import Download, Merge
 from pipeline.config.trading import Output, Signals, Simulate
 from pipeline.config.training import Predict, PredictRolling, Train
@@ -32,6 +33,7 @@ class Config(Section):
     risk: Risk = Risk()
     simulate: Simulate = Simulate()
     output: Output = Output()
+    serve: Serve = Serve()
 
     @field_validator("symbols")
     @classmethod
