@@ -4,7 +4,6 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.durations import Length
 from pipeline.config.section import Fraction, Section
 
 
@@ -22,7 +21,7 @@ class Entry(Section):
     deadline: float = Field(60.0, gt=0, description="Seconds after the decision; what is left then is dropped.")
     fallback: bool = Field(True, description="Take the rest at market at the deadline.")
     slices: int = Field(10, ge=1, description="twap: equal parts.")
-    duration: Length = Field("30m", description="twap: from the first part to the last.")
+    duration: float = Field(1800.0, gt=0, description="twap: seconds from the first part to the last.")
     participation: float = Field(0.05, gt=0, lt=1, description="pov: share of the market's volume.")
 
 
@@ -34,7 +33,7 @@ class Notify(Section):
         "fill", "trade", "halt", "breaker", "daily", "start", "stop", "error",
     ]  # fmt: skip
     score: bool = Field(False, description="Also a line with price and score at each bar.")
-    score_every: Length = Field("1h", description="How often, at most.")
+    score_every: float = Field(3600.0, gt=0, description="Seconds between two such lines at least.")
     per_hour: int = Field(60, ge=1, description="Messages at most; the rest are counted and summed up.")
 
 
@@ -65,7 +64,7 @@ class Serve(Section):
     order_timeout: float = Field(10.0, gt=0, description="Seconds until an order that is not filled is cancelled.")
     max_decision_age: float = Field(5.0, gt=0, description="Seconds after its close until a bar may still enter.")
     trailing_interval: float = Field(0.1, gt=0, description="Seconds between two looks at ticks for trailing stops.")
-    reconcile_every: Length = "1h"
+    reconcile_every: float = Field(3600.0, gt=0, description="Seconds between two comparisons with the exchange.")
     foreign_orders: Literal["refuse", "ignore"] = Field(
         "refuse", description="Orders that are not ours: halt the symbol, or leave them alone."
     )
