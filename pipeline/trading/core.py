@@ -72,9 +72,25 @@ def step(
     [reasons.COUNT], signals counted by what became of them. signals: codes of the bar's signals [symbols]. bar:
     its number since the start of the data. at: its column in `market`. Returns the equity at the close.
     """
-    # Arrays are touched here alone and never handed on: compiled code counts references at each hand-over,
-    # which takes longer than the rules themselves.
     start_day(account, bar, rules)
+    fill(account, positions, trades, refused, bar, at, market, rules)
+    return close(account, positions, refused, signals, bar, at, market, rules)
+
+
+@compiled(inline="always")
+def fill(
+    account: Account,
+    positions: Positions,
+    trades: Sequence[Trade],
+    refused: Counts,
+    bar: int,
+    at: int,
+    market: Market,
+    rules: Rules,
+) -> None:
+    """The fill model: what a bar makes of the orders that wait, and of stops and targets."""
+    # Positions are touched here and in `close` alone and never handed on: compiled code counts references at each
+    # hand-over, which takes longer than the rules themselves.
     symbols = len(positions)
     numbers, flags, filters = market.numbers, market.flags, market.filters
     for s in range(symbols):
@@ -104,21 +120,37 @@ def step(
             if lapsed != TRADED:
                 refused[TRADED] -= 1
                 refused[lapsed] += 1
-    value, asked = account.cash, False
+    for s in range(symbols):
+        position = positions[s]
+        if flags[FILLED, s, at] == 0 and position.side != 0:
+            touch_levels(
+                account, position, trades[account.trades], s, bar, numbers[OPEN, s, at], numbers[HIGH, s, at],
+                numbers[LOW, s, at], numbers[VOLUME, s, at], position.volatility, rules,
+            )  # fmt: skip
+
+
+@compiled(inline="always")
+def close(
+    account: Account,
+    positions: Positions,
+    refused: Counts,
+    signals: npt.NDArray[np.uint8],
+    bar: int,
+    at: int,
+    market: Market,
+    rules: Rules,
+) -> float:
+    """The decisions at a bar's close, wherever its fills came from; returns the equity."""
+    symbols = len(positions)
+    numbers, flags = market.numbers, market.flags
     for s in range(symbols):
         position = positions[s]
         if flags[FILLED, s, at] == 0:
-            close = numbers[CLOSE, s, at]
-            if position.side != 0:
-                touch_levels(
-                    account, position, trades[account.trades], s, bar, numbers[OPEN, s, at], numbers[HIGH, s, at],
-                    numbers[LOW, s, at], numbers[VOLUME, s, at], position.volatility, rules,
-                )  # fmt: skip
-            position.mark = close
+            position.mark = numbers[CLOSE, s, at]
             position.volatility = numbers[VOLATILITY, s, at]
             if position.side != 0:
-                follow(position, close, numbers[ATR, s, at], rules)
-    value = account.cash
+                follow(position, numbers[CLOSE, s, at], numbers[ATR, s, at], rules)
+    value, asked = account.cash, False
     for s in range(symbols):
         value += positions[s].qty * positions[s].mark
     account.equity = value
@@ -159,6 +191,32 @@ def step_once(
     Python hands over an array three times as fast as a record, of which numpy spells out every field each time.
     """
     equity: float = step(accounts[0], positions, trades, refused, signals, bar, at, market, rules[0])
+    return equity
+
+
+@compiled()
+def close_once(
+    accounts: np.ndarray,
+    positions: Positions,
+    refused: Counts,
+    signals: npt.NDArray[np.uint8],
+    bar: int,
+    at: int,
+    market: Market,
+    rules: np.ndarray,
+) -> float:
+    """The part of `step` that is left when an exchange fills the orders: excursions, marks, breakers, decisions.
+
+    Arguments as of `step_once`.
+    """
+    account = accounts[0]
+    start_day(account, bar, rules[0])
+    for s in range(len(positions)):
+        position = positions[s]
+        if position.side != 0 and market.flags[FILLED, s, at] == 0:
+            high, low = market.numbers[HIGH, s, at], market.numbers[LOW, s, at]
+            see(position, high if position.side > 0 else low, low if position.side > 0 else high)
+    equity: float = close(account, positions, refused, signals, bar, at, market, rules[0])
     return equity
 
 
