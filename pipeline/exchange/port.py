@@ -139,5 +139,10 @@ class Exchange(Protocol):
     async def bars(self, symbol: str, interval: str, start_ms: int, end_ms: int) -> list[ClosedBar]:
         """Closed bars with open times in [start_ms, end_ms), oldest first."""
 
-    def events(self, symbols: Iterable[str], interval: str) -> AsyncIterator[Event]:
-        """Closed bars and account events as they come, for ever; closed bars without gaps, each once, in order."""
+    def events(
+        self, symbols: Iterable[str], interval: str, since_ms: Mapping[str, int] | None = None
+    ) -> AsyncIterator[Event]:
+        """Closed bars and account events as they come, for ever; closed bars without gaps, each once, in order.
+
+        since_ms: open time of the first bar by symbol; without it the one that is open now.
+        """

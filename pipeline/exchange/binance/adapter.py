@@ -181,16 +181,20 @@ class BinanceExchange:
 
     # Events
 
-    async def events(self, symbols: Iterable[str], interval: str) -> AsyncIterator[Event]:
+    async def events(
+        self, symbols: Iterable[str], interval: str, since_ms: Mapping[str, int] | None = None
+    ) -> AsyncIterator[Event]:
         """Closed bars and account events as they come, for ever.
 
-        The first bar is the one that is open when this begins. `Interrupted("user")` comes each time that the account's
+        since_ms: open time of the first bar by symbol; without it the one that is open when this begins.
+        `Interrupted("user")` comes each time that the account's
         events begin anew, at the start too: what is true then has to be asked for.
         Raises WrongKey. Refused: there is no such symbol.
         """
         queue: asyncio.Queue[Event | asyncio.Future[None]] = asyncio.Queue()
         names = list(dict.fromkeys(symbols))
-        feeds = {symbol: Feed(self._client, symbol, interval, queue.put_nowait) for symbol in names}
+        since = since_ms or {}
+        feeds = {symbol: Feed(self._client, symbol, interval, queue.put_nowait, since.get(symbol)) for symbol in names}
         work = [feed.run() for feed in feeds.values()]
         for at in range(0, len(names), _STREAMS):
             work.append(self._market({name: feeds[name] for name in names[at : at + _STREAMS]}, interval).run())
