@@ -21,7 +21,7 @@ NOT_IN_BARS = (
     "risk.breakers.model_expires",
 )
 # Lengths for which no bars at all makes no sense.
-AT_LEAST_ONE = ("horizon", "horizons", "train_length", "prediction_size")
+AT_LEAST_ONE = ("horizon", "horizons", "train_length", "prediction_size", "half_life")
 
 
 def problems(config: Config) -> Iterator[str]:

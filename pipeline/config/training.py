@@ -6,6 +6,7 @@ from pydantic import Field
 
 from pipeline.config.durations import Length
 from pipeline.config.section import Date, Fraction, Section
+from pipeline.config.weighting import Weights
 
 
 class Algorithm(Section):
@@ -32,6 +33,7 @@ class Train(Section):
     length: Length | None = Field(None, description="Train on the last so many bars only.")
     validation: Fraction = Field(0.1, description="Last part, purged, held out for early stopping and for figures.")
     max_filled_in_window: Fraction = Field(0.5, description="Leave out rows whose look-back is made up beyond this.")
+    weights: Weights = Weights()
 
 
 class Predict(Section):

@@ -10,6 +10,7 @@ from pipeline.config.training import Algorithm
 from pipeline.errors import BadInput
 from pipeline.models.parameters import lightgbm_parameters, linear_parameters
 from pipeline.models.samples import Samples, SomeRows
+from pipeline.models.weights import row_weights
 
 if TYPE_CHECKING:
     import lightgbm as lgb
@@ -28,16 +29,20 @@ _PART = 1 << 15
 class Fitted:
     """A trained model.
 
-    model: a LightGBM booster or a `LinearModel`. rounds: boosting rounds or iterations used.
+    model: a LightGBM booster or a `LinearModel`. rounds: boosting rounds or iterations used. columns: positions of the
+    features that it learned from, ascending, among those that it is given; all of them if None.
     """
 
     model: "lgb.Booster | LinearModel"
     kind: str
     classification: bool
     rounds: int
+    columns: tuple[int, ...] | None = None
 
     def predict(self, features: npt.NDArray[np.float32], threads: int = 1) -> Floats:
-        """Scores [n] of feature rows [n, k]."""
+        """Scores [n] of feature rows [n, k], all k of them, whichever the model uses."""
+        if self.columns is not None:
+            features = features[:, self.columns]
         if self.kind == "linear":
             return self.model.predict(features)  # type: ignore[return-value]
         from pipeline.models import lightgbm
@@ -55,8 +60,9 @@ class Fitted:
         return self.kind != "linear" or self.model.converged  # type: ignore[union-attr]
 
     def importance(self, names: list[str]) -> dict[str, float]:
-        """Share of each feature in the model, largest first."""
+        """Share of each feature in the model, largest first; `names` of all that it is given."""
         if self.kind == "linear":
+            names = names if self.columns is None else [names[j] for j in self.columns]
             return self.model.importance(names)  # type: ignore[union-attr]
         from pipeline.models import lightgbm
 
@@ -113,49 +119,73 @@ def fit(
     *,
     rounds: int | None = None,
     validation: Indices | None = None,
+    columns: Indices | None = None,
 ) -> Fitted:
     """Train on `rows`; stop early on `validation` if the algorithm asks for it.
 
-    binned: the shared dataset that LightGBM needs. rounds: instead of the algorithm's.
+    binned: the shared dataset that LightGBM needs, unless there are columns. rounds: instead of the algorithm's.
+    columns: the features to learn from, ascending, if they are not all; bins then come from these rows alone.
+    Rows weigh what `samples.weighting` says; those of the validation part all weigh the same.
     Raises BadInput: LightGBM refuses a parameter.
     """
     y = samples.targets[label].values
     classification = is_classification(algorithm, label, samples)
     balanced = algorithm.class_weight == "balanced" and classification
     rounds = rounds or algorithm.rounds
+    weights = row_weights(samples, label, rows, seed)
     if algorithm.kind == "linear":
         from pipeline.models import linear
 
         model = linear.fit(
-            samples.features[rows],
+            samples.features[rows] if columns is None else samples.features[rows][:, columns],
             y[rows],
             classification=classification,
             iterations=rounds,
             params=linear_parameters(algorithm, classification),
             balanced=balanced,
+            weights=weights,
         )
-        return Fitted(model, "linear", classification, rounds)
+        return Fitted(model, "linear", classification, rounds, _tuple(columns))
     from pipeline.models.lightgbm import LightGBMError, reason
 
-    assert binned is not None
     params: dict[str, Any] = lightgbm_parameters(algorithm)
     try:
+        learned, held_out = rows, validation
+        if columns is not None:
+            needed = rows if validation is None else np.union1d(rows, validation)
+            binned = _binned_columns(samples, columns, needed, params)
+            learned = np.searchsorted(needed, rows)
+            held_out = None if validation is None else np.searchsorted(needed, validation)
+        assert binned is not None
         booster = binned.fit(
-            rows,
+            learned,
             y[rows],
             classification=classification,
             rounds=rounds,
             params=params,
             seed=seed,
             balanced=balanced,
-            validation=None if validation is None else (validation, y[validation]),
+            weights=weights,
+            validation=None if held_out is None else (held_out, y[validation]),
             early_stopping=algorithm.early_stopping,
         )
     except LightGBMError as error:
         raise BadInput(
             f"train.algorithms: {algorithm.name}: LightGBM refuses its parameters: {reason(error)}"
         ) from None
-    return Fitted(booster, "lightgbm", classification, booster.best_iteration if booster.best_iteration > 0 else rounds)
+    used = booster.best_iteration if booster.best_iteration > 0 else rounds
+    return Fitted(booster, "lightgbm", classification, used, _tuple(columns))
+
+
+def _tuple(columns: Indices | None) -> tuple[int, ...] | None:
+    return None if columns is None else tuple(int(j) for j in columns)
+
+
+def _binned_columns(samples: Samples, columns: Indices, rows: Indices, params: dict[str, Any]) -> "BinnedRows":
+    from pipeline.models.lightgbm import BinnedRows
+
+    features = np.asfortranarray(samples.features[rows][:, columns])
+    return BinnedRows(features, [samples.names[j] for j in columns], params, None, 1)
 
 
 def binned_rows(

@@ -86,12 +86,14 @@ class BinnedRows:
         params: dict[str, Any],
         seed: int,
         balanced: bool = False,
+        weights: Floats | None = None,
         validation: tuple[Indices, Floats] | None = None,
         early_stopping: int | None = None,
     ) -> lgb.Booster:
         """Train on some of the rows.
 
-        rows: ascending positions [m]. y: their labels [m]. validation: rows and labels to stop early on.
+        rows: ascending positions [m]. y: their labels [m]. weights: of the rows [m]. validation: rows and labels to
+        stop early on.
         Raises lightgbm.basic.LightGBMError: a parameter is refused.
         """
         own = {key: value for key, value in params.items() if key not in DATASET_KEYS}
@@ -99,20 +101,23 @@ class BinnedRows:
         layout = ("force_col_wise", "force_row_wise")
         settings |= {key: self._settings[key] for key in (*DATASET_KEYS, *layout) if key in self._settings}
         settings["feature_pre_filter"] = False
-        train = self._subset(rows, y, balanced)
+        train = self._subset(rows, y, balanced, weights)
         if validation is None or early_stopping is None:
             return lgb.train(settings, train, rounds)
         held_out = self._subset(*validation, balanced=False)
         stop = lgb.early_stopping(early_stopping, first_metric_only=True, verbose=False)
         return lgb.train(settings, train, rounds, valid_sets=[held_out], callbacks=[stop])
 
-    def _subset(self, rows: Indices, y: Floats, balanced: bool) -> lgb.Dataset:
+    def _subset(self, rows: Indices, y: Floats, balanced: bool, weights: Floats | None = None) -> lgb.Dataset:
         part = self._rows.subset(rows.astype(np.int32))  # type: ignore[arg-type]
         part.construct()
         part.set_label(y.astype(np.float32))
         if balanced:
-            share = float(y.mean())
-            part.set_weight(np.where(y > 0, 0.5 / share, 0.5 / (1 - share)).astype(np.float32))
+            share = float(y.mean() if weights is None else np.average(y, weights=weights))
+            classes = np.where(y > 0, 0.5 / share, 0.5 / (1 - share))
+            weights = classes if weights is None else classes * weights
+        if weights is not None:
+            part.set_weight(weights.astype(np.float32))
         return part
 
 

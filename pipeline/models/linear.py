@@ -76,9 +76,11 @@ def fit(
     iterations: int,
     params: dict[str, Any],
     balanced: bool = False,
+    weights: Floats | None = None,
 ) -> LinearModel:
-    """Fit on feature rows [n, k]; scaling is fitted on the same rows.
+    """Fit on feature rows [n, k]; scaling is fitted on the same rows, which all weigh the same in it.
 
+    weights: of the rows in the loss, [n].
     params: scikit-learn's: C, tol, l1_ratio (logistic) or alpha, tol (ridge).
     Raises BadInput: scikit-learn refuses a value.
     """
@@ -89,6 +91,7 @@ def fit(
     warnings.filterwarnings("ignore", category=ConvergenceWarning)
     stride = -(-len(features) // MAX_ROWS)
     x, y = features[::stride].astype(np.float64), y[::stride]
+    weights = None if weights is None else weights[::stride]
     mean, scale = x.mean(axis=0), x.std(axis=0)
     scale[scale == 0] = 1.0
     x -= mean
@@ -96,11 +99,11 @@ def fit(
     try:
         if classification:
             model = LogisticRegression(max_iter=iterations, class_weight="balanced" if balanced else None, **params)
-            model.fit(x, y > 0)
+            model.fit(x, y > 0, weights)
             coefficients = model.coef_[0].astype(np.float64)
             done = int(model.n_iter_.max()) < iterations
             return LinearModel(True, mean, scale, coefficients, float(model.intercept_[0]), done)
-        ridge = Ridge(**params).fit(x, y)
+        ridge = Ridge(**params).fit(x, y, weights)
     except ValueError as error:
         raise BadInput(f"train.algorithms: scikit-learn refuses a linear model's parameters: {error}") from None
     return LinearModel(False, mean, scale, np.asarray(ridge.coef_, np.float64), float(ridge.intercept_))

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.models.weights import Weighting
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -47,7 +49,7 @@ class Samples:
     features: float32 [n, k], stored feature after feature (Fortran order), as LightGBM bins them.
     times: open_time in ms, int64 [n]. symbols: index into the symbols, int32 [n]. rows: position in the
     symbol's table, int64 [n]. trainable: bool [n], not made up nor looking back on too many made-up bars.
-    step_ms: bar length. excluded: reason → number of rows left out of training.
+    step_ms: bar length. excluded: reason → number of rows left out of training. weighting: of the rows of each fit.
     """
 
     names: list[str]
@@ -59,6 +61,7 @@ class Samples:
     targets: dict[str, Target]
     step_ms: int
     excluded: dict[str, int] = field(default_factory=dict)
+    weighting: Weighting = field(default_factory=Weighting)
 
     def intervals(self, label: str, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Half-open time intervals [m, 2] in ms that a label's samples touch: from their own bar to the

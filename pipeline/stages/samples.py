@@ -15,6 +15,7 @@ from pipeline.config import Config
 from pipeline.errors import BadInput
 from pipeline.market import candles
 from pipeline.models.samples import Samples, Target
+from pipeline.models.weights import Weighting
 
 
 def feature_columns(config: Config, layout: Layout) -> list[str]:
@@ -98,7 +99,15 @@ def read_samples(
             "made up": int(joined["made_up"].sum()),
             "look back on made-up bars": int((joined["dominated"] & ~joined["made_up"]).sum()),
         },
+        _weighting(config),
     )
+
+
+def _weighting(config: Config) -> Weighting:
+    weights = config.train.weights
+    oldest, half_life = (None, None) if weights.decay is None else (weights.decay.linear, weights.decay.half_life)
+    half_life_ms = None if half_life is None else config.bars(half_life) * config.step_ms
+    return Weighting(weights.uniqueness, weights.bootstraps, oldest, half_life_ms)
 
 
 def _finite_rows(path: Path, names: list[str]) -> npt.NDArray[np.bool_]:
