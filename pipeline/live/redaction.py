@@ -1,0 +1,143 @@
+"""Taking secrets out of text before anyone can read it: the values that we know, and all that looks like one."""
+
+import base64
+import json
+import re
+import urllib.parse
+from collections.abc import Iterable, Mapping
+from math import isfinite
+from typing import Any
+
+MASK = "[secret]"
+# Shorter values are no secrets, and taking them out would maul the text.
+SHORTEST = 4
+# Longer texts are cut: an error page of a proxy says nothing more after that.
+LONGEST = 8000
+# Names of environment variables whose values are secrets.
+_VARIABLE = re.compile(
+    r"^(PIPELINE_(.*_)?(KEY|SECRET|TOKEN|PASSWORD|PASSPHRASE|NOTIFY|STORE|URLS?)(_.*)?"
+    r"|.*(API_?KEY|SECRET|TOKEN|PASSWORD|PASSWD|PASSPHRASE|PRIVATE_?KEY).*)$"
+)
+# Names of fields whose values are.
+_FIELD = re.compile(
+    r"secret|token|signature|passw|passphrase|api_?key|apikey|authorization|listen_?key|private_?key", re.IGNORECASE
+)
+_PATTERNS = (
+    # user:password@ of an address, and what Apprise keeps in one: a bot's token is the host of tgram://.
+    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/@'\"<>]*:[^\s@'\"<>]*@"), rf"\1{MASK}@"),
+    (re.compile(r"(?i)\b(tgrams?|discord|slack|ntfys?|pover|gotifys?|mailtos?|msteams|matrixs?)://[^\s'\"<>]+"), rf"\1://{MASK}"),
+    (re.compile(r"\bbot\d{5,}:[A-Za-z0-9_-]{16,}"), f"bot{MASK}"),
+    (re.compile(r"\b\d{8,10}(:|%3A)[A-Za-z0-9_-]{35}\b"), MASK),
+    # Parameters of a query, JSON members and headers.
+    (
+        re.compile(
+            r"(?i)((?:signature|api_?key|listen_?key|x-mbx-apikey|secret(?:_?key)?|(?:access_|bot_)?token|passw(?:or)?d|passphrase)"
+            r"[\"']?\s*[=:]\s*[\"']?)(?!\[secret\])[^\s&\"',;)}>]+"
+        ),
+        rf"\1{MASK}",
+    ),
+    (re.compile(r"(?i)\b(basic|bearer)\s+[A-Za-z0-9._~+/=-]{8,}"), rf"\1 {MASK}"),
+    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|$)", re.DOTALL), MASK),
+    # What Binance's keys look like; a hash in hexadecimal has no capitals.
+    (re.compile(r"\b(?=[A-Za-z0-9]*[A-Z])(?=[A-Za-z0-9]*[a-z])(?=[A-Za-z0-9]*[0-9])[A-Za-z0-9]{64}\b"), MASK),
+)  # fmt: skip
+
+
+class Redactor:
+    """Replaces secrets by a mask.
+
+    secrets: values that must not be seen, in whatever form they turn up: as they are, encoded for an address, in
+    base64, or escaped in JSON. Of an address (`scheme://…`) its user, password, path and query count as well.
+    """
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._known: dict[str, None] = {}
+        self._longest_first: list[str] = []
+        self.add(*secrets)
+
+    def add(self, *secrets: str) -> None:
+        """Learn of more secrets, as a token that was made just now."""
+        for secret in secrets:
+            for value in [secret, *(_parts(secret) if "://" in secret else ())]:
+                if len(value) >= SHORTEST:
+                    self._known.update(dict.fromkeys(_forms(value)))
+        self._longest_first = sorted(self._known, key=len, reverse=True)
+
+    def text(self, text: str) -> str:
+        """A text without secrets, cut if it is too long to be read."""
+        text = self.known(text)
+        for pattern, mask in _PATTERNS:
+            text = pattern.sub(mask, text)
+        return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text) - LONGEST:,} characters more)"
+
+    def known(self, text: str) -> str:
+        """A text without those secrets that are known by their value."""
+        for form in self._longest_first:
+            if form in text:
+                text = text.replace(form, MASK)
+        return text
+
+    def value(self, value: Any, name: str = "") -> Any:
+        """A value made of what JSON can hold, without secrets. name: of the field that holds it."""
+        if name and _FIELD.search(name) and value not in (None, "", True, False):
+            return MASK
+        if hasattr(value, "item") and getattr(value, "shape", None) == ():
+            value = value.item()  # A number of numpy's.
+        if isinstance(value, Mapping):
+            return {self.text(str(key)): self.value(item, str(key)) for key, item in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self.value(item) for item in value]
+        # JSON knows no NaN; as a word it can be looked for.
+        plain = value is None or isinstance(value, bool | int) or (isinstance(value, float) and isfinite(value))
+        return value if plain else self.text(_words(value))
+
+
+def environment_secrets(environment: Mapping[str, str], *variables: str) -> list[str]:
+    """Values of environment variables that are secrets, by their names, and of the variables named besides.
+
+    A value of several addresses, separated by spaces, counts as each of them.
+    """
+    found = [text for name, text in environment.items() if text and (name in variables or _VARIABLE.match(name))]
+    return [part for text in found for part in ([text, *text.split()] if " " in text else [text])]
+
+
+def _parts(address: str) -> list[str]:
+    # The scheme and an ordinary host are no secrets; a host that is a bot's token has its own pattern and length.
+    scheme, _, rest = address.partition("://")
+    place, _, query = rest.partition("?")
+    authority, *path = place.split("/")
+    user, _, host = authority.rpartition("@")
+    inside = [*user.split(":"), *path, *(value for _, value in urllib.parse.parse_qsl(query))]
+    if scheme.lower() not in _ORDINARY or not re.fullmatch(r"[\w.-]*(:\d*)?|\[[0-9a-fA-F:]*\](:\d*)?", host):
+        inside += [host, *host.split(":")]
+    return [urllib.parse.unquote(part) for part in inside if len(part) >= 8 or part in user.split(":")]
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, BaseException):
+        return f"{type(value).__name__}: {value}"
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+# Their host is the name of a machine. Of others it may be a token.
+_ORDINARY = {"http", "https", "ws", "wss", "json", "jsons", "xml", "xmls", "form", "forms", "postgresql", "postgres"}
+
+
+def _forms(value: str) -> Iterable[str]:
+    """The ways in which a secret may be written: plain, in addresses, in JSON and Python, in base64 and hex."""
+    raw = value.encode()
+    yield value
+    yield urllib.parse.quote(value)
+    yield urllib.parse.quote(value, safe="")
+    yield urllib.parse.quote_plus(value)
+    yield json.dumps(value)[1:-1]
+    yield json.dumps(value, ensure_ascii=False)[1:-1]
+    yield repr(value)[1:-1]
+    if len(raw) >= 8:
+        yield raw.hex()
+        for before in range(3):
+            # Within a longer text its base64 depends on where it begins: what is the same whatever stands around it.
+            code = base64.b64encode(b"\0" * before + raw).decode().rstrip("=")
+            core = code[(0, 2, 3)[before] : len(code) - (1 if (before + len(raw)) % 3 else 0)]
+            yield core
+            yield core.replace("+", "-").replace("/", "_")
