@@ -146,6 +146,13 @@ class Strategy:
             correlation = self._correlation.update(open_time_ms, bars)
         return Outlook(open_time_ms, Market(numbers, flags, self._filters, correlation), features, scores)
 
+    def catch_up(self, symbol: str, bar: MergedBar) -> None:
+        """Take a symbol's bar that came after its time had been decided without it; nothing is traded on it.
+
+        Raises BadInput: it does not follow the one before it.
+        """
+        self._lanes[symbol].update(bar)
+
     def _gate(self, numbers: Floats, flags: npt.NDArray[np.uint8], rows: Floats, close_ms: int) -> None:
         # The symbols of one bar are to the gates what the bars of one symbol are in history.
         count = len(self.symbols)

@@ -1,0 +1,303 @@
+"""The trading core's state, as the journal tells it: the same fold books what was just written and recovers after a
+crash.
+
+A bar's record holds the state at its close where anything is held, ordered or changed; fills and ends of orders after
+it are booked on top, each once, because each stands in the journal once.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import BadInput
+from pipeline.trading.booking import book_entry, book_exit
+from pipeline.trading.reasons import CODES, COUNT, LAPSED, REASONS, TRADED
+from pipeline.trading.records import (
+    ACCOUNT,
+    BREAKER,
+    EXIT_REASONS,
+    POSITION,
+    SIGNAL,
+    TAKE_PROFIT,
+    TRADE,
+    new_account,
+    new_positions,
+)
+from pipeline.trading.rules import Rules
+
+# Words of an OUTCOME after which an order cannot be filled any more, fills that are told late aside.
+_ENDS = ("cancel", "expire", "reject", "prove absent", "abandon")
+_ROWS = 2
+
+
+@dataclass
+class Leg:
+    """An order as the portfolio sees it: what its fills do. filled: base asset so far."""
+
+    symbol: str
+    leg: str
+    side: str
+    qty: Decimal
+    open_time_ms: int
+    filled: Decimal = Decimal(0)
+    ended: bool = False
+
+
+class Portfolio:
+    """Account and positions of all symbols, in the order of their names.
+
+    rules: of the trading core, with the origin that bars are counted from. cash: to begin with, in the quote asset.
+    dust: base asset that cannot be sold, by symbol; what is left of a position below it is written off.
+    on_trade: told of each trade that closes, as `trade_of` describes it.
+    """
+
+    def __init__(
+        self,
+        symbols: Sequence[str],
+        rules: Rules,
+        cash: float,
+        dust: Mapping[str, float] | None = None,
+        on_trade: Callable[[dict[str, Any]], None] = lambda trade: None,
+    ) -> None:
+        self.symbols = sorted(symbols)
+        self.rules = rules
+        self.record = rules.array()
+        self.account, self.positions = new_account(cash), new_positions(len(self.symbols))
+        self.refused = np.zeros(COUNT, np.int64)
+        self.bars = 0
+        self.last_open_ms: int | None = None
+        self.legs: dict[str, Leg] = {}
+        self.dust = dict(dust or {})
+        self._place = {symbol: s for s, symbol in enumerate(self.symbols)}
+        self._on_trade = on_trade
+        self._trades = np.zeros(_ROWS, TRADE)
+        self._orders: dict[str, list[str]] = {}
+        self._kept = self._marks()
+
+    def position(self, symbol: str) -> np.void:
+        """The record of a symbol's position, to read."""
+        row: np.void = self.positions[self._place[symbol]]
+        return row
+
+    def place(self, symbol: str) -> int:
+        """Its row."""
+        return self._place[symbol]
+
+    # The fold
+
+    def add(self, kind: str, body: Mapping[str, Any]) -> None:
+        """Book a record of the journal. Raises BadInput: it does not fit what came before it."""
+        if kind == "BAR":
+            self._bar(body)
+        elif kind == "INTENT":
+            self._intent(body)
+        elif kind == "FILL":
+            self._fill(body)
+        elif kind == "OUTCOME" and body["event"] in _ENDS:
+            self._end(body)
+        elif kind == "LAPSE":
+            self._lapse(str(body["symbol"]))
+        elif kind == "LEAVE":
+            self._leave(str(body["symbol"]), int(body["reason"]))
+        elif kind == "BREAKER":
+            self.account["halted"] = int(body["code"])
+            self.account["halts"] += 1
+        elif kind == "RESET":
+            self._reset()
+
+    def _bar(self, body: Mapping[str, Any]) -> None:
+        number = int(body["n"])
+        if number != self.bars:
+            raise BadInput(
+                f"journal: bar {number} of {body['t']} ms follows bar {self.bars - 1}",
+                "records are missing; restore the journal from a backup",
+            )
+        if "state" in body:
+            self._restore(body["state"])
+        self.bars = number + 1
+        self.last_open_ms = int(body["t"])
+
+    def _intent(self, body: Mapping[str, Any]) -> None:
+        if body["symbol"] in self._place:
+            self.legs[body["id"]] = Leg(
+                body["symbol"], body["leg"], body["side"], Decimal(body["qty"]), int(body["bar"])
+            )  # fmt: skip
+            self._orders.setdefault(body["symbol"], []).append(body["id"])
+
+    def _fill(self, body: Mapping[str, Any]) -> None:
+        leg = self.legs.get(body["id"])
+        if leg is None:
+            return
+        s = self._place[leg.symbol]
+        qty, price = Decimal(body["qty"]), Decimal(body["price"])
+        leg.filled += qty
+        fee_base, fee_quote = self._fees(leg.symbol, qty, price, Decimal(body["fee"]), str(body["fee_asset"]))
+        position = self.positions[s]
+        if leg.leg == "entry":
+            side = 1 if leg.side == "BUY" else -1
+            book_entry(
+                self.account, self.positions, s, self.bars, side, float(qty - fee_base), float(price),
+                float(fee_quote + fee_base * price), self.record,
+            )  # fmt: skip
+            position["spend"] = max(float(position["spend"]) - float(qty * price), 0.0)
+            if leg.filled >= leg.qty:
+                position["enter"] = 0
+            return
+        self._reduce(s, leg, float(qty + fee_base), float(price), float(fee_quote + fee_base * price))
+
+    def _reduce(self, s: int, leg: Leg, qty: float, price: float, fee: float) -> None:
+        position = self.positions[s]
+        reason = {"stop": int(position["stop_reason"]), "target": TAKE_PROFIT}.get(leg.leg)
+        reason = reason or int(position["leave"]) or SIGNAL
+        dust = self.dust.get(leg.symbol, 0.0)
+        entered, number = int(position["entry_bar"]), int(self.account["trades"][0])
+        if book_exit(
+            self.account, self.positions, self._trades, 0, s, self.bars, qty, price, fee, reason, dust, self.record
+        ):
+            orders = self._orders.pop(leg.symbol, [])
+            trade = trade_of(self._trades[0], leg.symbol, self.rules)
+            self._on_trade({**trade, "number": number, "entered": entered, "orders": orders})
+
+    def _fees(self, symbol: str, qty: Decimal, price: Decimal, fee: Decimal, asset: str) -> tuple[Decimal, Decimal]:
+        # In the base asset, and in the quote asset.
+        if not fee:
+            return Decimal(0), Decimal(0)
+        if symbol.startswith(asset):
+            return fee, Decimal(0)
+        if symbol.endswith(asset):
+            return Decimal(0), fee
+        # In a third asset, whose price is not followed: what the config expects.
+        return Decimal(0), qty * price * Decimal(str(self.rules.taker_fee))
+
+    def _end(self, body: Mapping[str, Any]) -> None:
+        leg = self.legs.get(body["id"])
+        if leg is None or leg.ended:
+            return
+        leg.ended = True
+        if leg.leg == "entry" and not self._entering(leg):
+            if self.positions[self._place[leg.symbol]]["side"] == 0:
+                self._lapse(leg.symbol)
+            else:
+                self.positions[self._place[leg.symbol]]["enter"] = 0
+
+    def _entering(self, ended: Leg) -> bool:
+        """Whether another attempt at the same entry is under way."""
+        return any(
+            leg.symbol == ended.symbol and leg.leg == "entry" and leg.open_time_ms == ended.open_time_ms
+            and not leg.ended and leg.filled < leg.qty
+            for leg in self.legs.values()
+        )  # fmt: skip
+
+    def _lapse(self, symbol: str) -> None:
+        position = self.positions[self._place[symbol]]
+        if position["enter"] != 0:
+            position["enter"] = 0
+            self.refused[TRADED] -= 1
+            self.refused[LAPSED] += 1
+
+    def _leave(self, symbol: str, reason: int) -> None:
+        position = self.positions[self._place[symbol]]
+        if position["side"] != 0 and position["leave"] == 0:
+            position["leave"], position["leave_bar"] = reason, self.bars
+
+    def _reset(self) -> None:
+        account = self.account
+        account["halted"] = 0
+        account["day_start"] = account["day_peak"] = account["equity"]
+        account["losses_in_a_row"] = 0
+        account["resume_bar"] = -(1 << 40)
+        for position in self.positions:
+            if position["leave"] == BREAKER and position["side"] == 0:
+                position["leave"] = 0
+
+    # State in the journal
+
+    def state(self) -> dict[str, Any] | None:
+        """The state for a bar's record, None if it says nothing new: nothing is held or ordered, nothing has changed."""
+        marks = self._marks()
+        if marks == self._kept:
+            return None
+        self._kept = marks
+        return {
+            "account": _plain(self.account[0], ACCOUNT),
+            "positions": {
+                symbol: _plain(self.positions[s], POSITION) for s, symbol in enumerate(self.symbols)
+                if self.positions[s].tobytes() != _FRESH
+            },
+            "refused": {word: int(n) for word, n in zip(REASONS, self.refused, strict=True) if n},
+        }  # fmt: skip
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        unknown = set(state["positions"]) - set(self.symbols)
+        held = [symbol for symbol in unknown if float.fromhex(state["positions"][symbol].get("qty", "0x0p+0"))]
+        if held:
+            raise BadInput(
+                f"journal: {', '.join(sorted(held))} is held, and not among the config's symbols",
+                "add it to `symbols`, or sell it and `pipeline flatten` first",
+            )
+        self.account[0] = _record(state["account"], ACCOUNT, np.zeros(1, ACCOUNT)[0])
+        for s, symbol in enumerate(self.symbols):
+            fresh = new_positions(1)[0]
+            self.positions[s] = _record(state["positions"].get(symbol, {}), POSITION, fresh)
+        self.refused[:] = 0
+        for word, count in state["refused"].items():
+            self.refused[CODES[word]] = count
+        self._kept = self._marks()
+
+    def _marks(self) -> bytes:
+        # Flat symbols' marks are set anew at each bar and mean nothing.
+        copy = self.positions.copy()
+        flat = (copy["side"] == 0) & (copy["enter"] == 0)
+        copy["mark"][flat] = copy["volatility"][flat] = 0.0
+        account = self.account.copy()
+        if flat.all():
+            account["next_day_bar"] = 0
+        return copy.tobytes() + account.tobytes() + self.refused.tobytes()
+
+
+_FRESH = new_positions(1)[0].tobytes()
+
+
+def trade_of(trade: np.void, symbol: str, rules: Rules) -> dict[str, Any]:
+    """A closed trade as plain values, named as in trades.parquet; times in ms."""
+    return {
+        "symbol": symbol,
+        "side": "long" if trade["side"] > 0 else "short",
+        "entry_time": rules.origin_ms + int(trade["entry_bar"]) * rules.step_ms,
+        "entry_price": float(trade["entry_price"]),
+        "exit_time": rules.origin_ms + int(trade["exit_bar"]) * rules.step_ms,
+        "exit_price": float(trade["exit_price"]),
+        "qty": float(trade["qty"]),
+        "fees": float(trade["fees"]),
+        "pnl": float(trade["pnl"]),
+        "return": float(trade["return_"]),
+        "exit_reason": EXIT_REASONS[int(trade["reason"])],
+        "bars_held": int(trade["exit_bar"]) - int(trade["entry_bar"]),
+        "mae": float(trade["mae"]),
+        "mfe": float(trade["mfe"]),
+    }
+
+
+def _plain(record: np.void, kind: np.dtype) -> dict[str, Any]:
+    # Only what is not nought: most of a flat symbol's fields are.
+    assert kind.names is not None
+    values = {
+        name: float(record[name]).hex() if kind[name].kind == "f" else int(record[name]) for name in kind.names
+    }
+    return {name: value for name, value in values.items() if value not in (0, "0x0.0p+0")}
+
+
+def _record(values: Mapping[str, Any], kind: np.dtype, into: np.void) -> np.void:
+    assert kind.names is not None
+    if wrong := set(values) - set(kind.names):
+        raise BadInput(
+            f"journal: the saved state has fields that this version does not know: {', '.join(sorted(wrong))}",
+            "flatten with the version that wrote it, then start anew",
+        )
+    for name in kind.names:
+        value = values.get(name, 0)
+        into[name] = float.fromhex(value) if isinstance(value, str) else value
+    return into
