@@ -8,11 +8,13 @@ Source: Bailey & López de Prado (2014), The Deflated Sharpe Ratio.
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from filelock import FileLock
 
 from pipeline.errors import BadInput, StorageError
@@ -20,6 +22,8 @@ from pipeline.errors import BadInput, StorageError
 START = "0" * 64
 # What makes a trial another one; when it ran, what came of it and by which code do not.
 IDENTITY = ("kind", "config", "data", "seed", "what")
+# A model that is fitted is no strategy yet: those count that were traded.
+FITS = ("fit", "fold")
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,9 @@ class Trial:
 
     kind: fit, fold, simulate or grid. config, data, code: hashes. what: the parameters that were tried. sets: how many
     parameter sets the line stands for. metric, value: the figure that was looked at; of a grid, the best. time: the end
-    of the data, ISO 8601.
+    of the data, ISO 8601. sharpes: annual Sharpe ratios of daily returns, of all the sets or of an even sample of them.
+    effective: how many independent trials the sets amount to; None if that was not measured, 0 for a set that
+    another line counts.
     """
 
     kind: str
@@ -41,11 +47,35 @@ class Trial:
     metric: str
     value: float | None
     time: str
+    sharpes: Sequence[float] | None = None
+    effective: float | None = None
 
     @property
     def identity(self) -> str:
         """Equal for the same try, whenever it was made."""
         return _canonical({key: getattr(self, key) for key in IDENTITY})
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What was tried before: distinct parameter sets, as many independent ones, the variance of their annual Sharpe
+    ratios (None if unknown)."""
+
+    count: int
+    effective: float
+    variance: float | None
+
+    def __post_init__(self) -> None:
+        if not (self.count >= 1 and self.effective >= 1):
+            raise ValueError(f"{self.count} trials, {self.effective} effective: the one to judge is among them")
+
+    @staticmethod
+    def independent(sharpes: npt.ArrayLike) -> "Tried":
+        """Trials that have nothing in common, by the annual Sharpe ratio of each."""
+        values = np.asarray(sharpes, np.float64)
+        if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
+            raise ValueError("the Sharpe ratios of the trials must be one row of finite numbers")
+        return Tried(len(values), float(len(values)), float(values.var(ddof=1)) if len(values) > 1 else None)
 
 
 class TrialLedger:
@@ -92,6 +122,17 @@ class TrialLedger:
         sets = {trial.identity: trial.sets for trial in self.read() if trial.kind in kinds}
         return sum(sets.values())
 
+    def tried(self) -> Tried:
+        """All that was traded, whatever its kind; repeated sets count once, by their last line.
+
+        An empty ledger is one trial: the one that somebody is about to judge. Sets whose independence was not measured
+        count as independent.
+        """
+        lines = list({trial.identity: trial for trial in self.read() if trial.kind not in FITS}.values())
+        count = sum(line.sets for line in lines)
+        effective = sum(float(line.sets) if line.effective is None else line.effective for line in lines)
+        return Tried(max(count, 1), max(min(effective, count), 1.0), _variance(lines))
+
     def _parse(self, content: bytes) -> tuple[list[dict[str, Any]], int]:
         # The lines, and how many bytes of the content are whole lines.
         lines: list[dict[str, Any]] = []
@@ -114,6 +155,19 @@ class TrialLedger:
             good += len(part) + 1
         del torn
         return lines, good
+
+
+def _variance(lines: Sequence[Trial]) -> float | None:
+    # Of the Sharpe ratios that are known; those of a sample stand for the sets that it was taken from.
+    known = [line for line in lines if line.sharpes]
+    values = np.array([value for line in known for value in line.sharpes or ()])
+    if len(values) < 2:
+        return None
+    weights = np.repeat(
+        [line.sets / len(line.sharpes or ()) for line in known], [len(line.sharpes or ()) for line in known]
+    )
+    mean = np.average(values, weights=weights)
+    return float(np.average((values - mean) ** 2, weights=weights) * len(values) / (len(values) - 1))
 
 
 def _plain(trial: Trial) -> dict[str, Any]:
