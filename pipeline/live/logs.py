@@ -87,7 +87,7 @@ class ServeLog:
         )
         self._level = logging.getLevelNamesMapping()[settings.level.upper()]
         # Not in the tree of loggers: what is told is written once, whatever others do to `logging`.
-        self._logger = logging.Logger(_NAME, self._level)
+        self._logger = logging.Logger(_NAME)
         self._logger.addHandler(self._file)
         self._say = structlog.wrap_logger(
             self._logger,

@@ -110,7 +110,9 @@ def _parts(address: str) -> list[str]:
     inside = [*user.split(":"), *path, *(value for _, value in urllib.parse.parse_qsl(query))]
     if scheme.lower() not in _ORDINARY or not re.fullmatch(r"[\w.-]*(:\d*)?|\[[0-9a-fA-F:]*\](:\d*)?", host):
         inside += [host, *host.split(":")]
-    return [urllib.parse.unquote(part) for part in inside if len(part) >= 8 or part in user.split(":")]
+    # A lower-case word in a path is a word: "services", the name of a database.
+    named = [part for part in inside if len(part) >= 8 and not re.fullmatch("[a-z]{1,15}", part)]
+    return [urllib.parse.unquote(part) for part in [*named, *user.split(":")[1:]]]
 
 
 def _words(value: Any) -> str:
