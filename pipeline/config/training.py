@@ -2,10 +2,11 @@
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.config.durations import Length
 from pipeline.config.section import Date, Fraction, Section
+from pipeline.config.selection import Selection
 from pipeline.config.weighting import Weights
 
 
@@ -34,6 +35,15 @@ class Train(Section):
     validation: Fraction = Field(0.1, description="Last part, purged, held out for early stopping and for figures.")
     max_filled_in_window: Fraction = Field(0.5, description="Leave out rows whose look-back is made up beyond this.")
     weights: Weights = Weights()
+    selection: Selection = Selection()
+
+    @model_validator(mode="after")
+    def _judged_on_a_later_part(self) -> "Train":
+        if self.selection.method == "permutation" and self.validation == 0:
+            raise ValueError("selection: permutation is judged on the validation part; give validation a share above 0")
+        if self.selection.method == "none" and self.selection.sizes:
+            raise ValueError("selection.sizes: needs a method that ranks the features: mrmr, permutation or shadow")
+        return self
 
 
 class Predict(Section):

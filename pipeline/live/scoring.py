@@ -5,6 +5,7 @@ LightGBM's Python layer takes five times as long as its trees, and numpy twenty 
 
 import ctypes
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,19 @@ _FLOAT32, _NORMAL, _ALL = 0, 0, -1
 
 def row_scorer(model: Fitted, features: int) -> Score:
     """A function from a contiguous row [features] to its score, equal to `model.predict` to the last bit."""
+    if model.columns is not None:
+        return _SomeColumns(replace(model, columns=None), model.columns)
     return _LinearRow(model.model) if isinstance(model.model, LinearModel) else _TreesRow(model, features)
+
+
+class _SomeColumns:
+    # A model that learned from some of the features only.
+    def __init__(self, model: Fitted, columns: tuple[int, ...]) -> None:
+        self._columns = np.array(columns, np.int64)
+        self._score = row_scorer(model, len(columns))
+
+    def __call__(self, row: Row) -> float:
+        return self._score(row[self._columns])
 
 
 class _TreesRow:

@@ -36,7 +36,7 @@ class Bundle:
 
     @property
     def features(self) -> list[str]:
-        """Feature columns in the order that the models want them."""
+        """Feature columns in the order that the models are given them; each knows which of them it uses."""
         return list(self.manifest["features"])
 
     def score(self, row: npt.NDArray[np.float32]) -> dict[str, float]:
@@ -47,12 +47,21 @@ class Bundle:
 def save(folder: Path, manifest: dict[str, Any], models: Mapping[str, tuple[str, Fitted]]) -> None:
     """Write model files and `manifest.json`, which is completed by each file's name and hash.
 
-    manifest: has "models": name → facts. models: name → (file stem, model).
+    manifest: has "features", the names of all features that the models were given, and "models": name → facts. Models
+    that use some of them only get "features" of their own, and the bundle asks for no more than one of them uses.
+    models: name → (file stem, model).
     """
+    given = manifest["features"]
+    used: set[str] = set()
     for name, (stem, model) in models.items():
         path = folder / f"{stem}{model.suffix}"
         write_text(path, model.text())
         manifest["models"][name] |= {"file": path.name, "sha256": sha256_file(path)}
+        own = given if model.columns is None else [given[j] for j in model.columns]
+        if model.columns is not None:
+            manifest["models"][name]["features"] = own
+        used.update(own)
+    manifest["features"] = [name for name in given if name in used]
     write_json(folder / "manifest.json", manifest)
 
 
@@ -71,6 +80,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     for name, facts in manifest["models"].items():
         if not (isinstance(facts, dict) and facts.keys() >= {"file", "sha256", "kind", "objective", "rounds"}):
             raise BadInput(f"{path}: model '{name}' is damaged", "run `pipeline train` again")
+        own = facts.get("features", [])
+        if not isinstance(own, list) or not set(own) <= set(manifest["features"]):
+            raise BadInput(f"{path}: model '{name}' uses features that it does not list", "run `pipeline train` again")
     return manifest
 
 
@@ -90,7 +102,8 @@ def load(folder: Path) -> Bundle:
                 f"{folder}: trained with {library} {trained}, but {current[library]} is installed",
                 "install that version or train again",
             )
-    return Bundle(manifest, {name: _load_model(folder, facts) for name, facts in manifest["models"].items()})
+    models = {name: _load_model(folder, facts, manifest["features"]) for name, facts in manifest["models"].items()}
+    return Bundle(manifest, models)
 
 
 def verify(folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -105,14 +118,15 @@ def verify(folder: Path, manifest: Mapping[str, Any]) -> None:
             )
 
 
-def _load_model(folder: Path, facts: Mapping[str, Any]) -> Fitted:
+def _load_model(folder: Path, facts: Mapping[str, Any], given: list[str]) -> Fitted:
     text = (folder / facts["file"]).read_text(encoding="utf-8")
     classification = facts["objective"] == "classification"
+    columns = tuple(given.index(name) for name in facts["features"]) if "features" in facts else None
     if facts["kind"] == "linear":
-        return Fitted(LinearModel.from_json(text), "linear", classification, facts["rounds"])
+        return Fitted(LinearModel.from_json(text), "linear", classification, facts["rounds"], columns)
     from pipeline.models.lightgbm import from_text
 
-    return Fitted(from_text(text), "lightgbm", classification, facts["rounds"])
+    return Fitted(from_text(text), "lightgbm", classification, facts["rounds"], columns)
 
 
 def versions() -> dict[str, str]:

@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.artifacts import Layout, read_table, write_table
@@ -90,25 +91,38 @@ def _scores(config: Config, samples: Samples, labels: list[str], start: int, sto
     from pipeline.evaluation.scores import classification_scores
     from pipeline.evaluation.splits import purge
     from pipeline.models.fitting import binned_rows, fit, is_classification
+    from pipeline.stages.window_fit import selects
 
     result: dict[str, float | None] = {}
     past = np.flatnonzero(samples.trainable & (samples.times < start))
     later = samples.times >= start
     if not len(past):
         return result
-    binned = binned_rows(samples, config.train.algorithms, past, 0)
+    binned = {} if selects(config) else binned_rows(samples, config.train.algorithms, past, 0)
     for label in labels:
         target = samples.targets[label]
         rows = np.flatnonzero(samples.trainable & target.known & (samples.times < start))
         rows = rows[purge(samples.intervals(label, rows), np.array([[start, stop]]))]
         test = np.flatnonzero(later & target.known)
+        columns = _columns(config, samples, label, rows)
         for algorithm in config.train.algorithms:
             name = f"{label}_{algorithm.name}"
             result[name] = None
             y = target.values[rows]
             if not target.is_bool or not is_classification(algorithm, label, samples) or len(np.unique(y)) < 2:
                 continue
-            model = fit(samples, binned.get(algorithm.name), label, algorithm, rows, config.seed)
+            model = fit(samples, binned.get(algorithm.name), label, algorithm, rows, config.seed, columns=columns)
             auc = classification_scores(target.values[test] > 0, model.predict_rows(samples.features, test))["auc"]
             result[name] = None if auc is None else float(auc)
     return result
+
+
+def _columns(config: Config, samples: Samples, label: str, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64] | None:
+    # Features chosen on these bars too; all of them where nothing can be learned, which is left out below.
+    from pipeline.models.fitting import MIN_ROWS
+    from pipeline.stages.window_fit import columns_of, select_features
+
+    y = samples.targets[label].values[rows]
+    if len(rows) < MIN_ROWS or y.min() == y.max():
+        return None
+    return columns_of(select_features(config, samples, label, rows, "the first block"))

@@ -3,8 +3,7 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,38 +12,22 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.artifacts import Layout, count_rows, read_table, sha256_file, sha256_json, write_json, write_table
-from pipeline.config import Config, utc_ms
+from pipeline.config import Config
 from pipeline.errors import BadInput
-from pipeline.evaluation.splits import Fold
 from pipeline.market import candles
 from pipeline.models.samples import Samples
+from pipeline.models.selection import Selected
+from pipeline.stages.blocks import Block, Scorer, block_rows, make_blocks, scorers
+from pipeline.stages.fold_selection import add_selection, choose_by_block
 from pipeline.stages.null_run import null_auc
 from pipeline.stages.reporting import Plan, Summary, progress
 from pipeline.stages.samples import feature_columns, label_columns, read_samples
 from pipeline.stages.times import iso
 from pipeline.stages.train import describe_scores
+from pipeline.stages.window_fit import fit_window, selects
 
 Indices = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fold in time: train on [train_start, start), predict [start, stop), all in ms."""
-
-    number: int
-    train_start: int
-    start: int
-    stop: int
-
-
-@dataclass(frozen=True)
-class TrainingRows:
-    """Rows of one label that a block may learn from, and how many others overlapped or were embargoed."""
-
-    rows: Indices
-    purged: int
-    embargoed: int
 
 
 def plan(config: Config, layout: Layout) -> Plan:
@@ -73,12 +56,17 @@ def run(config: Config, layout: Layout) -> Summary:
         if other != kept:
             shutil.rmtree(other, ignore_errors=True)
     tests = {b.number: np.flatnonzero((samples.times >= b.start) & (samples.times < b.stop)) for b in blocks}
-    scores, missing = _finished(config, samples, labels, tests, kept)
+    wanted = scorers(config, labels)
+    scores, missing = _finished(samples, wanted, tests, kept)
+    chosen = choose_by_block(config, samples, labels, blocks, kept)
     if missing:
         binned, samples = _binned(config, samples, blocks[0])
         left = [(block, name) for block in blocks for name in missing.get(block.number, [])]
-        _walk(config, samples, binned, left, scores, tests, kept)
+        _walk(config, samples, binned, wanted, chosen, left, scores, tests, kept)
+    by_size = {name: scores.pop(name) for name, scorer in wanted.items() if scorer.size is not None}
     report = _report(config, samples, labels, blocks, scores)
+    if chosen:
+        add_selection(report, config, samples, wanted, chosen, by_size)
     null, no_null = null_auc(config, layout, names, labels, blocks[0].start, blocks[0].stop)
     for name, pooled in report["pooled"].items():
         if null.get(name) is not None:
@@ -118,57 +106,10 @@ def _record(config: Config, layout: Layout, report: dict[str, Any]) -> None:
     record(config, layout, "fold", sections, inputs, rows, report["folds"][-1]["test_end"])
 
 
-def make_blocks(config: Config, samples: Samples) -> list[Block]:
-    """Blocks on the complete time grid from the first row with all features to the last.
-
-    Raises BadInput: the data are shorter than train_length and one block.
-    """
-    from pipeline.evaluation.splits import walk_forward
-
-    rolling, step = config.predict_rolling, samples.step_ms
-    first = int(samples.times.min())
-    last = int(samples.times.max()) + step
-    if rolling.end:
-        last = min(last, utc_ms(rolling.end))
-    train_length, size = config.bars(rolling.train_length), config.bars(rolling.prediction_size)
-    total = (last - first) // step
-    # Rounded up to the grid: no bar before the start that was asked for.
-    first_test = -(-(utc_ms(rolling.start) - first) // step) if rolling.start else train_length
-    if not 0 < first_test < total:
-        wanted = f"predict_rolling.start {rolling.start}" if rolling.start else f"train_length of {train_length:,} bars"
-        raise BadInput(
-            f"predict_rolling: {wanted} leaves nothing to predict: the features reach from {iso(first)} to {iso(last)} "
-            f"({total:,} bars)",
-            "shorten train_length, choose another start, or download more bars",
-        )
-    folds = walk_forward(total, first_test, train_length, size, rolling.steps, rolling.window)
-    return [_block(fold, first, step) for fold in folds]
-
-
-def _block(fold: Fold, first: int, step: int) -> Block:
-    return Block(fold.number, first + fold.train[0] * step, first + fold.test[0] * step, first + fold.test[1] * step)
-
-
-def block_rows(samples: Samples, label: str, block: Block, embargo_bars: int) -> TrainingRows:
-    """Rows before the block whose outcome was known before it, less the embargo."""
-    from pipeline.evaluation.splits import purge
-
-    near = samples.trainable & samples.targets[label].known
-    near &= (samples.times >= block.train_start) & (samples.times < block.start)
-    rows = np.flatnonzero(near)
-    if not len(rows):
-        return TrainingRows(rows, 0, 0)
-    intervals = samples.intervals(label, rows)
-    clear = purge(intervals, np.array([[block.start, block.stop]]))
-    apart = purge(intervals, np.array([[block.start - embargo_bars * samples.step_ms, block.stop]]))
-    return TrainingRows(rows[apart], int((~clear).sum()), int((clear & ~apart).sum()))
-
-
 def _finished(
-    config: Config, samples: Samples, labels: list[str], tests: dict[int, Indices], kept: Path
+    samples: Samples, names: Iterable[str], tests: dict[int, Indices], kept: Path
 ) -> tuple[dict[str, Floats], dict[int, list[str]]]:
     # Scores so far, and what is still missing by fold.
-    names = [f"{label}_{algorithm.name}" for label in labels for algorithm in config.train.algorithms]
     scores = {name: np.full(len(samples.times), np.nan) for name in names}
     missing: dict[int, list[str]] = {}
     for number, test in tests.items():
@@ -185,6 +126,8 @@ def _binned(config: Config, samples: Samples, block: Block) -> tuple[dict[str, A
     # Binned rows, and the samples with no more features than are still needed.
     from pipeline.models.fitting import binned_rows, learns_from_bins
 
+    if selects(config):
+        return {}, samples
     # Bins come from the first window only: what lies after it is the future of the first block.
     first = np.flatnonzero(samples.trainable & (samples.times >= block.train_start) & (samples.times < block.start))
     if not len(first):
@@ -202,6 +145,8 @@ def _walk(
     config: Config,
     samples: Samples,
     binned: dict[str, Any],
+    columns: dict[str, Scorer],
+    chosen: dict[tuple[int, str], Selected],
     missing: list[tuple[Block, str]],
     scores: dict[str, Floats],
     tests: dict[int, Indices],
@@ -211,15 +156,11 @@ def _walk(
     from threadpoolctl import threadpool_limits
 
     workers = config.workers or os.cpu_count() or 1
-    chosen = {
-        f"{label}_{algorithm.name}": (label, algorithm)
-        for label in samples.targets
-        for algorithm in config.train.algorithms
-    }
     with threadpool_limits(1, user_api="blas"), progress("predict-rolling", len(missing)) as advance:
         tasks = (
             delayed(_score_block)(
-                config, samples, binned.get(chosen[name][1].name), *chosen[name], block, tests[block.number],
+                config, samples, binned.get(columns[name].algorithm.name), columns[name], block,
+                chosen.get((block.number, columns[name].label)), tests[block.number],
                 lambda values, block=block, name=name: _keep(kept, block, name, values),
             )
             for block, name in missing
@@ -234,26 +175,18 @@ def _score_block(
     config: Config,
     samples: Samples,
     binned: Any,
-    label: str,
-    algorithm: Any,
+    scorer: Scorer,
     block: Block,
+    selected: Selected | None,
     test: Indices,
     keep: Callable[[Floats], None],
 ) -> Floats:
-    from pipeline.models.fitting import check_target, fit, is_classification
-    from pipeline.stages.train import held_out
-
-    classification = is_classification(algorithm, label, samples)
-    rows = block_rows(samples, label, block, config.bars(config.predict_rolling.embargo)).rows
-    check_target(label, samples.targets[label].values[rows], classification, f"fold {block.number}")
-    rounds = None
-    if algorithm.early_stopping is not None:
-        parts = held_out(samples, label, rows, config.train.validation)
-        if parts is not None:
-            early, late = parts
-            check_target(label, samples.targets[label].values[early], classification, f"fold {block.number}")
-            rounds = fit(samples, binned, label, algorithm, early, config.seed, validation=late).rounds
-    model = fit(samples, binned, label, algorithm, rows, config.seed, rounds=rounds)
+    rows = block_rows(samples, scorer.label, block, config.bars(config.predict_rolling.embargo)).rows
+    columns = None
+    if selected is not None:
+        columns = selected.columns if scorer.size is None else selected.best(scorer.size)
+    where = f"fold {block.number}"
+    model = fit_window(config, samples, binned, scorer.label, scorer.algorithm, rows, columns, where)
     values = model.predict_rows(samples.features, test)
     keep(values)
     return values

@@ -12,9 +12,11 @@ from pipeline.config import Config, utc_ms
 from pipeline.config.training import Algorithm
 from pipeline.market import candles
 from pipeline.models.samples import Samples
+from pipeline.models.selection import Selected
 from pipeline.stages.reporting import Plan, Summary
 from pipeline.stages.samples import feature_columns, label_columns, read_samples
 from pipeline.stages.times import iso
+from pipeline.stages.window_fit import columns_of, held_out, select_features, selects
 
 Indices = npt.NDArray[np.int64]
 SECTIONS = ("symbols", "interval", "seed", "features", "labels", "train")
@@ -33,6 +35,7 @@ class Trained:
     rows: Indices
     validation: dict[str, Any] | None
     in_sample: dict[str, Any]
+    selection: dict[str, Any] | None
 
 
 def plan(config: Config, layout: Layout) -> Plan:
@@ -64,8 +67,10 @@ def run(config: Config, layout: Layout) -> Summary:
     _check_targets(config, samples, rows)
     constant = _constant(samples)
     workers = config.workers or os.cpu_count() or 1
-    binned = binned_rows(samples, config.train.algorithms, np.flatnonzero(_union(samples, rows)), workers)
-    if learns_from_bins(config.train.algorithms):
+    binned: dict[str, Any] = {}
+    if not selects(config):
+        binned = binned_rows(samples, config.train.algorithms, np.flatnonzero(_union(samples, rows)), workers)
+    if learns_from_bins(config.train.algorithms) and not selects(config):
         # The matrix is the largest thing in memory, and the fits need theirs.
         samples = samples.keeping(_scored(config, samples, rows))
     trained = _train_all(config, samples, binned, rows, workers)
@@ -104,25 +109,6 @@ def training_rows(config: Config, samples: Samples, label: str) -> Indices:
     return np.flatnonzero(keep)
 
 
-def held_out(samples: Samples, label: str, rows: Indices, share: float) -> tuple[Indices, Indices] | None:
-    """The last share of the rows, in time, and those before it whose outcome was known by then.
-
-    None if the share is 0 or either part would have no rows.
-    """
-    from pipeline.evaluation.splits import purge
-
-    times = samples.times[rows]
-    count = int(len(rows) * share)
-    if count == 0:
-        return None
-    boundary = np.partition(times, len(times) - count)[len(times) - count]
-    late = rows[times >= boundary]
-    early = rows[times < boundary]
-    test = np.array([[boundary, samples.times[rows].max() + samples.step_ms]])
-    early = early[purge(samples.intervals(label, early), test)] if len(early) else early
-    return (early, late) if len(early) else None
-
-
 def _check_targets(config: Config, samples: Samples, rows: dict[str, Indices]) -> None:
     from pipeline.models.fitting import check_target, is_classification
 
@@ -159,20 +145,41 @@ def _train_all(
     from joblib import Parallel, delayed
     from threadpoolctl import threadpool_limits
 
+    # Before there are threads: while it is imported, sklearn is not to be had by another one.
+    import pipeline.models.lightgbm  # noqa: F401
+
     tasks = [(label, algorithm) for label in rows for algorithm in config.train.algorithms]
+    parts = {label: held_out(samples, label, chosen, config.train.validation) for label, chosen in rows.items()}
+    windows = [(label, chosen, "the training range") for label, chosen in rows.items()]
+    windows += [(label, part[0], "the training range before validation") for label, part in parts.items() if part]
     # Threads: LightGBM lets go of the interpreter, and they share the binned rows. BLAS gets one thread,
     # since its sums depend on how many there are.
     with threadpool_limits(1, user_api="blas"):
-        return Parallel(workers, prefer="threads")(
-            delayed(_train_one)(config, samples, binned.get(algorithm.name), label, algorithm, rows[label])
-            for label, algorithm in tasks
+        found = Parallel(workers, prefer="threads")(
+            delayed(select_features)(config, samples, *window) for window in windows
         )
+        chosen = {(label, where): one for (label, _, where), one in zip(windows, found, strict=True)}
+        return Parallel(workers, prefer="threads")(
+            delayed(_train_one)(
+                config, samples, binned.get(algorithm.name), label, algorithm, rows[label],
+                chosen[label, "the training range"], chosen.get((label, "the training range before validation")),
+            )
+            for label, algorithm in tasks
+        )  # fmt: skip
 
 
 def _train_one(
-    config: Config, samples: Samples, binned: Any, label: str, algorithm: Algorithm, rows: Indices
+    config: Config,
+    samples: Samples,
+    binned: Any,
+    label: str,
+    algorithm: Algorithm,
+    rows: Indices,
+    selected: Selected | None,
+    selected_before: Selected | None,
 ) -> Trained:
-    # The held-out part says when to stop and how good it is; the model that is kept then learns from all rows.
+    # The held-out part says when to stop and how good it is, so its features are chosen without it; the model that is
+    # kept then learns from all rows.
     from pipeline.evaluation.scores import label_scores
     from pipeline.models.fitting import check_target, fit, is_classification
 
@@ -184,13 +191,17 @@ def _train_one(
     if parts is not None:
         early, late = parts
         check_target(label, values[early], classification, "the training range before the validation part")
-        trial = fit(samples, binned, label, algorithm, early, config.seed, validation=late)
+        columns = columns_of(selected_before)
+        trial = fit(samples, binned, label, algorithm, early, config.seed, validation=late, columns=columns)
         rounds = trial.rounds
         validation = label_scores(outcomes[late], trial.predict_rows(samples.features, late))
-    model = fit(samples, binned, label, algorithm, rows, config.seed, rounds=rounds)
+    model = fit(samples, binned, label, algorithm, rows, config.seed, rounds=rounds, columns=columns_of(selected))
+    chosen = None
+    if selected is not None:
+        chosen = {"method": config.train.selection.method, "kept": selected.kept, "passed": selected.passed}
     seen = _seen(rows)
     in_sample = label_scores(outcomes[seen], model.predict_rows(samples.features, seen))
-    return Trained(f"{label}_{algorithm.name}", label, algorithm, model, rows, validation, in_sample)
+    return Trained(f"{label}_{algorithm.name}", label, algorithm, model, rows, validation, in_sample, chosen)
 
 
 def _manifest(
@@ -256,6 +267,7 @@ def _facts(samples: Samples, one: Trained) -> dict[str, Any]:
         "validation": one.validation,
         "train_scores_in_sample": one.in_sample,
         "importance": one.model.importance(samples.names),
+        **({} if one.selection is None else {"selection": one.selection}),
     }
 
 
@@ -275,7 +287,8 @@ def _summary(layout: Layout, samples: Samples, manifest: dict[str, Any], constan
     for name, facts in manifest["models"].items():
         score = facts["validation"]
         shown = "no held-out part" if score is None else describe_scores(score) + " held out"
-        summary.figures[name] = f"{shown}, {facts['rounds']} rounds"
+        used = f", {len(facts['features'])} features" if "features" in facts else ""
+        summary.figures[name] = f"{shown}, {facts['rounds']} rounds{used}"
     if constant:
         summary.warnings.append(f"constant features tell nothing: {', '.join(constant[:8])}")
     return summary
