@@ -70,6 +70,9 @@ class Portfolio:
         self.bars = 0
         self.last_open_ms: int | None = None
         self.legs: dict[str, Leg] = {}
+        self.paused = False
+        self.bundle = ""
+        self.mode = ""
         self.dust = dict(dust or {})
         self._place = {symbol: s for s, symbol in enumerate(self.symbols)}
         self._on_trade = on_trade
@@ -107,6 +110,11 @@ class Portfolio:
             self.account["halts"] += 1
         elif kind == "RESET":
             self._reset()
+        elif kind == "COMMAND":
+            # Flattening pauses: what was closed by hand is not opened by the next signal.
+            self.paused = {"pause": True, "flatten": True, "resume": False}.get(str(body["name"]), self.paused)
+        elif kind == "BUNDLE":
+            self.bundle = str(body["bundle"])
 
     def _bar(self, body: Mapping[str, Any]) -> None:
         number = int(body["n"])
@@ -216,7 +224,7 @@ class Portfolio:
     # State in the journal
 
     def state(self) -> dict[str, Any] | None:
-        """The state for a bar's record, None if it says nothing new: nothing is held or ordered, nothing has changed."""
+        """The state for a bar's record; None if nothing is held or ordered, and nothing has changed."""
         marks = self._marks()
         if marks == self._kept:
             return None
@@ -284,9 +292,7 @@ def trade_of(trade: np.void, symbol: str, rules: Rules) -> dict[str, Any]:
 def _plain(record: np.void, kind: np.dtype) -> dict[str, Any]:
     # Only what is not nought: most of a flat symbol's fields are.
     assert kind.names is not None
-    values = {
-        name: float(record[name]).hex() if kind[name].kind == "f" else int(record[name]) for name in kind.names
-    }
+    values = {name: float(record[name]).hex() if kind[name].kind == "f" else int(record[name]) for name in kind.names}
     return {name: value for name, value in values.items() if value not in (0, "0x0.0p+0")}
 
 

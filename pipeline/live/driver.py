@@ -1,0 +1,235 @@
+"""Carries effects out: the only place where the order desk meets the disk and the exchange.
+
+One thing happens at a time: whoever wants something of the desk takes its turn, and the effects of a turn are begun in
+order before the next one. A record is on disk before anything after it begins. What takes time at the exchange goes on
+by itself and comes back as a turn of its own, so a request that hangs holds nobody up.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+from pipeline.errors import PipelineError
+from pipeline.exchange.port import Clock, Exchange, Refused, Unavailable, Unclear, WrongKey
+from pipeline.live.desk import Desk
+from pipeline.live.effects import Alert, AskFills, AskOpen, Cancel, Effect, Find, Send, Write
+from pipeline.live.seams import Journal
+from pipeline.live.telling import Tell
+
+Decide = Callable[[], list[Effect]]
+# After a turn about a symbol, the trader looks whether something is due; it cannot go on for ever.
+_ROUNDS = 8
+
+
+class Driver:
+    """Effects of one desk.
+
+    fold: given each record once it is on disk. react: what is due for a symbol after something was heard of it.
+    failed: done with an error when trading cannot go on: the disk has failed, the key is refused, or our books
+    contradict themselves. requests, failures: of the exchange, each as a time in ms.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        exchange: Exchange,
+        journal: Journal,
+        clock: Clock,
+        tell: Tell,
+        fold: Callable[[str, Mapping[str, Any]], None],
+        react: Callable[[str], list[Effect]] = lambda symbol: [],
+        run: Callable[[Callable[[], Any]], Awaitable[Any]] | None = None,
+    ) -> None:
+        self.desk = desk
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.requests: list[int] = []
+        self.failures: list[int] = []
+        self.sent: list[tuple[str, int]] = []
+        self._exchange, self._journal, self._clock, self._tell = exchange, journal, clock, tell
+        self._fold, self._react = fold, react
+        self._run = run or _directly
+        self._turn = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._asking: dict[tuple[str, ...], asyncio.Task[None]] = {}
+
+    async def do(self, decide: Decide, symbols: Iterable[str] = ()) -> None:
+        """Take a turn: carry out what is decided in it, and then what is due for the symbols."""
+        async with self._turn:
+            await self._guarded(decide, symbols)
+
+    async def close(self) -> None:
+        """Let go of what is under way at the exchange; what became of it is asked for at the next start."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def settle(self, seconds: float) -> None:
+        """Wait until nothing is under way at the exchange, for so long at most."""
+        until = self._clock.monotonic() + seconds
+        while any(not task.done() for task in self._tasks) and self._clock.monotonic() < until:
+            await self._clock.sleep(0.01)
+
+    # A turn
+
+    async def _guarded(self, decide: Decide, symbols: Iterable[str]) -> None:
+        if self.failed.done():
+            return
+        try:
+            await self._carry(decide())
+            for symbol in symbols:
+                for _ in range(_ROUNDS):
+                    if not (effects := self._react(symbol)):
+                        break
+                    await self._carry(effects)
+        except PipelineError as error:
+            # The disk, or books that contradict themselves: nothing may be sent any more. Stops rest on the exchange.
+            self.fail(error)
+
+    def fail(self, error: BaseException) -> None:
+        """Trading cannot go on."""
+        if not self.failed.done():
+            self.failed.set_exception(error)
+
+    async def _carry(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Write):
+                await self._write(effect)
+            else:
+                self._begin(effect)
+
+    async def _write(self, effect: Write) -> None:
+        await self._run(lambda: self._journal.append(effect.kind, effect.body))
+        self._fold(effect.kind, effect.body)
+
+    def _begin(self, effect: Effect) -> None:
+        match effect:
+            case Send():
+                self._start(self._send(effect))
+            case Cancel():
+                self._start(self._cancel(effect))
+            case Find():
+                self._ask(("order", effect.client_order_id), self._find(effect))
+            case AskFills():
+                self._ask(("fills", effect.symbol, str(effect.after_trade_id)), self._fills(effect))
+            case AskOpen():
+                self._ask(("open", effect.symbol), self._open(effect))
+            case Alert():
+                event = "halt" if effect.code == "halted" else "error"
+                self._tell(event, code=effect.code, reason=effect.text)
+
+    def _start(self, work: Any) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(self._watched(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _ask(self, key: tuple[str, ...], work: Any) -> None:
+        # A question that has been put already is not put twice.
+        before = self._asking.get(key)
+        if before is not None and not before.done():
+            work.close()
+            return
+        task = self._asking[key] = self._start(work)
+        task.add_done_callback(lambda _: self._asking.pop(key, None) if self._asking.get(key) is task else None)
+
+    async def _watched(self, work: Any) -> None:
+        try:
+            await work
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self.fail(error)
+
+    # At the exchange
+
+    async def _send(self, effect: Send) -> None:
+        request = effect.request
+        name, symbol = request.client_order_id, request.symbol
+        self.sent.append((name, self._clock.now_ms()))
+        now = self._clock.now_ms
+        try:
+            report = await self._exchange.place(request, effect.window_ms)
+        except Refused as error:
+            code, message = error.code, error.message
+            self._count(True)
+            await self.do(lambda: self.desk.refused(name, code, message), [symbol])
+        except Unclear:
+            self._count(False)
+            await self.do(lambda: self.desk.lost(name, now()), [symbol])
+        except Unavailable as error:
+            self._count(False)
+            self._tell("error", symbol=symbol, client_order_id=name, reason=f"not sent: {error}")
+            await self.do(lambda: self.desk.unsent(name), [symbol])
+        except WrongKey as error:
+            await self.do(lambda: self.desk.unsent(name), [symbol])
+            self.fail(error)
+        except Exception as error:
+            # Not foreseen, so it may have been sent.
+            self._count(False)
+            self._tell("error", symbol=symbol, client_order_id=name, reason=f"{type(error).__name__}: {error}")
+            await self.do(lambda: self.desk.lost(name, now()), [symbol])
+        else:
+            self._count(True)
+            await self.do(lambda: self.desk.replied(report, now()), [symbol])
+
+    async def _cancel(self, effect: Cancel) -> None:
+        name, symbol = effect.client_order_id, effect.symbol
+        now = self._clock.now_ms
+        try:
+            report = await self._exchange.cancel(symbol, name)
+        except Refused:
+            self._count(True)
+            await self.do(lambda: self.desk.cancel_refused(name, now()), [symbol])
+        except (Unclear, Unavailable) as error:
+            self._count(False)
+            self._tell("error", symbol=symbol, client_order_id=name, reason=f"cancel: {error}")
+            await self.do(lambda: self.desk.lost(name, now()), [symbol])
+        else:
+            self._count(True)
+            await self.do(lambda: self.desk.replied(report, now()), [symbol])
+
+    async def _find(self, effect: Find) -> None:
+        wait = effect.not_before_ms - self._clock.now_ms()
+        if wait > 0:
+            await self._clock.sleep(wait / 1000)
+        asked, report = await self._answer(lambda: self._exchange.find(effect.symbol, effect.client_order_id))
+        # The task is forgotten first: the desk may want to ask again.
+        self._asking.pop(("order", effect.client_order_id), None)
+        await self.do(
+            lambda: self.desk.found(effect.client_order_id, report, asked, self._clock.now_ms()), [effect.symbol]
+        )
+
+    async def _fills(self, effect: AskFills) -> None:
+        _, told = await self._answer(lambda: self._exchange.fills(effect.symbol, effect.after_trade_id))
+        self._asking.pop(("fills", effect.symbol, str(effect.after_trade_id)), None)
+        await self.do(lambda: self.desk.fills(effect.symbol, told), [effect.symbol])
+
+    async def _open(self, effect: AskOpen) -> None:
+        _, told = await self._answer(lambda: self._exchange.open_orders(effect.symbol))
+        self._asking.pop(("open", effect.symbol), None)
+        await self.do(lambda: self.desk.open_orders(effect.symbol, told, self._clock.now_ms()), [effect.symbol])
+
+    async def _answer(self, ask: Callable[[], Awaitable[Any]]) -> tuple[int, Any]:
+        """When the exchange was asked, and what it said; asked until it says something."""
+        while True:
+            asked = self._clock.now_ms()
+            try:
+                answer = await ask()
+            except Unavailable as error:
+                self._count(False)
+                await self._clock.sleep(max(error.after_s, 0.2))
+            else:
+                self._count(True)
+                return asked, answer
+
+    def _count(self, good: bool) -> None:
+        now = self._clock.now_ms()
+        for times in (self.requests, *([] if good else [self.failures])):
+            times.append(now)
+            # Five minutes are looked at.
+            while times and times[0] < now - 300_000:
+                times.pop(0)
+
+
+async def _directly(work: Callable[[], Any]) -> Any:
+    return work()

@@ -1,0 +1,104 @@
+"""From closed bars to an outlook: merged bars, features, scores and gates of all symbols of one bundle."""
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.config import Config, interval_ms
+from pipeline.live.gathering import Bar, Gathered
+from pipeline.live.merging import Arrivals, MergedBar, MergeStream
+from pipeline.live.strategy import Outlook, Strategy, Thresholds
+from pipeline.market import candles
+from pipeline.models.bundle import Bundle
+
+Others = Mapping[str, Bar | None]
+
+
+class Follower:
+    """Follows the market with one bundle.
+
+    merged: merged tables by symbol, all of them ending at the same bar; the follower goes on with the next one.
+    fetched: higher intervals whose bars are given to `update`.
+    Raises BadInput: as MergeStream and Strategy.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        bundle: Bundle | None,
+        merged: Mapping[str, pa.Table],
+        origin_ms: int,
+        thresholds: Thresholds | None = None,
+        fetched: Collection[str] = (),
+    ) -> None:
+        self.step_ms = config.step_ms
+        self._references = list(config.merge.symbols)
+        self._merges = {name: MergeStream(config, name, table, fetched) for name, table in merged.items()}
+        self.strategy = Strategy(config, bundle, merged, origin_ms, thresholds)
+        self.last_open_ms = max(int(candles.times_ms(table)[-1]) for table in merged.values())
+        # What else was known at the close of bars that had not come in time, by symbol and open time.
+        self._behind: dict[tuple[str, int], tuple[Others, Others]] = {}
+
+    def update(
+        self, gathered: Gathered, higher: Mapping[str, Others] | None = None
+    ) -> tuple[Outlook, dict[str, MergedBar]]:
+        """The outlook of a bar, and the merged bars it comes from. higher: bars that closed with it, by symbol and
+        interval."""
+        time = gathered.open_time_ms
+        for symbol, at, bar in gathered.late:
+            if symbol in self._merges:
+                then = self._behind.pop((symbol, at), ({}, {}))
+                self.strategy.catch_up(symbol, self._merge(symbol, at, bar, *then))
+        others = {name: gathered.bars.get(name) for name in self._references}
+        for symbol in gathered.behind:
+            self._behind[symbol, time] = others, (higher or {}).get(symbol, {})
+        merged = {
+            symbol: self._merge(symbol, time, gathered.bars[symbol], others, (higher or {}).get(symbol, {}))
+            for symbol in self._merges
+            if symbol in gathered.bars
+        }
+        self.last_open_ms = time
+        return self.strategy.update(time, merged), merged
+
+    def _merge(self, symbol: str, at: int, bar: Bar | None, others: Others, higher: Others) -> MergedBar:
+        return self._merges[symbol].update(at, Arrivals(bar, others, higher))
+
+
+def closing(config: Config, fetched: Collection[str], open_time_ms: int) -> list[str]:
+    """The fetched higher intervals of which a bar closes with the bar of a time."""
+    end = open_time_ms + config.step_ms
+    return [interval for interval in fetched if end % interval_ms(interval) == 0]
+
+
+def extended(
+    config: Config,
+    symbol: str,
+    table: pa.Table,
+    bars: Mapping[str, Mapping[int, Bar]],
+    higher: Mapping[str, Mapping[int, Bar]],
+    until_ms: int,
+) -> pa.Table:
+    """A merged table with the bars after it, up to those that open before a time.
+
+    bars: by symbol, the references' among them, and open time. higher: fetched bars by interval and open time.
+    """
+    stream = MergeStream(config, symbol, table, higher)
+    time = int(candles.times_ms(table)[-1]) + config.step_ms
+    rows: list[MergedBar] = []
+    while time < until_ms:
+        others = {name: bars.get(name, {}).get(time) for name in config.merge.symbols}
+        end = time + config.step_ms
+        closed = {name: higher[name].get(end - interval_ms(name)) for name in closing(config, higher, time)}
+        rows.append(stream.update(time, Arrivals(bars.get(symbol, {}).get(time), others, closed)))
+        time = end
+    if not rows:
+        return table
+    columns: dict[str, pa.Array] = {
+        name: pa.array([row.values[name] for row in rows], pa.float64()) for name in table.column_names
+        if name not in ("open_time", "is_filled")
+    }  # fmt: skip
+    columns["open_time"] = candles.time_array(np.array([row.open_time_ms for row in rows], np.int64))
+    columns["is_filled"] = pa.array([row.filled for row in rows], pa.bool_())
+    tail = pa.table(columns).select(table.column_names).cast(table.schema)
+    return pa.concat_tables([table, tail])
