@@ -20,10 +20,9 @@ import structlog
 
 from pipeline.config.serve import Log as LogSettings
 from pipeline.errors import StorageError
-from pipeline.live.redaction import Redactor
+from pipeline.live.redaction import Redactor, plain
 from pipeline.live.telling import LEVELS
 
-_NAME = "pipeline.serve"
 _FOREIGN = ("binance", "aiohttp", "websockets", "asyncio", "apprise", "urllib3", "psycopg", "py.warnings")
 # First in each line, in this order.
 _LEADING = ("time", "level", "event", "name", "mode", "bundle", "bar", "symbol", "client_order_id")
@@ -40,17 +39,46 @@ class _File(logging.handlers.RotatingFileHandler):
         self.keep = settings.keep
         self.lost = 0
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+    def line(self, text: str) -> None:
+        """Write a line whole, after a rotation if it does not fit."""
+        with self.lock or contextlib.nullcontext():
+            try:
+                stream = self.stream or self._open()
+                if stream.tell() + len(text.encode()) >= self.maxBytes:
+                    self.doRollover()
+                    stream = self.stream or self._open()
+                stream.write(f"{text}\n")
+                stream.flush()
+            except (OSError, ValueError):
+                self._failed()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write down what a library said."""
+        try:
+            text = self.format(record)
+        except Exception:  # Its words and their parts do not fit together.
+            self._failed()
+        else:
+            self.line(text)
+
+    def doRollover(self) -> None:  # noqa: N802
+        """Begin a new file."""
+        super().doRollover()
+        if self.keep == 0:
+            Path(f"{self.baseFilename}.1").unlink(missing_ok=True)
+
+    def _failed(self) -> None:
         self.lost += 1
         if self.lost == 1:
             reason = type(sys.exception() or OSError()).__name__
             with contextlib.suppress(OSError, ValueError):
                 print(f"warning: {self.baseFilename}: cannot be written ({reason}); trading goes on", file=sys.stderr)
 
-    def doRollover(self) -> None:  # noqa: N802
-        super().doRollover()
-        if self.keep == 0:
-            Path(f"{self.baseFilename}.1").unlink(missing_ok=True)
+
+class _Lines:
+    # What structlog writes to, by the name of a method for each level.
+    def __init__(self, file: _File) -> None:
+        self.debug = self.info = self.warning = self.error = self.critical = self.msg = file.line
 
 
 class ServeLog:
@@ -70,29 +98,18 @@ class ServeLog:
             self._file = _File(path, settings)
         except OSError as error:
             raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
-        shared: list[Any] = [structlog.stdlib.add_log_level, self._stamp]
+        own: list[Any] = [structlog.processors.format_exc_info, self._render]
         self._file.setFormatter(
             structlog.stdlib.ProcessorFormatter(
-                processors=[
-                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                    structlog.processors.format_exc_info,
-                    self._redact,
-                    self._render,
-                ],
-                foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name, _named],
-                # The record's own text would be written after ours.
-                use_get_message=True,
-                keep_exc_info=False,
+                processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *own],
+                foreign_pre_chain=[structlog.stdlib.add_log_level, structlog.stdlib.add_logger_name, _named],
             )
         )
         self._level = logging.getLevelNamesMapping()[settings.level.upper()]
-        # Not in the tree of loggers: what is told is written once, whatever others do to `logging`.
-        self._logger = logging.Logger(_NAME)
-        self._logger.addHandler(self._file)
         self._say = structlog.wrap_logger(
-            self._logger,
-            processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-            wrapper_class=structlog.stdlib.BoundLogger,
+            _Lines(self._file),
+            processors=[structlog.processors.add_log_level, *own],
+            wrapper_class=structlog.make_filtering_bound_logger(self._level),
             cache_logger_on_first_use=True,
         )
 
@@ -102,7 +119,7 @@ class ServeLog:
             self._lasting.update({key: fields[key] for key in _LASTING if key in fields})
         level = logging.getLevelNamesMapping()[str(fields.get("level", LEVELS.get(event, "info"))).upper()]
         if level < self._level:
-            return
+            return  # Before anything is copied: a hundred symbols tell of each bar.
         rest = {_renamed(key): value for key, value in fields.items() if key != "level"}
         self._say.log(level, event, **{**self._lasting, **rest})
 
@@ -140,17 +157,16 @@ class ServeLog:
         """Close the file."""
         self._file.close()
 
-    def _stamp(self, _: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        line["time"] = utc_text(self._now_ms())
-        return line
-
-    def _redact(self, _: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        clean: dict[str, Any] = self._redactor.value(dict(line))
-        return {key: clean[key] for key in [*_LEADING, *clean] if key in clean}
-
     def _render(self, _: Any, __: str, line: MutableMapping[str, Any]) -> str:
+        line["time"] = utc_text(self._now_ms())
+        line = {key: line[key] for key in [*_LEADING, *line] if key in line}
+        with contextlib.suppress(ValueError, TypeError):
+            text = _json(line)
+            if self._redactor.is_clean(text):
+                return text
+        text = _json(self._redactor.value(dict(line)))
         # Once more over the whole line, for a secret that was put together from parts.
-        return self._redactor.known(json.dumps(line, ensure_ascii=False, separators=(",", ":")))
+        return self._redactor.known(text)
 
     def _uncaught(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, KeyboardInterrupt):
@@ -175,6 +191,10 @@ def utc_text(time_ms: int) -> str:
     """A time as ISO 8601 with milliseconds: 2024-01-31T12:00:00.000Z."""
     moment = datetime.fromtimestamp(time_ms // 1000, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_ms % 1000:03d}Z"
+
+
+def _json(line: Mapping[str, Any]) -> str:
+    return json.dumps(line, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=plain)
 
 
 def _named(_: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

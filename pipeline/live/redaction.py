@@ -41,6 +41,14 @@ _PATTERNS = (
     # What Binance's keys look like; a hash in hexadecimal has no capitals.
     (re.compile(r"\b(?=[A-Za-z0-9]*[A-Z])(?=[A-Za-z0-9]*[a-z])(?=[A-Za-z0-9]*[0-9])[A-Za-z0-9]{64}\b"), MASK),
 )  # fmt: skip
+# A line without any of these, and without a word of this length, matches no pattern.
+_WORDS = (
+    "://", "secret", "token", "signature", "passw", "passphrase", "api_key", "apikey", "api-key", "authorization",
+    "listen_key", "listenkey", "private_key", "privatekey", "private key", "basic", "bearer", "bot",
+)  # fmt: skip
+_LONG_WORD = re.compile(r"[A-Za-z0-9_-]{35}")
+# A short text without any of these matches no pattern: most fields of most lines.
+_SUSPICIOUS = re.compile(r"[=:/%\s]")
 
 
 class Redactor:
@@ -66,9 +74,20 @@ class Redactor:
     def text(self, text: str) -> str:
         """A text without secrets, cut if it is too long to be read."""
         text = self.known(text)
-        for pattern, mask in _PATTERNS:
-            text = pattern.sub(mask, text)
+        if len(text) >= 64 or _SUSPICIOUS.search(text):
+            for pattern, mask in _PATTERNS:
+                text = pattern.sub(mask, text)
         return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text) - LONGEST:,} characters more)"
+
+    def is_clean(self, line: str) -> bool:
+        """Whether a line surely holds nothing to take out: the quick answer for nearly all of them."""
+        lower = line.lower()
+        return (
+            len(line) < LONGEST
+            and not any(form in line for form in self._longest_first)
+            and not any(word in lower for word in _WORDS)
+            and not _LONG_WORD.search(line)
+        )
 
     def known(self, text: str) -> str:
         """A text without those secrets that are known by their value."""
@@ -81,15 +100,13 @@ class Redactor:
         """A value made of what JSON can hold, without secrets. name: of the field that holds it."""
         if name and _FIELD.search(name) and value not in (None, "", True, False):
             return MASK
-        if hasattr(value, "item") and getattr(value, "shape", None) == ():
-            value = value.item()  # A number of numpy's.
+        if not isinstance(value, str | Mapping | list | tuple | set | frozenset):
+            value = plain(value)
         if isinstance(value, Mapping):
             return {self.text(str(key)): self.value(item, str(key)) for key, item in value.items()}
         if isinstance(value, list | tuple | set | frozenset):
             return [self.value(item) for item in value]
-        # JSON knows no NaN; as a word it can be looked for.
-        plain = value is None or isinstance(value, bool | int) or (isinstance(value, float) and isfinite(value))
-        return value if plain else self.text(_words(value))
+        return self.text(value) if isinstance(value, str) else value
 
 
 def environment_secrets(environment: Mapping[str, str], *variables: str) -> list[str]:
@@ -115,7 +132,12 @@ def _parts(address: str) -> list[str]:
     return [urllib.parse.unquote(part) for part in [*named, *user.split(":")[1:]]]
 
 
-def _words(value: Any) -> str:
+def plain(value: Any) -> bool | int | float | str | None:
+    """A value as JSON can hold it: numbers of numpy's as Python's, what has no number in JSON as a word."""
+    if hasattr(value, "item") and getattr(value, "shape", None) == ():
+        value = value.item()
+    if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and isfinite(value)):
+        return value
     if isinstance(value, BaseException):
         return f"{type(value).__name__}: {value}"
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

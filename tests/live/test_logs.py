@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from live import canaries
 from live.canaries import Canaries
@@ -263,6 +263,7 @@ def test_a_secret_that_is_cut_by_the_length_limit_is_taken_out_first():
 
 
 @given(st.text(min_size=4, max_size=40), st.text(max_size=20), st.text(max_size=20))
+@example("pass/ word", "", "")
 def test_no_known_secret_survives_in_any_form(secret, before, after):
     quoted = (urllib.parse.quote(secret), urllib.parse.quote(secret, safe=""), urllib.parse.quote_plus(secret))
     for form in (secret, *quoted, json.dumps(secret)[1:-1], repr(secret)[1:-1]):
