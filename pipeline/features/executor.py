@@ -14,6 +14,7 @@ from pipeline.config import Config, interval_ms
 from pipeline.errors import BadInput
 from pipeline.features.family import FAMILIES, Columns, Floats, Placed, Stream, Times
 from pipeline.features.higher import HigherBar, higher_bars
+from pipeline.features.straight import Step, straight_step
 from pipeline.market import candles
 
 
@@ -157,7 +158,7 @@ def _first_rows(columns: Columns) -> dict[str, int]:
 class _Lane:
     # The blocks of one timeframe, each opened at the first row at which its inputs are known.
     def __init__(self, placed: Sequence[Placed], columns: Columns, times: Times) -> None:
-        self._placed = placed
+        self.placed = placed
         self._streams: list[Stream | None] = []
         starts = _first_rows(columns)
         for one in placed:
@@ -166,16 +167,23 @@ class _Lane:
             waiting = bool(one.block.inputs) and start == len(times)
             self._streams.append(None if waiting else one.block.stream(part, times[start:]))
 
-    def update(self, bar: Mapping[str, float], time_ms: int) -> list[Sequence[float]]:
-        result: list[Sequence[float]] = []
-        for number, (one, stream) in enumerate(zip(self._placed, self._streams, strict=True)):
+    def straight(self, columns: Sequence[str]) -> Step | None:
+        """`straight_step` of all blocks, once they are open; they are to be updated by it from then on."""
+        if any(stream is None for stream in self._streams):
+            return None
+        return straight_step([stream for stream in self._streams if stream is not None], columns)
+
+    def update(self, bar: Mapping[str, float], time_ms: int) -> list[float]:
+        """Values of all blocks after a closed bar."""
+        result: list[float] = []
+        for number, (one, stream) in enumerate(zip(self.placed, self._streams, strict=True)):
             if stream is None:
                 if not all(np.isfinite(bar[name]) for name in one.block.inputs):
-                    result.append([np.nan] * len(one.names))
+                    result += [np.nan] * len(one.names)
                     continue
                 empty = {name: np.empty(0) for name in one.block.inputs}
                 self._streams[number] = one.block.stream(empty, np.empty(0, np.int64))
-            result.append(self._streams[number].update(bar, time_ms))  # type: ignore[union-attr]
+            result += self._streams[number].update(bar, time_ms)  # type: ignore[union-attr]
         return result
 
 
@@ -196,10 +204,10 @@ class FeatureStream:
         self._known = {name: bool(np.isfinite(columns[name]).any()) for name in required_columns(placed)}
         self._lanes: list[tuple[str | None, _Lane, HigherBar | None]] = []
         self._order: list[tuple[int, int]] = []
-        self._held: list[list[Sequence[float]]] = []
+        self._held: list[list[float]] = []
         for timeframe in dict.fromkeys(one.timeframe for one in placed):
             members = [one for one in placed if one.timeframe == timeframe]
-            self._held.append([[np.nan] * len(one.names) for one in members])
+            self._held.append([np.nan] * sum(len(one.names) for one in members))
             if timeframe is None:
                 self._lanes.append((None, _Lane(members, columns, times), None))
                 continue
@@ -213,30 +221,62 @@ class FeatureStream:
             since = opens[done - 1] + length if done else int(times[0])
             for row in range(int(np.searchsorted(times, since)), len(times)):
                 self._feed(len(self._lanes) - 1, {n: float(columns[n][row]) for n in names}, int(times[row]))
-        counts: dict[str | None, int] = {}
+        counts = [0] * len(self._lanes)
         lanes = [timeframe for timeframe, _, _ in self._lanes]
         for one in placed:
-            self._order.append((lanes.index(one.timeframe), counts.get(one.timeframe, 0)))
-            counts[one.timeframe] = counts.get(one.timeframe, 0) + 1
+            lane_number = lanes.index(one.timeframe)
+            self._order += [(lane_number, counts[lane_number] + k) for k in range(len(one.names))]
+            counts[lane_number] += len(one.names)
         self.names = [name for one in placed for name in one.names]
+        self._base = lanes.index(None) if None in lanes else None
+        self._step: Step | None = None
+        self._straighten()
 
     def update(self, bar: Mapping[str, float], open_time_ms: int) -> npt.NDArray[np.float32]:
         """Features [k] after a closed bar; the bar has to be the next of the grid."""
-        return self.update_exactly(bar, open_time_ms).astype(np.float32)
+        return np.array(self._next(bar, open_time_ms), np.float32)
 
     def update_exactly(self, bar: Mapping[str, float], open_time_ms: int) -> Floats:
         """`update` before the features are rounded to float32."""
+        return np.array(self._next(bar, open_time_ms), np.float64)
+
+    def _next(self, bar: Mapping[str, float], open_time_ms: int) -> list[float]:
         if open_time_ms != self._last + self._step_ms:
             raise BadInput(f"a bar of {open_time_ms} does not follow {self._last} at steps of {self._step_ms} ms")
         # Before any block has taken the bar: TA-Lib's handles are of no more use after one that they refuse.
-        known = {name: math.isfinite(bar.get(name, math.nan)) for name in self._known}
-        for name, before in self._known.items():
-            if before and not known[name]:
-                raise BadInput(f"column '{name}' is not a finite number at {candles.iso(open_time_ms)}")
-        self._known, self._last = known, open_time_ms
+        if self._is_whole(bar):
+            if self._step is None:
+                self._known = dict.fromkeys(self._known, True)
+        else:
+            known = {name: math.isfinite(bar.get(name, math.nan)) for name in self._known}
+            for name, before in self._known.items():
+                if before and not known[name]:
+                    raise BadInput(f"column '{name}' is not a finite number at {candles.iso(open_time_ms)}")
+            self._known = known
+        self._last = open_time_ms
         for number in range(len(self._lanes)):
-            self._feed(number, bar, open_time_ms)
-        return np.array([v for lane, place_ in self._order for v in self._held[lane][place_]], dtype=np.float64)
+            if number == self._base and self._step is not None:
+                self._held[number] = self._step(bar, open_time_ms)
+            else:
+                self._feed(number, bar, open_time_ms)
+        if self._step is None:
+            self._straighten()
+        if len(self._lanes) == 1:
+            return self._held[0]
+        held = self._held
+        return [held[lane][place_] for lane, place_ in self._order]
+
+    def _is_whole(self, bar: Mapping[str, float]) -> bool:
+        # One number that is not finite makes the sum another. That of numbers too large is looked at more closely.
+        try:
+            return math.isfinite(sum([bar[name] for name in self._known]))
+        except KeyError:
+            return False
+
+    def _straighten(self) -> None:
+        # Once all columns are known and all streams open, neither is asked again.
+        if self._base is not None and all(self._known.values()):
+            self._step = self._lanes[self._base][1].straight(required_columns(self._lanes[self._base][1].placed))
 
     def _feed(self, number: int, bar: Mapping[str, float], time_ms: int) -> None:
         _, lane, building = self._lanes[number]

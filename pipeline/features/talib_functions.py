@@ -3,7 +3,6 @@
 TA-Lib's handles equal its batch functions to the last bit if they are opened on the same first bar.
 """
 
-import contextlib
 import difflib
 import itertools
 from collections.abc import Mapping, Sequence
@@ -102,30 +101,34 @@ class Call:
 
 
 class CallStream:
-    """A handle, or, until there is enough history to open one, the bars so far."""
+    """A handle, or, until there is enough history to open one, the bars so far.
+
+    take: the handle's update, from a bar's inputs to its output or a tuple of its outputs; None while there is none.
+    """
 
     def __init__(self, call: Call, columns: Columns) -> None:
         self._call = call
-        self._inputs = call.inputs
-        self._take: Any = None
+        self.inputs = call.inputs
+        self.outputs = len(call.function.outputs)
+        self.take: Any = None
         self._waiting: list[list[float]] = []
         history = [np.ascontiguousarray(columns[name]) for name in call.inputs]
         self._open(history)
-        if self._take is None:
+        if self.take is None:
             self._waiting = [h.tolist() for h in history]
 
     def _open(self, history: list[Floats]) -> None:
         try:
-            self._take = getattr(stream, self._call.function.name)(*history, *self._call.values).update
+            self.take = getattr(stream, self._call.function.name)(*history, *self._call.values).update
         except InsufficientHistory:
-            self._take = None
+            self.take = None
 
     def update(self, bar: Mapping[str, float]) -> Sequence[float]:
         """Outputs after a closed bar."""
-        if self._take is not None:
-            result = self._take(*[bar[name] for name in self._inputs])
+        if self.take is not None:
+            result = self.take(*[bar[name] for name in self.inputs])
             return result if isinstance(result, tuple) else (result,)
-        values = [bar[name] for name in self._inputs]
+        values = [bar[name] for name in self.inputs]
         for past, value in zip(self._waiting, values, strict=True):
             past.append(value)
         history = {name: np.array(past) for name, past in zip(self._call.inputs, self._waiting, strict=True)}
@@ -166,7 +169,7 @@ class TalibBlock:
         return list(related.reshape(-1, related.shape[2]))
 
     def stream(self, columns: Columns, times: Times) -> Stream:
-        return _TalibStream(self, columns)
+        return TalibStream(self, columns)
 
     def _base(self, i: int) -> int | None:
         # The period that the i-th is relative to; None if it stays as it is.
@@ -195,39 +198,49 @@ class TalibBlock:
         return _log(result) if spec.log else result
 
 
-class _TalibStream:
+class TalibStream:
+    """The calls of a block bar by bar; `streams` are theirs, `is_plain` if none is related to another."""
+
     def __init__(self, block: TalibBlock, columns: Columns) -> None:
         self._block = block
-        self._streams = [CallStream(call, columns) for call in block.calls]
+        self.streams = [CallStream(call, columns) for call in block.calls]
         spec = block.spec
-        self._plain = spec.relative is None and not spec.percent and not spec.log
+        self.is_plain = spec.relative is None and not spec.percent and not spec.log
+
+    @property
+    def is_open(self) -> bool:
+        """Whether every call has its handle."""
+        return all(stream.take is not None for stream in self.streams)
 
     def update(self, bar: Mapping[str, float], time_ms: int) -> Sequence[float]:
-        outputs = [stream.update(bar) for stream in self._streams]
-        if self._plain:
+        outputs = [stream.update(bar) for stream in self.streams]
+        if self.is_plain:
             return [value for call in outputs for value in call]
-        if not self._block.spec.log:
-            # Python's numbers round as numpy's and cost a tenth; only a division by zero is an error to them.
-            with contextlib.suppress(ZeroDivisionError):
-                return self._related(outputs)
+        return self.related(outputs)
+
+    def related(self, outputs: Sequence[Sequence[float]]) -> list[float]:
+        """Outputs of the periods, each related to its base."""
         with np.errstate(divide="ignore", invalid="ignore"):
             related = self._block._relate(np.array(outputs, dtype=np.float64)[:, :, None])
-        return related.ravel().tolist()
+        return related.ravel().tolist()  # type: ignore[no-any-return]
 
-    def _related(self, outputs: Sequence[Sequence[float]]) -> list[float]:
-        block, kind = self._block, self._block.spec.relative
-        result: list[float] = []
+    def formulas(self, outputs: Sequence[Sequence[str]]) -> list[str] | None:
+        """`related` as Python expressions of the outputs' names; None if it takes more than arithmetic.
+
+        Python's numbers round as numpy's and cost a tenth.
+        """
+        spec = self._block.spec
+        if spec.log:
+            return None
+        result: list[str] = []
         for i, own in enumerate(outputs):
-            base = block._base(i)
-            if base is None:
-                result += own
-            elif kind == "rel":
-                result += [a / b for a, b in zip(own, outputs[base], strict=True)]
-            elif kind == "diff":
-                result += [a - b for a, b in zip(own, outputs[base], strict=True)]
-            else:
-                result += [(a - b) / b for a, b in zip(own, outputs[base], strict=True)]
-        return [value * 100.0 for value in result] if block.spec.percent else result
+            base = self._block._base(i)
+            pairs = zip(own, outputs[base] if base is not None else own, strict=True)
+            pattern = "{0}"
+            if base is not None:
+                pattern = {"rel": "{0} / {1}", "diff": "{0} - {1}"}.get(str(spec.relative), "({0} - {1}) / {1}")
+            result += [pattern.format(a, b) for a, b in pairs]
+        return [f"({formula}) * 100.0" for formula in result] if spec.percent else result
 
 
 @njit(cache=True)

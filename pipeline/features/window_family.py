@@ -17,8 +17,8 @@ from pipeline.config.features import (
     VolatilityFeatures,
     VolumeProfileFeatures,
 )
-from pipeline.features.family import Block, Columns, Stream, Times, family
-from pipeline.features.windows import CODES, rolling, value
+from pipeline.features.family import Block, Columns, Floats, Stream, Times, family
+from pipeline.features.windows import CODES, newest, rolling
 
 OHLC = ("open", "high", "low", "close")
 
@@ -51,30 +51,60 @@ class WindowBlock:
         return [rolling(CODES[self.code], np.array(self.parameters), x, self.window, self.minimum)]
 
     def stream(self, columns: Columns, times: Times) -> Stream:
-        return _WindowStream(self, columns)
+        return WindowStream(self, columns)
 
 
-class _WindowStream:
+class WindowStream:
+    """The block bar by bar."""
+
     def __init__(self, block: WindowBlock, columns: Columns) -> None:
+        self.block, self.columns = block, block.columns
+        self.seen = np.stack([columns[name][-block.window :] for name in block.columns])
+        self._group: WindowGroup | None = None
+
+    def update(self, bar: Mapping[str, float], time_ms: int) -> Sequence[float]:
+        self._group = self._group or WindowGroup([self])
+        return self._group.update([bar[name] for name in self.columns])
+
+    def history(self) -> Floats:
+        """The newest rows of its inputs [k, n], of which the next values are made."""
+        return self.seen if self._group is None else self._group.rows()
+
+
+class WindowGroup:
+    """Blocks that read the same columns: their rows are kept once, and one call gives the values of all."""
+
+    def __init__(self, members: Sequence[WindowStream]) -> None:
+        blocks = [one.block for one in members]
+        self._codes = np.array([CODES[block.code] for block in blocks])
+        self._windows = np.array([block.window for block in blocks])
+        self._minima = np.array([block.minimum for block in blocks])
+        self._parameters = np.zeros((len(blocks), max(len(block.parameters) for block in blocks)))
+        for row, block in zip(self._parameters, blocks, strict=True):
+            row[: len(block.parameters)] = block.parameters
+        self._longest = int(self._windows.max())
+        self._values = np.empty(len(blocks))
         # Rows are appended until the buffer is full, then the last window moves to the front.
-        self._block, self._code, self._parameters = block, CODES[block.code], np.array(block.parameters)
-        self._buffer = np.empty((len(block.columns), max(4 * block.window, 64)))
-        history = np.stack([columns[name][-block.window :] for name in block.columns])
+        history = max((one.history() for one in members), key=lambda rows: rows.shape[1])
+        self._buffer = np.empty((len(history), max(2 * self._longest, 64)))
         self._rows = history.shape[1]
         self._buffer[:, : self._rows] = history
 
-    def update(self, bar: Mapping[str, float], time_ms: int) -> Sequence[float]:
-        block = self._block
-        if self._rows == self._buffer.shape[1]:
-            self._buffer[:, : block.window] = self._buffer[:, self._rows - block.window :]
-            self._rows = block.window
-        for row, name in enumerate(block.columns):
-            self._buffer[row, self._rows] = bar[name]
-        self._rows += 1
-        first = max(0, self._rows - block.window)
-        if self._rows - first < block.minimum:
-            return [np.nan]
-        return [value(self._code, self._parameters, self._buffer, first, self._rows)]
+    def update(self, row: Sequence[float]) -> list[float]:
+        """Values of all members after one more row of their inputs."""
+        buffer, rows = self._buffer, self._rows
+        if rows == buffer.shape[1]:
+            buffer[:, : self._longest] = buffer[:, rows - self._longest :]
+            rows = self._longest
+        for number, number_value in enumerate(row):
+            buffer[number, rows] = number_value
+        self._rows = rows + 1
+        newest(self._codes, self._parameters, self._windows, self._minima, buffer, rows + 1, self._values)
+        return self._values.tolist()  # type: ignore[no-any-return]
+
+    def rows(self) -> Floats:
+        """The newest rows, as many as the longest window needs."""
+        return self._buffer[:, max(0, self._rows - self._longest) : self._rows]
 
 
 def _one(name: str, code: str, columns: Sequence[str], window: int, *parameters: float) -> WindowBlock:

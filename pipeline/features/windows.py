@@ -353,3 +353,22 @@ def rolling(code: int, p: Floats, x: Floats, window: int, minimum: int) -> Float
         a = max(0, t + 1 - window)
         result[t] = value(code, p, x, a, t + 1) if t + 1 - a >= minimum else np.nan
     return result
+
+
+@njit(cache=True, nogil=True)
+def newest(
+    codes: npt.NDArray[np.int64],
+    parameters: Floats,
+    windows: npt.NDArray[np.int64],
+    minima: npt.NDArray[np.int64],
+    x: Floats,
+    stop: int,
+    values: Floats,
+) -> None:
+    """`value` of several windows that end before row `stop` of x [k, n], into `values` [m]; NaN where too short.
+
+    codes, windows, minima [m]; parameters [m, p].
+    """
+    for j in range(len(codes)):
+        a = max(0, stop - windows[j])
+        values[j] = value(codes[j], parameters[j], x, a, stop) if stop - a >= minima[j] else np.nan

@@ -7,7 +7,7 @@ import pytest
 from features.markets import OWN, TALIB, bits, config, market, row
 
 from pipeline.config.model import Config
-from pipeline.features import FeatureStream, compute
+from pipeline.features import FeatureStream, compute, required_columns
 from pipeline.features.talib_functions import functions
 from pipeline.market import candles
 
@@ -105,3 +105,29 @@ def test_the_config_is_the_only_declaration():
     declared: Config = config(TALIB + OWN)
     table = market(300)
     assert compute(declared, table).schema.names[1:] == FeatureStream(declared, table).names
+
+
+def test_a_column_that_was_unknown_at_first_is_held_to_once_it_is_known():
+    from pipeline.errors import BadInput
+
+    table, declared = market(120), config([*TALIB[:2], *OWN[:1]])
+    columns = {name: candles.column(table, name).copy() for name in table.schema.names[1:] if name != "is_filled"}
+    late = required_columns(declared)[-1]
+    columns[late][:30] = np.nan
+    times = candles.times_ms(table)
+    bars = pa.table({"open_time": table.column("open_time"), **columns})
+    stream = FeatureStream(declared, bars.slice(0, 20))
+    _same(stream, columns, times[:100], compute(declared, bars), 20)
+    with pytest.raises(BadInput, match=f"'{late}' is not a finite number"):
+        stream.update(row(table, 100) | {late: np.nan}, int(times[100]))
+
+
+@pytest.mark.parametrize("huge", [1e308, 1.7e308])
+def test_numbers_whose_sum_is_too_large_are_numbers_all_the_same(huge):
+    table = market(60)
+    declared = config([{"talib": {"functions": ["MAX"], "inputs": ["volume", "trades"], "periods": [3]}}])
+    stream = FeatureStream(declared, table.slice(0, 50))
+    values = stream._stream.update_exactly(
+        row(table, 50) | {"volume": huge, "trades": huge}, int(candles.times_ms(table)[50])
+    )
+    assert values.tolist() == [huge, huge]
