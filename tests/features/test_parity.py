@@ -110,9 +110,9 @@ def test_the_config_is_the_only_declaration():
 def test_a_column_that_was_unknown_at_first_is_held_to_once_it_is_known():
     from pipeline.errors import BadInput
 
-    table, declared = market(120), config([*TALIB[:2], *OWN[:1]])
-    columns = {name: candles.column(table, name).copy() for name in table.schema.names[1:] if name != "is_filled"}
-    late = required_columns(declared)[-1]
+    table, late = market(120), "volume"
+    declared = config([{"talib": {"functions": ["SMA", "RSI"], "inputs": ["close", late], "periods": [5]}}])
+    columns = {name: candles.column(table, name).copy() for name in required_columns(declared)}
     columns[late][:30] = np.nan
     times = candles.times_ms(table)
     bars = pa.table({"open_time": table.column("open_time"), **columns})
