@@ -48,16 +48,16 @@ class Comparison:
     sentence: str
 
 
-def annual_sharpe(returns: Array) -> Array:
-    """Sharpe ratios of rows of daily returns, of a year of 365 days; 0 of rows that do not vary."""
+def annual_sharpe(returns: Array, periods_per_year: float = DAYS_A_YEAR) -> Array:
+    """Annual Sharpe ratios of rows of returns, by default of days; 0 of rows that do not vary."""
     spread = returns.std(axis=-1, ddof=1)
-    ratio = returns.mean(axis=-1) / np.where(spread > 0, spread, 1.0) * math.sqrt(DAYS_A_YEAR)
+    ratio = returns.mean(axis=-1) / np.where(spread > 0, spread, 1.0) * math.sqrt(periods_per_year)
     return np.asarray(np.where(np.ptp(returns, axis=-1) > 0, ratio, 0.0))
 
 
-def annual_mean(returns: Array) -> Array:
-    """Mean of rows of daily returns, times 365."""
-    return np.asarray(returns.mean(axis=-1) * DAYS_A_YEAR)
+def annual_mean(returns: Array, periods_per_year: float = DAYS_A_YEAR) -> Array:
+    """Mean of rows of returns, by default of days, times the periods of a year."""
+    return np.asarray(returns.mean(axis=-1) * periods_per_year)
 
 
 def better(

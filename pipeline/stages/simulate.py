@@ -73,6 +73,7 @@ def run(config: Config, layout: Layout) -> Summary:
     """Choose thresholds on the selection part, trade the whole range, write simulation/."""
     from pipeline.evaluation.thresholds import variants
     from pipeline.stages.history import read_history
+    from pipeline.stages.significance import record_trials, searched, significance
 
     plan(config, layout)
     if not _compiled_before():
@@ -85,32 +86,12 @@ def run(config: Config, layout: Layout) -> Summary:
         advance(1, "traded")
     metrics = metrics_of(config, history, choice, periods, traded)
     metrics["stress"] = _stress(config, history, choice) if config.simulate.stress else None
-    metrics["trials"] = _record(config, layout, choice, metrics)
+    found = searched(config, history, choice, _rules(config, history), periods[headline_part(config)], _workers(config))
+    tried = record_trials(config, layout, choice, periods, traded, found, metrics)
+    metrics["trials"] = tried.count
+    metrics["significance"] = significance(config, periods, traded, found, tried)
     replace_folder(layout.simulation, lambda folder: _write(folder, choice, traded, metrics))
     return _summary(config, layout, history, choice, metrics, traded)
-
-
-def _record(config: Config, layout: Layout, choice: Choice, metrics: dict[str, Any]) -> int:
-    # Into the ledger: the run, and the grid as one line of many sets. Returns all sets that were ever tried.
-    from pipeline.evaluation.thresholds import axis_values, variants
-    from pipeline.stages.trials import SIMULATED, record
-
-    grid, tried = config.simulate.grid, []
-    inputs = [path(symbol) for symbol in config.symbols for path in (layout.signals, layout.merged)]
-    sections = ("symbols", "interval", "signals", "sizing", "risk", "simulate")
-    end = metrics["period"]["end"]
-    sharpe = metrics["headline"]["sharpe"]
-    tried.append(
-        ({"buy": choice.buy, "sell": choice.sell, **choice.variant, "chosen_by": choice.chosen_by}, 1, "sharpe", sharpe)
-    )
-    book = record(config, layout, "simulate", sections, inputs, tried, end)
-    if grid is not None and choice.table is not None:
-        values = choice.table[f"selection_{grid.metric}"].to_numpy()
-        best = float(np.nanmax(values)) if np.isfinite(values).any() else None
-        axes = {"buy": list(axis_values(grid.buy)), "sell": list(axis_values(grid.sell))}
-        axes |= {name: list(getattr(grid, name)) for name in variants(grid)[0]}
-        book = record(config, layout, "grid", sections, inputs, [(axes, choice.table.num_rows, grid.metric, best)], end)
-    return book.count(*SIMULATED)
 
 
 def _feature_inputs(config: Config, layout: Layout, symbol: str) -> list[Path]:
@@ -233,6 +214,19 @@ def _trade(config: Config, history: "History", choice: Choice, periods: dict[str
     )
 
 
+def trade_headline(config: Config, history: "History") -> tuple[Choice, dict[str, Any]]:
+    """The thresholds that `simulate` would trade a history with, and the figures that it would show first."""
+    from pipeline.evaluation.portfolio import account, period_performance
+    from pipeline.trading.simulation import simulate
+
+    periods = _periods(config, history)
+    choice = _choose(config, history, periods, lambda steps, what: None)
+    market = traded_market(history, choice)
+    simulation = simulate(market, _rules(config, history, choice), config.simulate.initial_cash)
+    whole = account(history.symbols, history.times, market.close, simulation)
+    return choice, dict(period_performance(whole, periods[headline_part(config)], config.interval))
+
+
 def _stress(config: Config, history: "History", choice: Choice) -> list[dict[str, Any]]:
     from pipeline.evaluation.stress import stress
 
@@ -304,6 +298,10 @@ def _summary(
         "win rate": None if headline["win_rate"] is None else f"{headline['win_rate']:.1%}",
         "p-value against random entries": metrics["random_entry"]["p_value"] if metrics["random_entry"] else None,
     }
+    if metrics["significance"]:
+        summary.figures["luck"] = metrics["significance"]["sentence"]
+        if metrics["significance"]["overfitting"]:
+            summary.figures["overfitting"] = metrics["significance"]["overfitting"]["sentence"]
     for row in metrics["stress"] or []:
         summary.figures[f"stress: {row['name']}"] = _stress_line(row)
     if metrics["in_sample"]:

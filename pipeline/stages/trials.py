@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from pipeline.artifacts import Layout, sha256_file, sha256_json
 from pipeline.config import Config
 from pipeline.evaluation.trials import Trial, TrialLedger
 
-SIMULATED = ("simulate", "grid")
+SIMULATED = ("simulate", "grid", "search", "holdout")
 FITTED = ("fit", "fold")
 
 
@@ -27,10 +27,13 @@ def record(
     inputs: Iterable[Path],
     tried: Iterable[tuple[Mapping[str, Any], int, str, float | None]],
     time: str,
+    sharpes: Sequence[float] | None = None,
+    effective: float | None = None,
 ) -> TrialLedger:
     """Append trials: what was tried, how many sets it stands for, the metric and its value.
 
-    sections: of the config, that the result depends on. inputs: files, likewise. time: the end of the data.
+    sections: of the config, that the result depends on. inputs: files, likewise. time: the end of the data. sharpes,
+    effective: see `Trial`; of each of these lines.
     """
     resolved = config.model_dump(mode="json", exclude_none=True)
     hashes = sha256_json({key: resolved[key] for key in sections})
@@ -38,7 +41,7 @@ def record(
     book = ledger(layout)
     code = _code()
     book.append(
-        Trial(kind, hashes, data, code, config.seed, dict(what), sets, metric, _finite(value), time)
+        Trial(kind, hashes, data, code, config.seed, dict(what), sets, metric, _finite(value), time, sharpes, effective)
         for what, sets, metric, value in tried
     )
     return book

@@ -68,7 +68,7 @@ def test_files_have_the_contracts_columns(workspace: Path) -> None:
     assert list(metrics) == [
         "name", "interval", "symbols", "period", "split_time", "thresholds", "headline_part", "headline", "parts",
         "buy_and_hold", "random_entry", "grid", "by_symbol", "by_month", "counts", "signals", "exit_reasons", "costs",
-        "costs_paid", "in_sample", "trials", "trials_this_run", "stress",
+        "costs_paid", "in_sample", "trials", "trials_this_run", "stress", "significance",
     ]  # fmt: skip
     assert metrics["period"] == {"start": "2024-01-01T00:00:00Z", "end": "2024-09-07T00:00:00Z", "bars": N}
     curve = (layout.simulation / "equity.csv").read_text().splitlines()
