@@ -77,6 +77,11 @@ class Layout:
     def folds(self) -> Path:
         return self.run / "rolling" / "folds.json"
 
+    @property
+    def cpcv(self) -> Path:
+        """Paths of the combinatorial cross-validation: `paths.json`, and scores and signals of each."""
+        return self.run / "cpcv"
+
     def signals(self, symbol: str) -> Path:
         return self.run / "signals" / f"{symbol}.parquet"
 

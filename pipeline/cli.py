@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline import cli_live
+from pipeline import cli_live, cli_validation
 from pipeline.cli_options import ConfigFile, DryRun, IntervalOption, Json, Overrides, Symbols, Workdir
 
 app = typer.Typer(
@@ -98,6 +98,9 @@ _stage(
     "Turn scores into buy and sell signals.",
     "pipeline signals -c configs/demo.yaml --set signals.steps.1.threshold.buy=0.2",
 )
+
+
+_command("cross-validate")(cli_validation.cross_validate)
 
 
 @_command("simulate")

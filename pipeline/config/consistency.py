@@ -84,7 +84,7 @@ def _lengths(config: Config) -> Iterator[str]:
 
 
 def _dates(config: Config) -> Iterator[str]:
-    for name in ("download", "merge", "train", "predict", "predict_rolling", "simulate"):
+    for name in ("download", "merge", "train", "predict", "predict_rolling", "cross_validation", "simulate"):
         section = getattr(config, name)
         if section.start and section.end and utc_ms(section.start) >= utc_ms(section.end):
             yield f"{name}.end: {section.end} is not after {name}.start, {section.start}"

@@ -2,6 +2,7 @@
 
 from pydantic import Field, field_validator
 
+from pipeline.config.cross_validation import CrossValidation
 from pipeline.config.durations import Interval, Length, bars_in, interval_ms
 from pipeline.config.features import FeatureEntry
 from pipeline.config.labels import LabelEntry
@@ -28,6 +29,7 @@ class Config(Section):
     train: Train = Train()
     predict: Predict = Predict()
     predict_rolling: PredictRolling = PredictRolling()
+    cross_validation: CrossValidation = CrossValidation()
     signals: Signals = Signals()
     sizing: Sizing = Sizing()
     risk: Risk = Risk()
