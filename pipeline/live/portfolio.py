@@ -73,6 +73,8 @@ class Portfolio:
         self.paused = False
         self.bundle = ""
         self.mode = ""
+        self.interval = ""
+        self._modes: dict[str, Any] = {}
         self.dust = dict(dust or {})
         self._place = {symbol: s for s, symbol in enumerate(self.symbols)}
         self._on_trade = on_trade
@@ -93,7 +95,9 @@ class Portfolio:
 
     def add(self, kind: str, body: Mapping[str, Any]) -> None:
         """Book a record of the journal. Raises BadInput: it does not fit what came before it."""
-        if kind == "BAR":
+        if kind == "START":
+            self._start(body)
+        elif kind == "BAR":
             self._bar(body)
         elif kind == "INTENT":
             self._intent(body)
@@ -115,6 +119,46 @@ class Portfolio:
             self.paused = {"pause": True, "flatten": True, "resume": False}.get(str(body["name"]), self.paused)
         elif kind == "BUNDLE":
             self.bundle = str(body["bundle"])
+
+    def _start(self, body: Mapping[str, Any]) -> None:
+        # Shadow and live trading have an account each; the one that is left waits for its next start.
+        mode = str(body["mode"])
+        if mode != self.mode:
+            if self.mode:
+                self._modes[self.mode] = (
+                    self.account, self.positions, self.refused, self.bars, self.last_open_ms, self.rules, self.interval,
+                )  # fmt: skip
+            self.mode = mode
+            if mode in self._modes and not body.get("fresh"):
+                (
+                    self.account, self.positions, self.refused, self.bars, self.last_open_ms, rules, self.interval,
+                ) = self._modes.pop(mode)  # fmt: skip
+                self._count_from(rules.origin_ms)
+                return
+            self._open(body)
+        elif body.get("fresh"):
+            self._open(body)
+
+    def _open(self, body: Mapping[str, Any]) -> None:
+        self.account, self.positions = new_account(float(body["capital"])), new_positions(len(self.symbols))
+        self.refused = np.zeros(COUNT, np.int64)
+        self.bars, self.last_open_ms = 0, None
+        self.interval = str(body["interval"])
+        self._count_from(int(body["origin"]))
+        self._kept = self._marks()
+
+    def _count_from(self, origin_ms: int) -> None:
+        self.rules = self.rules._replace(origin_ms=origin_ms)
+        self.record = self.rules.array()
+
+    def knows(self, mode: str) -> bool:
+        """Whether there is an account of a mode."""
+        return mode == self.mode or mode in self._modes
+
+    def advance(self, open_time_ms: int) -> None:
+        """The bar that was just decided here has been written down."""
+        self.bars += 1
+        self.last_open_ms = open_time_ms
 
     def _bar(self, body: Mapping[str, Any]) -> None:
         number = int(body["n"])

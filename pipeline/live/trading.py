@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.exchange.port import AccountChange
 from pipeline.live.effects import Effect, Write
 from pipeline.live.portfolio import Portfolio, trade_of
 from pipeline.live.strategy import Outlook
@@ -53,6 +54,21 @@ class PaperTrader:
             body["trades"] = trades
         return [Write("BAR", body)]
 
+    def react(self, symbol: str) -> list[Effect]:
+        """Nothing: the fill model sees to everything at the next bar."""
+        return []
+
+    def flatten(self, reason: int) -> list[Effect]:
+        """Drop what was ordered, and leave everything at the next open."""
+        return flattening(self.portfolio, reason)
+
+    def refusals(self, now_ms: int) -> dict[str, int]:
+        """None of its own."""
+        return {}
+
+    def heard(self, change: AccountChange, now_ms: int) -> None:
+        """Balances mean nothing here."""
+
     def _make_room(self, rows: int) -> None:
         # The core writes each trade at its number; earlier ones are in the journal.
         if rows >= len(self._trades):
@@ -70,6 +86,18 @@ def decide(portfolio: Portfolio, outlook: Outlook, refuse: Mapping[str, int], fa
         portfolio.record,
     )  # fmt: skip
     return Write("BAR", bar_record(portfolio, outlook, entering, leaving, facts))
+
+
+def flattening(portfolio: Portfolio, reason: int) -> list[Effect]:
+    """Records that drop entries which have not been sent, and order positions to be left."""
+    effects: list[Effect] = []
+    for s, symbol in enumerate(portfolio.symbols):
+        position = portfolio.positions[s]
+        if position["enter"] != 0:
+            effects.append(Write("LAPSE", {"symbol": symbol}))
+        if position["side"] != 0 and position["leave"] == 0:
+            effects.append(Write("LEAVE", {"symbol": symbol, "reason": reason}))
+    return effects
 
 
 def stand_against(outlook: Outlook, symbols: list[str], refuse: Mapping[str, int]) -> None:

@@ -1,0 +1,401 @@
+"""The loop of live trading: closed bars become decisions, once and in order, and nothing is acted on late."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pipeline.config import Config, interval_ms
+from pipeline.errors import PipelineError
+from pipeline.exchange.port import AccountChange, Clock, ClosedBar, Event, Exchange, Interrupted, Report, Unavailable
+from pipeline.live.desk import Desk
+from pipeline.live.driver import Driver
+from pipeline.live.effects import Effect, Write
+from pipeline.live.following import Follower, closing
+from pipeline.live.gathering import Bar, Gathered, Gatherer
+from pipeline.live.portfolio import Portfolio
+from pipeline.live.strategy import Outlook
+from pipeline.live.telling import Tell
+from pipeline.market.candles import iso
+from pipeline.trading.reasons import BREAKER_CODES, CODES
+from pipeline.trading.records import BREAKER
+
+# How often conditions that no event tells of are looked at.
+_LOOK_SECONDS = 1.0
+_DAY_MS = 86_400_000
+# A symbol whose bar is this late after the first one's is gone on without.
+_PATIENCE_SHARE = 0.5
+
+
+class Trader(Protocol):
+    """What is done at a closed bar, and when something was heard or some time has passed."""
+
+    def on_bar(self, outlook: Outlook, refuse: Mapping[str, int], facts: Mapping[str, Any]) -> list[Effect]:
+        """Live through a bar; the record BAR is among the effects."""
+
+    def react(self, symbol: str) -> list[Effect]:
+        """What is due for a symbol now."""
+
+    def flatten(self, reason: int) -> list[Effect]:
+        """Leave all positions, for a reason of `records.EXIT_REASONS`."""
+
+    def refusals(self, now_ms: int) -> dict[str, int]:
+        """Reason codes that stand against entries, by symbol."""
+
+    def heard(self, change: AccountChange, now_ms: int) -> None:
+        """Balances have changed."""
+
+
+@dataclass
+class Mind:
+    """What decides: a follower that is up to date, and the bundle it follows with."""
+
+    follower: Follower
+    bundle: str
+
+
+@dataclass
+class Limits:
+    """When to stop. bars: after so many decided bars. when_caught_up: after the bars that had closed by the start."""
+
+    bars: int | None = None
+    when_caught_up: bool = False
+
+
+@dataclass
+class Latency:
+    """Milliseconds of the last decisions, and how many there were."""
+
+    decisions: list[float] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, ms: float) -> None:
+        self.count += 1
+        self.decisions = [*self.decisions[-999:], ms]
+
+    def quantile(self, share: float) -> float | None:
+        """Of the last thousand."""
+        if not self.decisions:
+            return None
+        ordered = sorted(self.decisions)
+        return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
+
+
+class Loop:
+    """Follows the market until it is stopped.
+
+    is_replay: the market is history that runs at another speed than the clock. current: names the bundle that should
+    decide; rethink: makes a mind of it, up to the last decided bar, in a thread of its own. killed: whether the
+    kill-switch is there. fetched: higher intervals that are asked for when they close.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        mind: Mind,
+        portfolio: Portfolio,
+        trader: Trader,
+        desk: Desk,
+        driver: Driver,
+        exchange: Exchange,
+        clock: Clock,
+        tell: Tell,
+        *,
+        limits: Limits | None = None,
+        is_replay: bool = False,
+        fetched: tuple[str, ...] = (),
+        current: Callable[[], str | None] = lambda: None,
+        rethink: Callable[[str, int], Awaitable[Mind]] | None = None,
+        killed: Callable[[], bool] = lambda: False,
+        skew_ms: Callable[[], float] = lambda: 0.0,
+        expires_ms: Callable[[], int | None] = lambda: None,
+    ) -> None:
+        self.config, self.mind, self.portfolio = config, mind, portfolio
+        self.desk, self.driver = desk, driver
+        self.latency = Latency()
+        self.last_event_ms = 0
+        self.decided = 0
+        self.stopped: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.rejected_bundles: dict[str, str] = {}
+        self._trader, self._exchange, self._clock, self._tell = trader, exchange, clock, tell
+        self._limits, self._is_replay, self._fetched = limits or Limits(), is_replay, fetched
+        self._current, self._rethink, self._killed = current, rethink, killed
+        self._skew_ms, self._expires_ms = skew_ms, expires_ms
+        self._step_ms = config.step_ms
+        self._waiting: asyncio.Queue[ClosedBar] = asyncio.Queue()
+        self._changed = asyncio.Event()
+        self._came: dict[int, float] = {}
+        self._next: asyncio.Task[Mind] | None = None
+        self._since: list[tuple[Gathered, Mapping[str, Mapping[str, Bar | None]]]] = []
+        self._day = -1
+        self._reconciled_ms = 0
+        last = mind.follower.last_open_ms
+        names = [*config.symbols, *config.merge.symbols]
+        patience = int(config.serve.max_decision_age * 1000 * _PATIENCE_SHARE)
+        self._gatherer = Gatherer(
+            config.symbols, config.merge.symbols, dict.fromkeys(names, last + self._step_ms), self._step_ms, patience
+        )
+        self._names = list(dict.fromkeys(names))
+        self._first_ms = last + self._step_ms
+
+    # Life
+
+    def stop(self, reason: str) -> None:
+        """End after what is being done now."""
+        if not self.stopped.done():
+            self.stopped.set_result(reason)
+
+    async def run(self) -> str:
+        """Until `stop`, or until it cannot go on. Returns why it ended. Raises what made trading impossible."""
+        work = [
+            asyncio.ensure_future(one) for one in (self._listen(), self._decide_on(), self._look())
+        ]  # fmt: skip
+        ends: list[asyncio.Future[Any]] = [*work, self.stopped, self.driver.failed]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in work:
+                task.cancel()
+            if self._next is not None:
+                self._next.cancel()
+            await asyncio.gather(*work, return_exceptions=True)
+        for one in [self.driver.failed, *work]:
+            if one.done() and not one.cancelled() and (error := one.exception()):
+                raise error
+        return self.stopped.result() if self.stopped.done() else "the market has ended"
+
+    # What comes in
+
+    async def _listen(self) -> None:
+        now = self._clock.now_ms
+        since = dict.fromkeys(self._names, self._first_ms)
+        async for event in self._exchange.events(self._names, self.config.interval, since):
+            self.last_event_ms = now()
+            await self._hear(event)
+
+    async def _hear(self, event: Event) -> None:
+        now = self._clock.now_ms
+        if isinstance(event, ClosedBar):
+            self._came.setdefault(event.open_time_ms, self._clock.monotonic())
+            self._gatherer.put(event, now())
+            self._changed.set()
+        elif isinstance(event, Report):
+            await self.driver.do(lambda: self.desk.replied(event, now()), [event.symbol])
+        elif isinstance(event, AccountChange):
+            self._trader.heard(event, now())
+        elif isinstance(event, Interrupted):
+            self._tell("exchange", reason=f"the {event.stream} stream began anew: comparing with the exchange")
+            await self.reconcile()
+
+    async def reconcile(self) -> None:
+        """Ask the exchange what is true, and compare. In shadow there is nothing to compare."""
+        self._reconciled_ms = self._clock.now_ms()
+        if self.portfolio.mode == "live":
+            await self.driver.do(lambda: self.desk.recover(self.config.symbols, self._clock.now_ms()))
+
+    # Bars
+
+    async def _decide_on(self) -> None:
+        while True:
+            now = self._clock.now_ms()
+            gathered = self._gatherer.ready(now)
+            if gathered is not None:
+                await self._on_bar(gathered)
+                # Others get their turn between two bars of a long way to catch up.
+                await self._clock.sleep(0)
+                continue
+            if await self._is_done():
+                self.stop("caught up" if self._limits.when_caught_up else "done")
+                return
+            self._changed.clear()
+            wait = self._gatherer.wait_ms(now)
+            await self._sleep(_LOOK_SECONDS if wait is None else max(wait, 1) / 1000)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Until something comes in, or for some time."""
+        timer = asyncio.ensure_future(self._clock.sleep(seconds))
+        woken = asyncio.ensure_future(self._changed.wait())
+        try:
+            await asyncio.wait([timer, woken], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+            woken.cancel()
+
+    async def _is_done(self) -> bool:
+        if self._limits.bars is not None and self.decided >= self._limits.bars:
+            return True
+        if not self._limits.when_caught_up:
+            return False
+        with contextlib.suppress(Unavailable):
+            last = await self._exchange.server_ms() // self._step_ms * self._step_ms - self._step_ms
+            return self.mind.follower.last_open_ms >= last
+        return False
+
+    async def _on_bar(self, gathered: Gathered) -> None:
+        time = gathered.open_time_ms
+        await self._swap()
+        higher = await self._higher(time)
+        age_ms = await self._age_ms(time)
+        begun = self._clock.monotonic()
+        outlook, _ = self.mind.follower.update(gathered, higher)
+        if self._next is not None:
+            self._since.append((gathered, higher))
+        late = age_ms > self.config.serve.max_decision_age * 1000
+        refuse = self._refusals(late)
+        facts = {
+            "at": self._clock.now_ms(), "bundle": self.mind.bundle, "late": late, "age_ms": round(age_ms, 3),
+        }  # fmt: skip
+        await self.driver.do(lambda: self._trader.on_bar(outlook, refuse, facts), self.config.symbols)
+        self.latency.add((self._clock.monotonic() - begun) * 1000)
+        self.decided += 1
+        self._came = {at: when for at, when in self._came.items() if at > time}
+        self._say(outlook, late)
+        if self._limits.bars is not None and self.decided >= self._limits.bars:
+            self.stop("done")
+
+    async def _age_ms(self, open_time_ms: int) -> float:
+        """How long ago the bar closed, by the exchange's clock."""
+        close_ms = open_time_ms + self._step_ms
+        try:
+            now = await self._exchange.server_ms()
+        except Unavailable:
+            return float("inf")
+        if not self._is_replay:
+            return float(now - close_ms)
+        # History may run faster than we do: late is what came when the next bar had closed as well.
+        if now >= close_ms + self._step_ms:
+            return float(now - close_ms)
+        return (self._clock.monotonic() - self._came.get(open_time_ms, self._clock.monotonic())) * 1000
+
+    async def _higher(self, open_time_ms: int) -> dict[str, dict[str, Bar | None]]:
+        due = closing(self.config, self._fetched, open_time_ms)
+        found: dict[str, dict[str, Bar | None]] = {}
+        end = open_time_ms + self._step_ms
+        for interval in due:
+            for symbol in self.config.symbols:
+                begin = end - interval_ms(interval)
+                bars = await self._asked(symbol, interval, begin, end)
+                found.setdefault(symbol, {})[interval] = bars[0].values if bars else None
+        return found
+
+    async def _asked(self, symbol: str, interval: str, begin: int, end: int) -> list[ClosedBar]:
+        while True:
+            try:
+                return await self._exchange.bars(symbol, interval, begin, end)
+            except Unavailable as error:
+                await self._clock.sleep(max(error.after_s, 0.2))
+
+    def _refusals(self, late: bool) -> dict[str, int]:
+        refuse = self._trader.refusals(self._clock.now_ms())
+        everything = 0
+        if late:
+            everything = CODES["stale_price"]
+        elif self.portfolio.paused:
+            everything = CODES["halted"]
+        elif self.config.risk.enabled and abs(self._skew_ms()) > self.config.risk.gates.max_clock_skew * 1000:
+            everything = CODES["clock_skew"]
+        return dict.fromkeys(self.config.symbols, everything) if everything else refuse
+
+    def _say(self, outlook: Outlook, late: bool) -> None:
+        bar = iso(outlook.open_time_ms)
+        market = outlook.market
+        for s, symbol in enumerate(self.portfolio.symbols):
+            if symbol not in outlook.scores:
+                continue
+            position = self.portfolio.position(symbol)
+            fields = {
+                "bundle": self.mind.bundle, "bar": bar, "symbol": symbol, "score": float(market.score[s, 0]),
+                "price": float(market.close[s, 0]),
+            }  # fmt: skip
+            self._tell("bar", **fields, late=late, equity=float(self.portfolio.account["equity"][0]))
+            if market.signal[s, 0]:
+                side = {1: "buy", 2: "sell"}.get(int(market.signal[s, 0]), "both")
+                self._tell("signal", **fields, side=side, ordered=bool(position["enter"] or position["leave"]))
+        self._summarise(outlook.open_time_ms)
+
+    def _summarise(self, open_time_ms: int) -> None:
+        day = (open_time_ms + self._step_ms) // _DAY_MS
+        if self._day >= 0 and day != self._day:
+            account = self.portfolio.account
+            equity, start = float(account["equity"][0]), float(account["day_start"][0])
+            self._tell(
+                "daily", bar=iso(open_time_ms), equity=equity, pnl=equity - start,
+                trades=int(account["trades"][0]), bundle=self.mind.bundle,
+            )  # fmt: skip
+        self._day = day
+
+    # What no event tells of
+
+    async def _look(self) -> None:
+        while True:
+            await self._clock.sleep(_LOOK_SECONDS)
+            await self._break_if_due()
+            for symbol in self.config.symbols:
+                await self.driver.do(list, [symbol])
+            if self._clock.now_ms() - self._reconciled_ms > self.config.serve.reconcile_every * 1000:
+                await self.reconcile()
+            self._begin_swap()
+
+    async def _break_if_due(self) -> None:
+        breakers, now = self.config.risk.breakers, self._clock.now_ms()
+        word = reason = ""
+        if self._killed():
+            word, reason = "kill_switch", "the kill-switch file is there"
+        elif self.config.risk.enabled:
+            failed, asked = len(self.driver.failures), len(self.driver.requests)
+            expires = self._expires_ms()
+            if asked >= 20 and failed > breakers.error_rate * asked:
+                word, reason = "error_rate", f"{failed} of {asked} requests failed in five minutes"
+            elif not self._is_replay and await self._is_stale():
+                word, reason = "stale_data", "no closed bar for too long"
+            elif expires is not None and now > expires:
+                word, reason = "model_expired", f"bundle {self.mind.bundle} is older than allowed"
+        if word and not self.portfolio.account["halted"][0]:
+            await self.trip(word, reason)
+
+    async def _is_stale(self) -> bool:
+        with contextlib.suppress(Unavailable):
+            due = self.mind.follower.last_open_ms + 2 * self._step_ms
+            allowed = self.config.bars(self.config.risk.breakers.max_data_age) * self._step_ms
+            return await self._exchange.server_ms() > due + allowed
+        return False
+
+    async def trip(self, word: str, reason: str) -> None:
+        """Stop trading by a breaker: entries are cancelled, positions left."""
+        body = {"breaker": word, "code": BREAKER_CODES[word], "reason": reason, "at": self._clock.now_ms()}
+        self._tell("breaker", breaker=word, reason=reason, bundle=self.mind.bundle)
+        await self.driver.do(
+            lambda: [Write("BREAKER", body), *self._trader.flatten(BREAKER)], self.config.symbols
+        )  # fmt: skip
+
+    # Another bundle
+
+    def _begin_swap(self) -> None:
+        if self._rethink is None or self._next is not None:
+            return
+        wanted = self._current()
+        if wanted and wanted != self.mind.bundle and wanted not in self.rejected_bundles:
+            self._since = []
+            self._wanted = wanted
+            self._next = asyncio.ensure_future(self._rethink(wanted, self.mind.follower.last_open_ms))
+
+    async def _swap(self) -> None:
+        """Decide by another bundle from this bar on, if one is ready."""
+        if self._next is None or not self._next.done():
+            return
+        ready, self._next = self._next, None
+        try:
+            mind = ready.result()
+            for gathered, higher in self._since:
+                mind.follower.update(gathered, higher)
+        except PipelineError as error:
+            self.rejected_bundles[self._wanted] = error.message
+            self._tell(
+                "error", bundle=self._wanted, reason=f"not taken: {error.message}; {self.mind.bundle} goes on"
+            )  # fmt: skip
+            return
+        body = {"bundle": mind.bundle, "before": self.mind.bundle, "at": self._clock.now_ms()}
+        await self.driver.do(lambda: [Write("BUNDLE", body)])
+        self._tell("bundle", bundle=mind.bundle, before=self.mind.bundle)
+        self.mind = mind
