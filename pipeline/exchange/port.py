@@ -24,7 +24,11 @@ class Clock(Protocol):
 
 @dataclass(frozen=True)
 class Request:
-    """An order to send. Amounts are exact decimals, rounded to the symbol's filters already."""
+    """An order to send. Amounts are exact decimals, rounded to the symbol's filters already.
+
+    kind: MARKET, LIMIT, LIMIT_MAKER, STOP_LOSS, STOP_LOSS_LIMIT, TAKE_PROFIT or TAKE_PROFIT_LIMIT. price: of the kinds
+    with a limit; stop_price: at which a stop or target becomes an order; tif: GTC for kinds with a limit if absent.
+    """
 
     symbol: str
     side: str
@@ -34,6 +38,25 @@ class Request:
     price: Decimal | None = None
     stop_price: Decimal | None = None
     tif: str | None = None
+
+
+@dataclass(frozen=True)
+class ListRequest:
+    """Orders that are sent as one.
+
+    Two legs of one side, a target and a stop, of which at most one is filled (OCO); with a working limit order, its
+    legs, one (OTO) or two (OTOCO) of the other side, come to life when that is filled whole. All are accepted, or none.
+    """
+
+    symbol: str
+    list_client_order_id: str
+    legs: tuple[Request, ...]
+    working: Request | None = None
+
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        """All orders: the working one first, if there is one."""
+        return self.legs if self.working is None else (self.working, *self.legs)
 
 
 @dataclass(frozen=True)
@@ -126,6 +149,18 @@ class Exchange(Protocol):
 
     async def find(self, symbol: str, client_order_id: str) -> Report | None:
         """An order of ours, None if the exchange does not know it (yet)."""
+
+    async def place_list(self, request: ListRequest, window_ms: int) -> list[Report]:
+        """Send orders as one, accepted like an order. Raises Refused: none of them exists; Unclear."""
+
+    async def cancel_list(self, symbol: str, list_client_order_id: str) -> list[Report]:
+        """Cancel what is live of a list. Raises Refused (nothing of it is live), Unclear."""
+
+    async def find_list(self, symbol: str, list_client_order_id: str) -> list[Report] | None:
+        """The orders of a list of ours, None if the exchange does not know it (yet)."""
+
+    async def test(self, request: Request) -> None:
+        """Let the exchange check an order that is not to be placed; the balance is not checked. Raises Refused."""
 
     async def open_orders(self, symbol: str) -> list[Report]:
         """Live orders of the account, whoever placed them."""

@@ -4,234 +4,443 @@ Each call is an event and returns effects to be carried out in order. Nothing is
 is sent twice, and a lost reply is a question: the order is asked for until it is found, or until it can no longer have
 been accepted. All state is the books, which are the sum of the journal; so after a crash at any effect, `recover` on
 the books of the journal goes on from there.
+
+What a position is to be protected by is such state too (`protect`): each event compares it with what rests on the
+exchange, and puts right what differs, one step at a time.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 
-from pipeline.exchange.port import Report, Request
-from pipeline.live.books import Books, Entry, fill_record, intent_record
-from pipeline.live.effects import Alert, AskFills, AskOpen, Cancel, Effect, Find, Send, Write
-from pipeline.trading.orders import Event, Fill, Intent, Order, State, is_live
+from pipeline.exchange.port import ListRequest, Request
+from pipeline.live import protecting
+from pipeline.live.books import ZERO, Books, Entry
+from pipeline.live.clerk import WINDOW_MS, Clerk
+from pipeline.live.effects import Alert, Effect, Send, SendList, TestOrder
+from pipeline.live.protecting import Cover
+from pipeline.live.records import Protection, Work, intent_record, protect_record, work_record
+from pipeline.trading.execution import Done, Event, Place, Plan, Tick, Volume, next_action, to_record
+from pipeline.trading.filters import SymbolFilters, floor_to
+from pipeline.trading.orders import Intent, Order, State, is_live
 
-# How long an order can be accepted after it was sent, and how much longer we wait before its absence is proof.
-WINDOW_MS = 5000
-MARGIN_MS = 10_000
-# When an order is asked for after its reply was lost, ms; after that every ten seconds.
-ASK_AFTER_MS = (500, 1000, 2000, 4000, 8000)
-ASK_EVERY_MS = 10_000
-_ENDS = {"CANCELED": Event.CANCEL, "EXPIRED": Event.EXPIRE, "EXPIRED_IN_MATCH": Event.EXPIRE, "REJECTED": Event.REJECT}
+# How long a leg that is being filled, or an entry with pending protection, may take before the rest is protected anew.
+PARTLY_MS = 2000
+# After a stop was refused or could not be sent, it is tried again; twice as late each time.
+RETRY_MS, LONGEST_RETRY_MS = 500, 30_000
+_NO_RULES = SymbolFilters("")
 
 
-class Desk:
-    """Orders of all symbols. books: of the journal, shared; changed by what is written."""
+@dataclass(frozen=True)
+class Settings:
+    """order_timeout_ms: until an order for an entry or exit that is not filled is cancelled, 0 for never; orders of
+    plans and stops are not concerned. tests_entries: let the exchange check each entry before it is sent."""
 
-    def __init__(self, books: Books) -> None:
-        self.books = books
-        self._effects: list[Effect] = []
-        self._asked: dict[str, int] = {}
+    order_timeout_ms: int = 0
+    tests_entries: bool = False
 
-    # What the trader wants
 
-    def order(self, intent: Intent, request: Request, now_ms: int, *, reduce_only: bool = False) -> list[Effect]:
+class Desk(Clerk):
+    """Orders of all symbols. books: of the journal, shared; changed by what is written.
+
+    rules: filters by symbol, kept up to date by their owner; without them quantities are not rounded.
+    """
+
+    def __init__(
+        self,
+        books: Books,
+        rules: Mapping[str, SymbolFilters] | None = None,
+        settings: Settings | None = None,
+        *,
+        ignores_others: bool = False,
+    ) -> None:
+        super().__init__(books, rules, ignores_others=ignores_others)
+        self.settings = settings or Settings()
+        self._partly_since: dict[str, int] = {}
+        self._failures: dict[str, int] = {}
+        self._not_before: dict[str, int] = {}
+
+    # Single orders
+
+    def order(
+        self,
+        intent: Intent,
+        request: Request,
+        now_ms: int,
+        *,
+        reduce_only: bool = False,
+        protection: Protection | None = None,
+    ) -> list[Effect]:
         """Send an order for an intent; nothing if it has been tried, or the symbol is not clear and it is an entry.
 
-        request: its client order id is the intent's.
+        request: its client order id is the intent's. protection: wanted as soon as anything is filled; it is written
+        down with the entry, so that a crash between the two leaves no position without one.
+        reduce_only: it leaves a position. Entries of the symbol are cancelled, then what protects it; when the outcome
+        of that is known, what is truly held is sold (bought, for a short), `request.qty` at most.
         """
-        if request.client_order_id in self.books.entries:
+        symbol = request.symbol
+        if self.books.is_ours(request.client_order_id):
             return self._done()
-        if not reduce_only and not self.is_clear(request.symbol):
-            self._effects.append(Alert("not_clear", f"{request.symbol}: no entry while an order is unresolved"))
+        if reduce_only:
+            self._leave(intent, request, now_ms)
+            return self._done(symbol, now_ms)
+        if not self.is_clear(symbol):
+            self._effects.append(Alert("not_clear", f"{symbol}: no entry while an order is unresolved"))
             return self._done()
-        order = Order(intent, request.side, request.qty, request.kind, request.price, reduce_only)
-        self._write("INTENT", intent_record(order, request))
-        self._send(request, now_ms)
-        return self._done()
-
-    def cancel(self, client_order_id: str) -> list[Effect]:
-        """Cancel an order, if it may be live and no cancel is on its way."""
-        entry = self.books.entries.get(client_order_id)
-        if entry is not None and is_live(entry.order.state) and not entry.cancelled:
-            self._write("CANCEL", {"id": client_order_id})
-            self._effects.append(Cancel(entry.order.symbol, client_order_id))
-        return self._done()
-
-    def is_clear(self, symbol: str) -> bool:
-        """Whether entries are allowed: nothing unresolved, and the symbol is not halted."""
-        return symbol not in self.books.halted and not self.books.unresolved(symbol)
-
-    # What became of it
-
-    def replied(self, report: Report, now_ms: int) -> list[Effect]:
-        """A reply, an event of the user stream, or an order that was found: they all say the same thing."""
-        entry = self.books.entries.get(report.client_order_id)
-        if entry is None:
-            self._halt(report.symbol, f"order {report.client_order_id} is not ours")
-            return self._done()
-        if report.status not in ("REJECTED", "PENDING_NEW"):
-            self._outcome(entry, Event.ACKNOWLEDGE)
-        for fill in report.fills:
-            self._fill(entry, fill)
-        if report.executed > self.books.entries[report.client_order_id].order.filled:
-            # It tells of more than its fills do: the word alone is not booked.
-            self._ask_fills(report.symbol)
-        self._end(entry, report)
-        return self._done()
-
-    def refused(self, client_order_id: str, code: int, message: str) -> list[Effect]:
-        """The exchange said no to an order."""
-        entry = self.books.entries[client_order_id]
-        if "Duplicate" in message:
-            # It is there already: what we sent before was accepted after all.
-            self._effects.append(Find(entry.order.symbol, client_order_id, 0))
-        elif entry.order.state == State.SENT:
-            self._outcome(entry, Event.REJECT, code=code, message=message)
-            self._effects.append(Alert("refused", f"{entry.order.symbol} {entry.order.leg}: {code} {message}"))
-        return self._done()
-
-    def lost(self, client_order_id: str, now_ms: int) -> list[Effect]:
-        """The reply to an order, or to its cancel, did not come."""
-        entry = self.books.entries[client_order_id]
-        if entry.order.state == State.SENT:
-            self._outcome(entry, Event.LOSE_REPLY)
-        self._ask(entry, now_ms)
-        return self._done()
-
-    def unsent(self, client_order_id: str) -> list[Effect]:
-        """The order has surely not been executed, and is not worth another try: its bar has passed."""
-        entry = self.books.entries[client_order_id]
-        if entry.order.state == State.SENT:
-            self._outcome(entry, Event.REJECT, code=0, message="not executed")
-        return self._done()
-
-    def cancel_refused(self, client_order_id: str, now_ms: int) -> list[Effect]:
-        """There was nothing to cancel, or the cancel had been executed already: ask what is true."""
-        self._ask(self.books.entries[client_order_id], now_ms)
-        return self._done()
-
-    def found(self, client_order_id: str, report: Report | None, asked_ms: int, now_ms: int) -> list[Effect]:
-        """An answer to `Find`. asked_ms: when the exchange was asked, at the latest."""
-        if report is not None:
-            self._asked.pop(client_order_id, None)
-            return self.replied(report, now_ms)
-        entry = self.books.entries[client_order_id]
-        if entry.order.state not in (State.SENT, State.UNKNOWN):
-            return self._done()
-        if self._is_proof(entry, asked_ms):
-            self._outcome(entry, Event.PROVE_ABSENT)
-            self._asked.pop(client_order_id, None)
+        if protection is not None:
+            self._protect(symbol, protection)
+        order = Order(intent, request.side, request.qty, request.kind, request.price)
+        self._write("INTENT", intent_record(order, request, self._rules(symbol).base_asset))
+        if self.settings.tests_entries:
+            self._effects.append(TestOrder(request))
         else:
-            self._ask(entry, now_ms)
+            self._send(request, now_ms)
         return self._done()
 
-    def fills(self, symbol: str, told: Iterable[tuple[str, Fill]]) -> list[Effect]:
-        """Our fills as the exchange lists them, with the client ids of their orders."""
-        for client_order_id, fill in told:
-            entry = self.books.entries.get(client_order_id)
-            if entry is None:
-                self._halt(symbol, f"trade {fill.trade_id} belongs to order {client_order_id}, which is not ours")
-            else:
-                self._fill(entry, fill)
+    def order_protected(
+        self, intent: Intent, request: Request, protection: Protection, now_ms: int
+    ) -> list[Effect]:  # fmt: skip
+        """Send a limit entry that brings its protection with it (OTOCO, or OTO without a target); else as `order`.
+
+        The exchange itself places stop and target when the entry is filled whole, for what its fee leaves of it; what
+        is filled in part is protected when the entry has ended, or after two seconds.
+        """
+        symbol, rules = request.symbol, self._rules(request.symbol)
+        if self.books.is_ours(request.client_order_id):
+            return self._done()
+        if not self.is_clear(symbol):
+            self._effects.append(Alert("not_clear", f"{symbol}: no entry while an order is unresolved"))
+            return self._done()
+        wanted = self._protect(symbol, protection)
+        qty = rules.floor_qty(request.qty * (1 - protecting.FEE_ROOM), market=wanted.stop_limit is None)
+        entry = Order(intent, request.side, request.qty, request.kind, request.price)
+        self._send_guard(protecting.with_entry(entry, request, wanted, qty, self.books), now_ms)
         return self._done()
 
-    def open_orders(self, symbol: str, told: Iterable[Report], now_ms: int) -> list[Effect]:
-        """All live orders of a symbol at the exchange: ours that are missing are asked for, others halt it."""
-        there = {report.client_order_id: report for report in told}
-        for client_order_id, report in there.items():
-            if client_order_id in self.books.entries:
-                self._effects += self.replied(report, now_ms)
-            else:
-                self._halt(symbol, f"order {client_order_id} is not ours")
-        for entry in self.books.of(symbol):
-            if is_live(entry.order.state) and entry.order.client_order_id not in there:
-                self._ask(entry, now_ms)
+    def tested(self, client_order_id: str, now_ms: int) -> list[Effect]:
+        """The exchange would take the order of a `TestOrder`: it is sent."""
+        entry = self.books.entries.get(client_order_id)
+        if entry is not None and entry.order.state == State.INTENT:
+            self._send(entry.request, now_ms)
         return self._done()
 
-    # Recovery
+    def untested(self, client_order_id: str, now_ms: int) -> list[Effect]:
+        """The exchange did not answer a `TestOrder`: the entry is dropped."""
+        return self.refused(client_order_id, 0, "the test of the order was not answered", now_ms)
 
-    def recover(self, symbols: Iterable[str], now_ms: int) -> list[Effect]:
-        """What to do first after a start, and after a stream was lost: find out what is true."""
-        for entry in list(self.books.entries.values()):
-            state = entry.order.state
-            if state == State.INTENT:
-                # SENT is written before anything is sent, so this was not.
-                self._outcome(entry, Event.ABANDON)
-            elif state == State.SENT:
-                self._outcome(entry, Event.LOSE_REPLY)
-            if is_live(entry.order.state):
-                self._ask(entry, now_ms)
-        for symbol in dict.fromkeys([*symbols, *(e.order.symbol for e in self.books.live())]):
-            self._effects.append(AskOpen(symbol))
-            self._ask_fills(symbol)
-        return self._done()
+    def cancel(self, client_order_id: str, now_ms: int | None = None) -> list[Effect]:
+        """Cancel an order, if it may be live and no cancel was sent; the list it is part of; or a plan, by its id."""
+        work = self.books.works.get(client_order_id)
+        if work is not None:
+            self._stop_work(work)
+            return self._done(work.intent.symbol, now_ms)
+        entry = self.books.entries.get(client_order_id)
+        if entry is not None:
+            self._cancel_entry(entry)
+        return self._done(None if entry is None else entry.order.symbol, now_ms)
 
-    def resume(self, symbol: str) -> list[Effect]:
+    def resume(self, symbol: str, now_ms: int | None = None) -> list[Effect]:
         """The user has looked, and lets a halted symbol trade again."""
         if symbol in self.books.halted:
             self._write("RESUME", {"symbol": symbol})
+        return self._done(symbol, now_ms)
+
+    # Protection
+
+    def protect(self, symbol: str, wanted: Protection, now_ms: int) -> list[Effect]:
+        """Keep a stop, and a target if one is wanted, on the exchange for whatever is held of a symbol from now on.
+
+        They are for all that is held, in whole lots, and follow it: more is bought, a leg is filled in part, one is
+        refused, or was lost. Prices that differ from those before replace them: cancelled first, placed when the
+        outcome is known; if a leg was filled meanwhile, that is the exit, and nothing is placed. It ends with the
+        position. Call it with or after the entry's order, not before: without an order or a position it ends at once.
+        """
+        self._protect(symbol, wanted)
+        return self._done(symbol, now_ms)
+
+    def move_stop(
+        self, symbol: str, stop: Decimal, now_ms: int, stop_limit: Decimal | None = None
+    ) -> list[Effect]:  # fmt: skip
+        """Move a stop closer to the market; nothing if it would be looser, or nothing is protected.
+
+        stop_limit: of a stop with a limit; it keeps its distance from the stop if absent.
+        """
+        wanted = self.books.protections.get(symbol)
+        if wanted is None:
+            return self._done(symbol, now_ms)
+        if not protecting.loosens(wanted, self._rounded(symbol, replace(wanted, stop=stop)).stop):
+            if wanted.stop_limit is not None and stop_limit is None:
+                stop_limit = wanted.stop_limit + stop - wanted.stop
+            self._protect(symbol, replace(wanted, stop=stop, stop_limit=stop_limit))
+        return self._done(symbol, now_ms)
+
+    def unprotect(self, symbol: str, now_ms: int) -> list[Effect]:
+        """Take away what protects a symbol: somebody wants to hold it without."""
+        if symbol in self.books.protections:
+            self._write("UNPROTECT", {"symbol": symbol})
+        return self._done(symbol, now_ms)
+
+    def is_clear(self, symbol: str) -> bool:
+        """Whether entries are allowed: nothing is unresolved, halted, being left, or held without its protection."""
+        books = self.books
+        return not (
+            symbol in books.halted or books.unresolved(symbol) or symbol in books.leaving or self.is_exposed(symbol)
+        )
+
+    def is_exposed(self, symbol: str) -> bool:
+        """Whether a position has not, or not yet, the protection on the exchange that it is to have."""
+        wanted = self.books.protections.get(symbol)
+        if wanted is None or any(one.order.leg == "exit" for one in self.books.open(symbol)):
+            return False
+        qty = protecting.coverable(self.books, symbol, wanted, self._rules(symbol))
+        return qty > 0 and protecting.cover(self.books, symbol, wanted, qty) != Cover.RIGHT
+
+    def dust(self, symbol: str) -> Decimal:
+        """What is held and cannot be sold, since it is less than a lot."""
+        held = abs(self.books.held(symbol))
+        return held - floor_to(held, self._rules(symbol).lots.step)
+
+    # Plans
+
+    def work(
+        self,
+        plan: Plan,
+        intent: Intent,
+        now_ms: int,
+        *,
+        reduce_only: bool = False,
+        protection: Protection | None = None,
+    ) -> list[Effect]:
+        """Work a plan into the market, by `tick` and `volume`, until it is done or cancelled by the id of its intent.
+
+        Its orders are attempts of the intent's leg, one at a time; else as `order`. The plan is in the books, so that
+        it goes on after a crash.
+        """
+        work, symbol = Work(intent, plan, reduce_only), intent.symbol
+        if work.id in self.books.works or self._child_id(work, 0) in self.books.entries:
+            return self._done()
+        if not reduce_only and not self.is_clear(symbol):
+            self._effects.append(Alert("not_clear", f"{symbol}: no entry while an order is unresolved"))
+            return self._done()
+        if reduce_only:
+            self._drop_entries(symbol)
+        elif protection is not None:
+            self._protect(symbol, protection)
+        self._write("WORK", work_record(work))
+        return self._done(symbol, now_ms)
+
+    def tick(self, symbol: str, bid: Decimal, ask: Decimal, now_ms: int) -> list[Effect]:
+        """The best prices of a symbol: plans act on them. Call it often while `books.works_of(symbol)` is not empty."""
+        for work in self.books.works_of(symbol):
+            self._advance(work, Tick(now_ms, bid, ask), now_ms)
+        return self._done(symbol, now_ms)
+
+    def volume(self, symbol: str, qty: Decimal, now_ms: int) -> list[Effect]:
+        """Base asset that others traded since the last such call: plans that follow the volume act on it."""
+        for work in self.books.works_of(symbol):
+            self._advance(work, Volume(qty), now_ms)
+        return self._done(symbol, now_ms)
+
+    def timer(self, now_ms: int) -> list[Effect]:
+        """Time passes: call it about once a second. Orders that were open too long are cancelled; what had to wait, or
+        came with a call that knows no time, is done."""
+        for entry in self.books.live():
+            is_late = now_ms - entry.sent_ms >= self.settings.order_timeout_ms > 0
+            if is_late and entry.order.leg not in ("stop", "target") and not entry.work and entry.sent_ms:
+                self._cancel_entry(entry)
+        for symbol in self.books.symbols():
+            self._act(symbol, now_ms)
         return self._done()
 
-    # Inside
+    # Inside: single orders
 
-    def _done(self) -> list[Effect]:
-        effects, self._effects = self._effects, []
-        return effects
-
-    def _write(self, kind: str, body: dict[str, Any]) -> None:
-        """Book a record, and have it written: the books are always what the journal will say."""
-        self.books.add(kind, body)
-        self._effects.append(Write(kind, body))
+    def _rules(self, symbol: str) -> SymbolFilters:
+        return self.rules.get(symbol, _NO_RULES)
 
     def _send(self, request: Request, now_ms: int) -> None:
-        after = self.books.last_trade.get(request.symbol, -1)
-        self._write("SENT", {"id": request.client_order_id, "time": now_ms, "window": WINDOW_MS, "after": after})
+        self._write_sent(request.client_order_id, request.symbol, now_ms)
         self._effects.append(Send(request, WINDOW_MS))
 
-    def _outcome(self, entry: Entry, event: Event, **more: Any) -> None:
-        before = entry.order
-        if event == Event.ACKNOWLEDGE and before.seen and before.state in (State.OPEN, State.PARTIALLY_FILLED):
+    def _write_sent(self, name: str, symbol: str, now_ms: int) -> None:
+        after = self.books.last_trade.get(symbol, -1)
+        self._write("SENT", {"id": name, "time": now_ms, "window": WINDOW_MS, "after": after})
+
+    def _cancel_entry(self, entry: Entry, **plan: Any) -> None:
+        """Cancel an order with its list, unless that was asked for already."""
+        if is_live(entry.order.state) and not entry.cancelled:
+            self._write("CANCEL", {"id": entry.list_id or entry.order.client_order_id, **plan})
+            self._request_cancel(entry)
+
+    def _drop_entries(self, symbol: str) -> None:
+        """A position is left: nothing may add to it any more."""
+        for work in self.books.works_of(symbol):
+            if not work.reduce_only:
+                self._stop_work(work)
+        for entry in self.books.open(symbol):
+            if not entry.order.reduce_only:
+                self._cancel_entry(entry)
+
+    def _leave(self, intent: Intent, request: Request, now_ms: int) -> None:
+        """Note that a position is to be left; `_act` does it as soon as it may."""
+        if request.symbol not in self.books.leaving:
+            self._drop_entries(request.symbol)
+            order = Order(intent, request.side, request.qty, request.kind, request.price, reduce_only=True)
+            self._write("LEAVE", intent_record(order, request, self._rules(request.symbol).base_asset))
+
+    # Inside: protection
+
+    def _protect(self, symbol: str, wanted: Protection) -> Protection:
+        wanted = self._rounded(symbol, wanted)
+        if self.books.protections.get(symbol) != wanted:
+            self._write("PROTECT", protect_record(symbol, wanted))
+            self._not_before.pop(symbol, None)
+        return wanted
+
+    def _rounded(self, symbol: str, wanted: Protection) -> Protection:
+        return protecting.rounded(wanted, self._rules(symbol))
+
+    def _act(self, symbol: str, now_ms: int) -> None:
+        """The next step towards what is wanted of a symbol, if there is one that can be taken now."""
+        books = self.books
+        wanted = books.protections.get(symbol)
+        if symbol in books.leaving or any(work.reduce_only for work in books.works_of(symbol)):
+            if books.guards(symbol):
+                self._cancel_guards(symbol)
+            elif symbol in books.leaving:
+                self._send_exit(symbol, now_ms)
             return
-        if event == Event.ACKNOWLEDGE and before.state not in (State.SENT, State.UNKNOWN):
+        if wanted is None:
+            self._cancel_guards(symbol)
             return
-        self._write("OUTCOME", {"id": before.client_order_id, "event": event.value, **more})
+        qty = protecting.coverable(books, symbol, wanted, self._rules(symbol))
+        now = protecting.cover(books, symbol, wanted, qty)
+        if now != Cover.PARTLY:
+            self._partly_since.pop(symbol, None)
+        if now == Cover.RIGHT:
+            self._failures.pop(symbol, None)
+        if now == Cover.WRONG:
+            self._cancel_guards(symbol)
+        elif now == Cover.PARTLY:
+            if now_ms - self._partly_since.setdefault(symbol, now_ms) >= PARTLY_MS:
+                self._cancel_guards(symbol)
+        elif now == Cover.NONE and now_ms >= self._not_before.get(symbol, 0):
+            self._send_guard(protecting.guard(books, symbol, wanted, qty), now_ms)
+        elif qty == 0 and not books.open(symbol) and not books.works_of(symbol):
+            # The position is over, or never came to be.
+            self._write("UNPROTECT", {"symbol": symbol})
 
-    def _fill(self, entry: Entry, fill: Fill) -> None:
-        known = [one.trade_id for one in entry.order.fills]
-        if fill.trade_id not in known:
-            self._write("FILL", fill_record(entry.order.client_order_id, fill))
+    def _cancel_guards(self, symbol: str) -> None:
+        """Cancel what protects a symbol; what the exchange may not have yet is waited for."""
+        for entry in self.books.guards(symbol):
+            if entry.order.state in (State.OPEN, State.PARTIALLY_FILLED):
+                self._cancel_entry(entry)
 
-    def _end(self, entry: Entry, report: Report) -> None:
-        """The order has ended, says the exchange. Its fills may come later: they are asked for above."""
-        event = _ENDS.get(report.status)
-        order = entry.order
-        if event is None or not is_live(order.state):
+    def _send_guard(self, guard: protecting.Guard, now_ms: int) -> None:
+        symbol = guard.orders[0][0].symbol
+        for order, request in guard.orders:
+            self._write("INTENT", intent_record(order, request, self._rules(symbol).base_asset, guard.list_id))
+        name = guard.list_id or guard.orders[0][0].client_order_id
+        self._write_sent(name, symbol, now_ms)
+        request_ = guard.request
+        self._effects.append(
+            SendList(request_, WINDOW_MS) if isinstance(request_, ListRequest) else Send(request_, WINDOW_MS)
+        )
+
+    def _send_exit(self, symbol: str, now_ms: int) -> None:
+        """Nothing protects a position that is to be left: sell what is truly held."""
+        order, request = self.books.leaving[symbol]
+        qty = self._exit_qty(order.side, symbol, request.qty, request.kind)
+        if qty == 0:
+            self._write("STAY", {"symbol": symbol})
+            self._effects.append(Alert("nothing_to_sell", f"{symbol}: nothing is held that could be sold"))
             return
-        if event == Event.REJECT and order.seen:
-            event = Event.EXPIRE
-        self._outcome(entry, event, executed=str(report.executed))
+        order, request = replace(order, qty=qty), replace(request, qty=qty)
+        self._write("INTENT", intent_record(order, request, self._rules(symbol).base_asset))
+        self._send(request, now_ms)
 
-    def _ask(self, entry: Entry, now_ms: int) -> None:
-        """Ask for an order, later each time."""
-        key = entry.order.client_order_id
-        count = self._asked.get(key, 0)
-        self._asked[key] = count + 1
-        wait = ASK_AFTER_MS[count] if count < len(ASK_AFTER_MS) else ASK_EVERY_MS
-        self._effects.append(Find(entry.order.symbol, key, now_ms + wait))
+    def _exit_qty(self, side: str, symbol: str, most: Decimal, kind: str) -> Decimal:
+        """How much of what is wanted can be sold, in whole lots."""
+        if (self.books.held(symbol) > 0) != (side == "SELL"):
+            return ZERO
+        rules, market = self._rules(symbol), kind == "MARKET"
+        return rules.floor_qty(min(most, protecting.sellable(self.books, symbol, rules, market=market)), market=market)
 
-    def _ask_fills(self, symbol: str) -> None:
-        self._effects.append(AskFills(symbol, self._trade_seen(symbol)))
+    def _on_refusal(self, entries: list[Entry], message: str, now_ms: int | None) -> None:
+        symbol = entries[0].order.symbol
+        wanted = self.books.protections.get(symbol)
+        if wanted is None or all(entry.order.leg not in ("stop", "target") for entry in entries):
+            return
+        if now_ms is not None:
+            wait = min(RETRY_MS * 2 ** min(self._failures.get(symbol, 0), 10), LONGEST_RETRY_MS)
+            self._not_before[symbol] = now_ms + wait
+        self._failures[symbol] = self._failures.get(symbol, 0) + 1
+        if "trigger immediately" in message:
+            qty = protecting.coverable(self.books, symbol, wanted, self._rules(symbol))
+            if qty > 0:
+                order, request = protecting.market_exit(self.books, symbol, wanted, qty)
+                self._effects.append(Alert("unprotected", f"{symbol}: the price has passed the stop; sold at market"))
+                self._write("LEAVE", intent_record(order, request, self._rules(symbol).base_asset))
+        elif message and wanted.target is not None and len(entries) > 1:
+            self._effects.append(Alert("unprotected", f"{symbol}: the pair was refused; the stop is placed alone"))
+            self._protect(symbol, replace(wanted, target=None))
+        else:
+            self._effects.append(Alert("unprotected", f"{symbol}: no stop could be placed; it is tried again"))
 
-    def _trade_seen(self, symbol: str) -> int:
-        """Trades up to this one are in the books for certain: none of an order that may miss some is older."""
-        open_ = [entry.after for entry in self.books.of(symbol) if not entry.is_settled]
-        return min([*open_, self.books.last_trade.get(symbol, -1)])
+    # Inside: plans
+
+    def _child_id(self, work: Work, number: int) -> str:
+        return self._child_intent(work, number).client_order_id
 
     @staticmethod
-    def _is_proof(entry: Entry, asked_ms: int) -> bool:
-        """Whether "not found" proves that the order will never be there."""
-        return asked_ms > entry.sent_ms + entry.window_ms + MARGIN_MS
+    def _child_intent(work: Work, number: int) -> Intent:
+        # Attempts of the trader's own have smaller numbers.
+        return replace(work.intent, attempt=1000 * (work.intent.attempt + 1) + number)
 
-    def _halt(self, symbol: str, reason: str) -> None:
-        if symbol not in self.books.halted:
-            self._write("HALT", {"symbol": symbol, "reason": reason})
-            self._effects.append(Alert("halted", f"{symbol}: {reason}"))
+    def _advance(self, work: Work, event: Event, now_ms: int) -> None:
+        """Tell a plan what happened, and do what it says; it stays where it was if that cannot be done now."""
+        symbol = work.intent.symbol
+        if not work.live and not self._may_place(work):
+            return
+        plan, action = next_action(work.plan, event)
+        if isinstance(action, Place):
+            self._place_child(work, plan, action, now_ms)
+        elif isinstance(action, Done):
+            self._write("WORKED", {"id": work.id, "left": str(action.left)})
+        elif action is not None and work.live:
+            self._cancel_entry(self.books.entries[work.live], plan=to_record(plan))
+        elif not work.reduce_only and symbol in self.books.halted:
+            self._stop_work(work)
+
+    def _may_place(self, work: Work) -> bool:
+        symbol = work.intent.symbol
+        if work.reduce_only:
+            return not self.books.guards(symbol)
+        if symbol in self.books.halted:
+            self._stop_work(work)
+            return False
+        return self.is_clear(symbol)
+
+    def _place_child(self, work: Work, plan: Plan, action: Place, now_ms: int) -> None:
+        symbol, side, rules = work.intent.symbol, plan.side, self._rules(work.intent.symbol)
+        kind = "MARKET" if action.price is None else "LIMIT_MAKER" if action.post_only else "LIMIT"
+        qty = action.qty
+        if work.reduce_only:
+            qty = self._exit_qty(side, symbol, qty, kind)
+        if qty == 0:
+            self._write("WORKED", {"id": work.id, "left": str(plan.qty - plan.filled)})
+            return
+        price = None if action.price is None else rules.round_price(action.price, side)
+        intent = self._child_intent(work, work.children)
+        order = Order(intent, side, qty, kind, price, work.reduce_only)
+        request = Request(symbol, side, kind, qty, order.client_order_id, price)
+        body = intent_record(order, request, rules.base_asset, work=work.id)
+        self._write("INTENT", body | {"plan": to_record(plan)})
+        self._send(request, now_ms)
+
+    def _stop_work(self, work: Work) -> None:
+        """End a plan, and cancel its live order."""
+        live = self.books.entries.get(work.live)
+        self._write("WORKED", {"id": work.id, "left": str(work.plan.qty - work.plan.filled)})
+        if live is not None:
+            self._cancel_entry(live)

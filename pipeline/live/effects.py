@@ -1,42 +1,83 @@
 """What the order desk wants done, and what it is told of it: values between the pure part and the world.
 
-Effects are carried out one after another in the order given; a `Write` is on disk before the next one begins.
+Effects are carried out one after another in the order given; a `Write` is on disk before the next one begins. Requests
+may be under way at the same time. Where an answer does not come (`Unclear`), or nothing was executed (`Unavailable`,
+`Barred`), each effect says below what the desk is told.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.exchange.port import Request
+from pipeline.exchange.port import ListRequest, Request
 
 
 @dataclass(frozen=True)
 class Write:
-    """Append a record to the journal."""
+    """Append a record to the journal. Nothing is told."""
 
     kind: str
     body: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
+class TestOrder:
+    """Let the exchange check an order (`Exchange.test`).
+
+    Tell the desk with `tested`; `refused` after Refused; `untested` if there was no answer.
+    """
+
+    request: Request
+
+
+@dataclass(frozen=True)
 class Send:
-    """Send an order that cannot be accepted later than `window_ms` after; tell the desk with `replied` or `failed`."""
+    """Send an order that cannot be accepted later than `window_ms` after (`Exchange.place`).
+
+    Tell the desk with `replied`; `refused` after Refused; `lost` after Unclear; `unsent` after Unavailable.
+    """
 
     request: Request
     window_ms: int
 
 
 @dataclass(frozen=True)
+class SendList:
+    """Send orders as one (`Exchange.place_list`).
+
+    Tell the desk with `replied_list`; else as after `Send`, with the id of the list: `refused`, `lost`, `unsent`.
+    """
+
+    request: ListRequest
+    window_ms: int
+
+
+@dataclass(frozen=True)
 class Cancel:
-    """Cancel an order; tell the desk with `cancel_replied` or `cancel_failed`."""
+    """Cancel an order (`Exchange.cancel`).
+
+    Tell the desk with `replied`; `cancel_refused` after Refused or Unavailable; `lost` after Unclear.
+    """
 
     symbol: str
     client_order_id: str
 
 
 @dataclass(frozen=True)
+class CancelList:
+    """Cancel what is live of a list (`Exchange.cancel_list`).
+
+    Tell the desk with `replied_list`; `cancel_refused` with the id of the list after Refused or Unavailable; `lost`
+    with the id of the list after Unclear.
+    """
+
+    symbol: str
+    list_client_order_id: str
+
+
+@dataclass(frozen=True)
 class Find:
-    """Ask for one order, not before a time; tell the desk with `found`."""
+    """Ask for one order, not before a time (`Exchange.find`). Tell the desk with `found`; ask again if it fails."""
 
     symbol: str
     client_order_id: str
@@ -44,8 +85,17 @@ class Find:
 
 
 @dataclass(frozen=True)
+class FindList:
+    """Ask for a list, not before a time (`Exchange.find_list`). Tell the desk with `found_list`; again if it fails."""
+
+    symbol: str
+    list_client_order_id: str
+    not_before_ms: int
+
+
+@dataclass(frozen=True)
 class AskFills:
-    """Ask for our fills after a trade id; tell the desk with `fills`."""
+    """Ask for our fills after a trade id (`Exchange.fills`). Tell the desk with `fills`; ask again if it fails."""
 
     symbol: str
     after_trade_id: int
@@ -53,17 +103,21 @@ class AskFills:
 
 @dataclass(frozen=True)
 class AskOpen:
-    """Ask for the open orders of a symbol; tell the desk with `open_orders`."""
+    """Ask for a symbol's open orders (`Exchange.open_orders`). Tell the desk with `open_orders`; again if it fails."""
 
     symbol: str
 
 
 @dataclass(frozen=True)
 class Alert:
-    """Tell the user."""
+    """Tell the user. Nothing is told back.
+
+    code: not_clear, refused, halted, unprotected (a position has no stop on the exchange, and what is done about it),
+    or nothing_to_sell.
+    """
 
     code: str
     text: str
 
 
-Effect = Write | Send | Cancel | Find | AskFills | AskOpen | Alert
+Effect = Write | TestOrder | Send | SendList | Cancel | CancelList | Find | FindList | AskFills | AskOpen | Alert

@@ -99,6 +99,7 @@ class SymbolFilters:
     avg_price_mins: int = 0
     base_precision: int = 8
     quote_precision: int = 8
+    base_asset: str = ""
     # The exchange's names of two filters that come in an older and a newer form.
     percent_filter: str = "PERCENT_PRICE_BY_SIDE"
     notional_filter: str = "NOTIONAL"
@@ -310,6 +311,7 @@ def from_exchange_info(entry: Mapping[str, Any]) -> SymbolFilters:
         # The futures' own words come first: there the asset's precision is finer than an order's may be.
         int(entry.get("quantityPrecision", entry.get("baseAssetPrecision", 8))),
         int(entry.get("pricePrecision", entry.get("quotePrecision", 8))),
+        str(entry.get("baseAsset", "")),
         percent,
         notional,
     )

@@ -11,7 +11,8 @@ from live.world import SYMBOL, Faults, World, crossings
 
 from pipeline.exchange.port import Report, Request
 from pipeline.live.books import Books, books_of
-from pipeline.live.desk import MARGIN_MS, WINDOW_MS, Desk
+from pipeline.live.clerk import MARGIN_MS, WINDOW_MS
+from pipeline.live.desk import Desk
 from pipeline.live.effects import Alert, AskFills, AskOpen, Cancel, Find, Send, Write
 from pipeline.trading.orders import Fill, Intent, State
 
@@ -93,7 +94,9 @@ def test_nothing_is_entered_while_an_order_is_unresolved():
     later = Intent("b", SYMBOL, 60_000)
     effects = desk.order(later, Request(SYMBOL, "BUY", "MARKET", Decimal(1), later.client_order_id), 2000)
     assert [type(effect) for effect in effects] == [Alert]
-    # A way out of a position stays open.
+    # A way out of a position stays open, for what is held.
+    desk.replied(Report(SYMBOL, ID, "FILLED", Decimal(1), fills=(Fill(7, Decimal(1), Decimal(100)),)), 2100)
+    desk.lost(ID, 2200)
     leave = Intent("b", SYMBOL, 60_000, "exit")
     request = Request(SYMBOL, "SELL", "MARKET", Decimal(1), leave.client_order_id)
     assert any(isinstance(e, Send) for e in desk.order(leave, request, 2000, reduce_only=True))

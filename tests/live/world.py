@@ -13,7 +13,8 @@ from typing import Any
 
 from pipeline.exchange.port import Report, Request
 from pipeline.live.books import Books, books_of
-from pipeline.live.desk import MARGIN_MS, WINDOW_MS, Desk
+from pipeline.live.clerk import MARGIN_MS, WINDOW_MS
+from pipeline.live.desk import Desk
 from pipeline.live.effects import AskFills, AskOpen, Cancel, Effect, Find, Send, Write
 from pipeline.trading.orders import Fill, Intent, is_live
 
