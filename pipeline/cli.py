@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline import cli_live, cli_validation
+from pipeline import cli_evaluation, cli_live, cli_validation
 from pipeline.cli_options import ConfigFile, DryRun, IntervalOption, Json, Overrides, Symbols, Workdir
 
 app = typer.Typer(
@@ -130,6 +130,9 @@ _stage("output", "Write the report, the trades as CSV, and pictures.", "pipeline
 
 
 _command("serve")(cli_live.serve)
+
+
+_command("verify")(cli_evaluation.verify)
 
 
 @_command("trials")

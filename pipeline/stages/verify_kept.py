@@ -9,7 +9,6 @@ import pyarrow as pa
 
 from pipeline.artifacts import Layout, read_json, read_schema, read_table
 from pipeline.config import Config, interval_ms
-from pipeline.evaluation.leaks import truncation
 from pipeline.market import candles
 from pipeline.stages.chain import learns
 
@@ -85,10 +84,12 @@ def _columns(layout: Layout, config: Config, stage: str, made: list[str]) -> lis
     return list(names)
 
 
-def cut_times(kept: Kept, count: int, seed: int) -> list[int]:
-    """Close times to cut the bars at: in a gap if there is one, then at random in the last half.
+def cut_times(kept: Kept, count: int, seed: int, in_gap: bool) -> list[int]:
+    """Close times to cut the bars at, in the last half: the first where leaks like to show, the others at random.
 
-    Never at the close of a higher bar: one that is still open has to be seen.
+    in_gap: the first lies in a gap, where what is filled in from behind needs the next real bar (without any later bar
+    the table would end before the gap, and show nothing); otherwise at a bar without volume. Never at the close of a
+    higher bar: one that is still open has to be seen.
     """
     from pipeline.features import lookback_bars
 
@@ -97,14 +98,15 @@ def cut_times(kept: Kept, count: int, seed: int) -> list[int]:
     times, filled = candles.times_ms(bars), bars.column("is_filled").to_numpy()
     scored = max(int(candles.times_ms(kept.predictions(symbol)[1])[0]) for symbol in config.symbols)
     least = max(lookback_bars(config), len(times) // 2, int(np.searchsorted(times, scored)) + 20)
-    first = min(least, len(times) - 2)
+    rows = np.arange(min(least, len(times) - 3), len(times) - 2)
+    empty = filled if in_gap else (candles.column(bars, "volume") == 0) & ~filled
+    special = rows[empty[rows]]
+    rng = np.random.default_rng(seed)
+    chosen = [*rng.permutation(special)[:1].tolist(), *rng.choice(rows, min(count, len(rows)), replace=False).tolist()]
     frames = [frame for e in config.features if (frame := getattr(e.spec, "timeframe", None))]
     higher = [interval_ms(frame) for frame in [*frames, *config.merge.timeframes]]
-    rows = truncation.cut_rows(filled, first, 3 * count, seed)
-    gaps = [row for row in rows if filled[row]]
-    chosen = list(dict.fromkeys([*gaps[:1], *np.random.default_rng(seed).permutation(rows).tolist()]))[:count]
     result = []
-    for row in chosen:
+    for row in dict.fromkeys(chosen[:count]):
         close = int(times[row]) + config.step_ms
         while any(close % frame == 0 for frame in higher) and close < times[-1]:
             close += config.step_ms

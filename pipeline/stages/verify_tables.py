@@ -19,10 +19,10 @@ from pipeline.stages.worlds import World, changed, fresh_custom_modules, inside,
 def check_worlds(kept: Kept, effort: Effort) -> Iterator[Finding]:
     """Checks 1 and 2 on whole tables: bars, features, labels, predictions of the bundle, and signals."""
     seed = kept.config.seed
-    for cut in cut_times(kept, effort.prefixes, seed + 1):
+    for cut in cut_times(kept, effort.prefixes, seed + 1, in_gap=False):
         with scratch() as folder:
             yield from _made_again(kept, make_world(kept.config, kept.layout, folder, cut), "truncation")
-    for number, cut in enumerate(cut_times(kept, effort.noises, seed + 2)):
+    for number, cut in enumerate(cut_times(kept, effort.noises, seed + 2, in_gap=True)):
         with scratch() as folder:
             yield from _made_again(
                 kept, make_world(kept.config, kept.layout, folder, cut, seed + number), "future noise"
@@ -73,9 +73,9 @@ def _copy_scores(kept: Kept, world: World) -> None:
     for symbol in kept.config.symbols:
         table = read_table(kept.layout.rolling(symbol), "predict-rolling")
         part = changed(table, kept.config.step_ms, world.cut_ms, world.noise)
-        if not part.num_rows:
-            part = table.slice(0, 1)
-        write_table(world.layout.rolling(symbol), part)
+        # A gap at the very end is not filled, so the world's bars can end before the cut.
+        last = candles.times_ms(read_table(world.layout.merged(symbol), "merge", ["open_time"]))[-1]
+        write_table(world.layout.rolling(symbol), part.filter(pa.array(candles.times_ms(part) <= last)))
 
 
 def check_windows(kept: Kept, effort: Effort) -> Iterator[Finding]:
