@@ -35,7 +35,9 @@ class _File(logging.handlers.RotatingFileHandler):
     def __init__(self, path: Path, settings: LogSettings) -> None:
         size = max(int(settings.max_mb * 1_000_000), 1)
         # Without a file to rotate to, the standard way keeps on writing to the same one.
-        super().__init__(path, maxBytes=size, backupCount=max(settings.keep, 1), encoding="utf-8")
+        super().__init__(
+            path, maxBytes=size, backupCount=max(settings.keep, 1), encoding="utf-8", errors="backslashreplace"
+        )
         self.keep = settings.keep
         self.lost = 0
 
@@ -44,7 +46,7 @@ class _File(logging.handlers.RotatingFileHandler):
         with self.lock or contextlib.nullcontext():
             try:
                 stream = self.stream or self._open()
-                if stream.tell() + len(text.encode()) >= self.maxBytes:
+                if stream.tell() + len(text.encode("utf-8", "backslashreplace")) >= self.maxBytes:
                     self.doRollover()
                     stream = self.stream or self._open()
                 stream.write(f"{text}\n")
