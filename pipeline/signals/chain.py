@@ -8,10 +8,10 @@ import numpy.typing as npt
 
 from pipeline.config.trading import Combine, RuleSet, Signals, SignalStep, Smooth, Threshold
 from pipeline.errors import BadInput, ConfigError
-from pipeline.signals.combine import combine
+from pipeline.signals.combine import combine, combine_one
 from pipeline.signals.rules import RulesStream, columns_of, rules
 from pipeline.signals.smooth import SmoothStream, smooth
-from pipeline.signals.threshold import threshold
+from pipeline.signals.threshold import threshold, threshold_one
 
 Array = npt.NDArray[np.float64]
 
@@ -92,14 +92,16 @@ class SignalStream:
         buy = sell = False
         for spec, stream in self._steps:
             if isinstance(spec, Combine):
-                values[spec.name] = float(combine(values[spec.columns[0]], values[spec.columns[1]], spec))
+                up, down = spec.columns
+                values[spec.name] = combine_one(values[up], values[down], spec)
             elif isinstance(stream, RulesStream):
-                values[spec.name] = stream.update({name: float(values[name]) for name in columns_of(spec)})  # type: ignore[attr-defined, arg-type]
+                values[spec.name] = stream.update(values)  # type: ignore[attr-defined]
             elif isinstance(stream, SmoothStream):
                 values[spec.name] = stream.update([values[name] for name in spec.columns])  # type: ignore[attr-defined]
             elif isinstance(spec, Threshold):
-                buy, sell = (bool(flag) for flag in threshold(values[spec.column], filled, spec))
-        return {**values, "buy_signal": buy, "sell_signal": sell}
+                buy, sell = threshold_one(values[spec.column], filled, spec)
+        values["buy_signal"], values["sell_signal"] = buy, sell
+        return values
 
 
 def _stream(step: SignalStep) -> SmoothStream | RulesStream | None:

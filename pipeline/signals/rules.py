@@ -1,5 +1,6 @@
 """A score without a model: conditions on columns, weighed against each other; over a table and bar by bar alike."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -24,19 +25,18 @@ def rules(columns: Mapping[str, Array], spec: RuleSet) -> Array:
 
 
 class RulesStream:
-    """The same, one row at a time."""
+    """The same, one row at a time, by Python's arithmetic, which rounds as numpy's."""
 
     def __init__(self, spec: RuleSet) -> None:
         self._spec = spec
-        self._before = {name: np.array([np.nan]) for name in columns_of(spec)}
+        self._before = dict.fromkeys(columns_of(spec), math.nan)
 
     def update(self, values: Mapping[str, float]) -> float:
-        """The score of one more row."""
-        now = {name: np.array([values[name]]) for name in self._before}
-        spec, before, self._before = self._spec, self._before, now
-        long_ = _share([_met(c, now, before, 1) for c in spec.long], spec.long, spec)
-        short = _share([_met(c, now, before, 1) for c in spec.short], spec.short, spec)
-        return float((long_ - short)[0])
+        """The score of one more row; `values` may hold other columns as well."""
+        spec, before = self._spec, self._before
+        now = self._before = {name: values[name] for name in before}
+        long_ = _share_one([_met_one(c, now, before) for c in spec.long], spec.long, spec)
+        return long_ - _share_one([_met_one(c, now, before) for c in spec.short], spec.short, spec)
 
 
 def columns_of(spec: RuleSet) -> list[str]:
@@ -67,6 +67,35 @@ def _met(condition: Condition, now: Mapping[str, Array], before: Mapping[str, Ar
     if condition.op == "crosses_above":
         return np.asarray((last <= last_right) & (left > right))
     return np.asarray((last >= last_right) & (left < right))
+
+
+def _met_one(condition: Condition, now: Mapping[str, float], before: Mapping[str, float]) -> bool:
+    value = condition.value
+    left, right = now[condition.column], now[value] if isinstance(value, str) else value
+    if condition.op == ">":
+        return left > right
+    if condition.op == ">=":
+        return left >= right
+    if condition.op == "<":
+        return left < right
+    if condition.op == "<=":
+        return left <= right
+    last, last_right = before[condition.column], before[value] if isinstance(value, str) else value
+    if condition.op == "crosses_above":
+        return last <= last_right and left > right
+    return last >= last_right and left < right
+
+
+def _share_one(met: Sequence[bool], conditions: Sequence[Condition], spec: RuleSet) -> float:
+    if not met:
+        return 0.0
+    if spec.require != "share":
+        return 1.0 if (all(met) if spec.require == "all" else any(met)) else 0.0
+    total = sum(condition.weight for condition in conditions)
+    reached = 0.0
+    for flag, condition in zip(met, conditions, strict=True):
+        reached += condition.weight if flag else 0.0
+    return reached / total
 
 
 def _share(met: Sequence[npt.NDArray[np.bool_]], conditions: Sequence[Condition], spec: RuleSet) -> Array:

@@ -9,6 +9,7 @@ first bar, as it must. Over unknown scores the weights are those that pandas doc
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numba
@@ -44,21 +45,21 @@ class SmoothStream:
 
     def __init__(self, spec: Smooth) -> None:
         self._spec = spec
+        self._least = 0 if spec.window is None else _least(spec.window)
         self._window = np.full(spec.window if isinstance(spec.window, int) else 0, np.nan)
         self._ewm = Ewm()
 
-    def update(self, columns: npt.ArrayLike) -> float:
+    def update(self, columns: Sequence[float]) -> float:
         spec = self._spec
-        value = float(point(np.asarray(columns, np.float64)[np.newaxis], spec.point_threshold)[0])
+        value = point_one(columns, spec.point_threshold)
         if spec.window is None:
             return value
-        least = _least(spec.window)
         if isinstance(spec.window, int):
             self._window[:-1] = self._window[1:]
             self._window[-1] = value
-            return float(window_mean(self._window, least))
+            return float(window_mean(self._window, self._least))
         self._ewm = Ewm(*ewm_step(self._ewm, value, _alpha(spec.window)))
-        return self._ewm.mean if self._ewm.known >= least and not math.isnan(value) else math.nan
+        return self._ewm.mean if self._ewm.known >= self._least and not math.isnan(value) else math.nan
 
 
 def point(columns: Scores, point_threshold: float | None) -> Scores:
@@ -70,6 +71,17 @@ def point(columns: Scores, point_threshold: float | None) -> Scores:
     if point_threshold is None:
         return mean
     return np.where(np.isnan(mean), np.nan, (mean >= point_threshold).astype(np.float64))
+
+
+def point_one(values: Sequence[float], point_threshold: float | None) -> float:
+    """`point` of one row, by Python's arithmetic, which rounds as numpy's."""
+    total = values[0]
+    for value in values[1:]:
+        total += value
+    mean = total / len(values)
+    if point_threshold is None or math.isnan(mean):
+        return mean
+    return 1.0 if mean >= point_threshold else 0.0
 
 
 @numba.njit(cache=True)

@@ -15,3 +15,8 @@ def threshold(score: npt.ArrayLike, filled: npt.ArrayLike, spec: Threshold) -> t
     """
     score, real = np.asarray(score, np.float64), ~np.asarray(filled, np.bool_)
     return (score >= spec.buy) & real, (score <= spec.sell) & real
+
+
+def threshold_one(score: float, filled: bool, spec: Threshold) -> tuple[bool, bool]:
+    """`threshold` of one bar."""
+    return (not filled and score >= spec.buy), (not filled and score <= spec.sell)
