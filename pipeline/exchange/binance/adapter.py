@@ -23,6 +23,7 @@ from pipeline.exchange.port import (
     ClosedBar,
     Event,
     Interrupted,
+    ListRequest,
     Refused,
     Report,
     Request,
@@ -34,10 +35,13 @@ from pipeline.trading.orders import Fill
 
 _T = TypeVar("_T")
 _NO_SUCH_ORDER, _UNKNOWN_ORDER, _UNKNOWN_SYMBOL = -2013, -2011, -1121
+# A list that is not there has a code of its own, but not in all versions.
+_NO_SUCH_LIST = (-2013, -2018)
 _TRADES = 1000
 # A path with more of them is longer than some proxies like.
 _STREAMS = 100
 _REMEMBERED = 10_000
+_LIVE = ("NEW", "PARTIALLY_FILLED", "PENDING_NEW")
 
 
 class BinanceExchange:
@@ -110,6 +114,21 @@ class BinanceExchange:
             raise
         return self._named(_understood(reports.found, reply))
 
+    async def find_list(self, symbol: str, list_client_order_id: str) -> list[Report] | None:
+        """Orders of a list by its name as far as they are known, None if the exchange does not know it (yet).
+
+        Raises Unavailable, Barred, WrongKey.
+        """
+        ask = self._client.binance.v3_get_order_list
+        try:
+            reply = await self._client.read(ask, 4, origClientOrderId=list_client_order_id)
+        except Refused as error:
+            if error.code in _NO_SUCH_LIST:
+                return None
+            raise
+        found = [await self.find(symbol, name) for name in _understood(reports.listed, reply)]
+        return [report for report in found if report is not None]
+
     async def open_orders(self, symbol: str) -> list[Report]:
         """Live orders of the account. Raises Unavailable, Barred, WrongKey."""
         reply = await self._client.read(self._client.binance.get_open_orders, 6, symbol=symbol)
@@ -149,6 +168,38 @@ class BinanceExchange:
         reply = await self._client.change(send, Call.PLACE, window_ms, reports.order_params(request))
         return self._named(_executed(reports.placed, reply))
 
+    async def place_list(self, request: ListRequest, window_ms: int) -> list[Report]:
+        """Send orders as one, once. Raises Refused, Unclear, Unavailable, Barred, WrongKey."""
+        path, params = reports.list_path(request), reports.list_params(request)
+
+        async def send(**signed: Any) -> Any:
+            # Below its methods: the one for a pair makes up names.
+            return await self._client.binance._post(path, True, data=signed)
+
+        reply = await self._client.change(send, Call.PLACE, window_ms, params)
+        return [self._named(one) for one in _executed(reports.placed_list, reply)]
+
+    async def cancel_list(self, symbol: str, list_client_order_id: str) -> list[Report]:
+        """Cancel what is live of a list; it is cancelled as well if it was so before.
+
+        Raises Refused (nothing of it is live), Unclear, Unavailable, Barred, WrongKey.
+        """
+        send = self._client.binance.v3_delete_order_list
+        params = {"symbol": symbol, "listClientOrderId": list_client_order_id}
+        try:
+            reply = await self._client.change(send, Call.REMOVE, WINDOW_MS, params)
+        except Refused as error:
+            if error.code != _UNKNOWN_ORDER:
+                raise
+            refusal = error
+        else:
+            return [self._named(one) for one in _executed(reports.cancelled_list, reply)]
+        return await self._list_was_cancelled(symbol, list_client_order_id, refusal)
+
+    async def test(self, request: Request) -> None:
+        """Let the exchange check an order. Raises Refused, Unavailable, Barred, WrongKey."""
+        await self._client.read(self._client.binance.create_test_order, 1, **reports.order_params(request))
+
     async def cancel(self, symbol: str, client_order_id: str) -> Report:
         """Cancel an order; it is cancelled as well if it was so before.
 
@@ -175,8 +226,20 @@ class BinanceExchange:
             raise Unclear(f"the cancel was refused, and the order cannot be asked for: {error}") from None
         if report is not None and report.status == "CANCELED":
             return report
-        if report is not None and report.status in ("NEW", "PARTIALLY_FILLED"):
+        if report is not None and report.status in _LIVE:
             raise Unclear("the cancel was refused, yet the order seems live")
+        raise refusal
+
+    async def _list_was_cancelled(self, symbol: str, name: str, refusal: Refused) -> list[Report]:
+        """The same after the cancel of a list."""
+        try:
+            orders = await self.find_list(symbol, name)
+        except Unavailable as error:
+            raise Unclear(f"the cancel was refused, and the list cannot be asked for: {error}") from None
+        if orders and all(report.status == "CANCELED" for report in orders):
+            return orders
+        if orders and any(report.status in _LIVE for report in orders):
+            raise Unclear("the cancel was refused, yet the list seems live")
         raise refusal
 
     # Events

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from pipeline.exchange.port import AccountChange, Report, Request
+from pipeline.exchange.port import AccountChange, ListRequest, Report, Request
 from pipeline.trading.orders import Fill
 
 # What a malformed message leads to.
@@ -31,6 +31,52 @@ def order_params(request: Request) -> dict[str, str]:
         params["stopPrice"] = plain(request.stop_price)
     tif = request.tif or ("GTC" if request.kind in _PRICED else None)
     return params | ({"timeInForce": tif} if tif else {})
+
+
+def list_params(request: ListRequest) -> dict[str, str]:
+    """Parameters of `POST orderList/oco`, `oto` or `otoco`; each order has its own name, and the list has one.
+
+    Of a pair, the limit of a sell is above the market and its stop below; those of a buy are the other way round.
+    """
+    params = {
+        "symbol": request.symbol,
+        "listClientOrderId": request.list_client_order_id,
+        "newOrderRespType": "FULL",
+    }
+    first = request.legs[0]
+    if request.working is None:
+        shared = {"side": first.side, "quantity": plain(first.qty)}
+    else:
+        shared = {"pendingSide": first.side, "pendingQuantity": plain(first.qty)}
+        params |= _leg_params(request.working, "working")
+        params |= {"workingSide": request.working.side, "workingQuantity": plain(request.working.qty)}
+    for leg in request.legs:
+        params |= _leg_params(leg, _place(leg, request))
+    return params | shared
+
+
+def list_path(request: ListRequest) -> str:
+    """Where such a list is sent."""
+    if request.working is None:
+        return "orderList/oco"
+    return "orderList/oto" if len(request.legs) == 1 else "orderList/otoco"
+
+
+def _place(leg: Request, request: ListRequest) -> str:
+    """What the parameters of a leg begin with."""
+    if len(request.legs) == 1:
+        return "pending"
+    is_stop = leg.kind in ("STOP_LOSS", "STOP_LOSS_LIMIT")
+    where = "above" if is_stop == (leg.side == "BUY") else "below"
+    return where if request.working is None else f"pending{where.capitalize()}"
+
+
+def _leg_params(leg: Request, place: str) -> dict[str, str]:
+    """Parameters of one order of a list, without its side and quantity."""
+    own = order_params(leg)
+    names = {"type": "Type", "newClientOrderId": "ClientOrderId", "price": "Price", "stopPrice": "StopPrice",
+             "timeInForce": "TimeInForce"}  # fmt: skip
+    return {f"{place}{name}": own[key] for key, name in names.items() if key in own}
 
 
 def plain(value: Decimal) -> str:
@@ -57,6 +103,21 @@ def placed(reply: Mapping[str, Any]) -> Report:
 def cancelled(reply: Mapping[str, Any]) -> Report:
     """The reply to a cancel, which has an id of its own."""
     return _report(reply, str(reply["origClientOrderId"]), (), int(reply.get("transactTime", 0)))
+
+
+def placed_list(reply: Mapping[str, Any]) -> list[Report]:
+    """The orders of the reply to a list."""
+    return [placed(one) for one in reply["orderReports"]]
+
+
+def cancelled_list(reply: Mapping[str, Any]) -> list[Report]:
+    """The orders of the reply to the cancel of a list: those that were live."""
+    return [cancelled(one) for one in reply["orderReports"]]
+
+
+def listed(reply: Mapping[str, Any]) -> list[str]:
+    """Names of the orders of a list that was asked for."""
+    return [str(one["clientOrderId"]) for one in reply["orders"]]
 
 
 def found(reply: Mapping[str, Any]) -> Report:
