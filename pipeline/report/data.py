@@ -59,7 +59,7 @@ class ModelScores:
 class ReportData:
     """Inputs of a report. What is None or empty was not there; its section says what to run.
 
-    metrics, folds, gaps, manifest: the JSON artifacts. candles: each symbol's bars, few enough to draw, and how
+    metrics, folds, paths, gaps, manifest: the JSON artifacts. candles: each symbol's bars, few enough to draw, and how
     long each lasts, in words. trades, grid: the contract's tables. scores_from: 'walk-forward', 'held out' or
     'in sample': what the rows of `scores` were to their models. traded_on: whose scores the signals are made of.
     direction: pairs of score columns, up and down, that the strategy weighs against each other. config_yaml: as
@@ -85,6 +85,7 @@ class ReportData:
     versions: Mapping[str, str] = field(default_factory=dict)
     images: Sequence[str] = ()
     synthetic: bool = False
+    paths: Mapping[str, Any] | None = None
 
     @property
     def learnt(self) -> bool:

@@ -6,17 +6,19 @@ from string import Template
 from typing import Any
 
 from pipeline.errors import BadInput
-from pipeline.report import figures, models, provenance, results, risk, text
+from pipeline.report import figures, luck, models, paths, provenance, results, risk, text
 from pipeline.report.data import ReportData
 from pipeline.report.html import escape
 
 SECTIONS = (
     ("figures", "Figures", results.figures),
+    ("luck", "Luck", luck.luck),
     ("price", "Price", results.price),
     ("equity-section", "Equity", results.equity),
     ("months", "Months", results.months),
     ("scores", "Scores", models.scores),
     ("folds", "Walk-forward", models.folds),
+    ("paths", "Paths", paths.paths),
     ("importance", "Features", models.importance),
     ("thresholds", "Thresholds", results.thresholds),
     ("rules", "Rules", risk.rules),
@@ -27,7 +29,7 @@ SECTIONS = (
 )
 
 # Of a strategy without a model there is nothing to show here.
-LEARNT = ("scores", "folds", "importance")
+LEARNT = ("scores", "folds", "paths", "importance")
 
 
 def render(data: ReportData) -> str:
@@ -66,6 +68,8 @@ def charts(data: ReportData) -> dict[str, figures.Figure]:
             drawn[f"calibration-{model.name}"] = figures.calibration_chart(model)
     if data.folds is not None and data.folds["folds"]:
         drawn["folds-chart"] = figures.fold_chart(data.folds)
+    if data.paths is not None and data.paths["distribution"]["trading"]:
+        drawn["paths-chart"] = paths.paths_chart(data.paths, data.metrics["headline"]["sharpe"])
     if data.grid is not None:
         surfaces = figures.grid_charts(data.grid, data.metrics["grid"]["metric"], data.metrics["thresholds"]["used"])
         drawn |= {f"grid-{part}": figure for part, figure in surfaces.items()}

@@ -140,6 +140,7 @@ def load(config: Config, layout: Layout) -> "ReportData":
         }[config.signals.predictions],
         direction=[(step.combine.columns[0], step.combine.columns[1]) for step in config.signals.steps if step.combine],
         folds=_optional_json(layout.folds, "predict-rolling"),
+        paths=_optional_json(layout.cpcv / "paths.json", "cross-validate"),
         manifest=manifest,
         gaps=_optional_json(layout.gaps, "merge"),
         config_yaml=_yaml(resolved),
