@@ -6,8 +6,6 @@ whoever serves a model must not lose it. Whatever fails, and whenever, `current`
 
 import contextlib
 import datetime as dt
-import hashlib
-import json
 import shutil
 import sys
 import time
@@ -15,11 +13,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import Layout, exclusive, read_json, replace_folder, sha256_file, write_text
+from pipeline.artifacts import (
+    Layout,
+    exclusive,
+    read_json,
+    replace_folder,
+    sha256_file,
+    sha256_json,
+    write_json,
+    write_text,
+)
 from pipeline.config import Config
 from pipeline.errors import BadInput, CheckFailed, PipelineError, StorageError
+from pipeline.evaluation.leaks.findings import table
 from pipeline.stages.reporting import Plan, print_json
 from pipeline.stages.runner import Options, plan_stage, run_stage
+from pipeline.stages.verify import certificate_for, certify, require_passed
 
 
 def stages_of(config: Config) -> list[str]:
@@ -60,24 +69,30 @@ def current_bundle(layout: Layout) -> str | None:
 def store_bundle(work: Layout, layout: Layout) -> str:
     """Copy the trained models and their evidence to `bundles/`, verified; returns the bundle's id.
 
-    The id is the time of the last bar and a hash of the content: the same training twice is one bundle.
+    The certificate that `pipeline verify` left for just these models goes into the bundle's manifest; without one, or
+    with one of other models, data or code, the bundle has none. The id is the time of the last bar and a hash of the
+    content, certificate included: the same training twice is one bundle.
     Raises CheckFailed: a model file is not the one that the manifest describes.
     """
     manifest = read_json(work.trained / "manifest.json", "train")
+    certificate = certificate_for(work, manifest)
+    if certificate is not None:
+        manifest["certificate"] = certificate.json()
     sources = {path.name: path for path in sorted(work.trained.iterdir()) if path.is_file()}
     sources |= {path.name: path for path in (work.simulation / "metrics.json", work.folds) if path.is_file()}
+    del sources["manifest.json"]
     hashes = {name: sha256_file(path) for name, path in sorted(sources.items())}
-    content = hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
     last = dt.datetime.fromisoformat(manifest["created"])
-    bundle = f"{last:%Y%m%dT%H%M}-{content[:12]}"
+    bundle = f"{last:%Y%m%dT%H%M}-{sha256_json([hashes, manifest])[:12]}"
 
     def copy(folder: Path) -> None:
         for name, path in sources.items():
             shutil.copyfile(path, folder / name)
-        verify(folder, hashes)
+        write_json(folder / "manifest.json", manifest)
+        verify(folder, hashes, manifest)
 
     if (layout.bundles / bundle).is_dir():
-        verify(layout.bundles / bundle, hashes)
+        verify(layout.bundles / bundle, hashes, manifest)
         return bundle
     try:
         replace_folder(layout.bundles / bundle, copy)
@@ -86,12 +101,13 @@ def store_bundle(work: Layout, layout: Layout) -> str:
     return bundle
 
 
-def verify(folder: Path, hashes: dict[str, str]) -> None:
-    """Check a bundle's files against their hashes and against its own manifest, before anyone parses them."""
+def verify(folder: Path, hashes: dict[str, str], manifest: dict[str, Any]) -> None:
+    """Check a bundle's files against their hashes and against its manifest, before anyone parses them."""
     for name, expected in hashes.items():
         if not (folder / name).is_file() or sha256_file(folder / name) != expected:
             raise CheckFailed(f"{folder / name}: is not what was trained", "remove the bundle and retrain")
-    manifest = read_json(folder / "manifest.json", "train")
+    if read_json(folder / "manifest.json", "train") != manifest:
+        raise CheckFailed(f"{folder / 'manifest.json'}: is not what was trained", "remove the bundle and retrain")
     for model in manifest["models"].values():
         if hashes.get(model["file"]) != model["sha256"]:
             raise CheckFailed(f"{folder / model['file']}: differs from its manifest", "run `pipeline train` again")
@@ -117,12 +133,19 @@ def _run_all(config: Config, layout: Layout, work: Layout) -> None:
                 with exclusive(lock, f"another stage of '{config.name}'"):
                     print(run_stage(stage, config, work).text(), file=sys.stderr, flush=True)
             except PipelineError as error:
-                stays = current_bundle(layout) or "not set"
-                raise _failed(stage, error, f"retrain {config.name}: failed in {stage}", stays) from error
+                raise _failed(config, layout, stage, error) from error
+        try:
+            with exclusive(work_lock, f"another stage of '{config.name}'"):
+                certificate = certify(config, work, "fast")
+                print(table(certificate.findings), file=sys.stderr, flush=True)
+                require_passed(certificate)
+        except PipelineError as error:
+            raise _failed(config, layout, "verify", error) from error
 
 
-def _failed(stage: str, error: PipelineError, prefix: str, current: str) -> PipelineError:
-    message = f"{prefix}: {error.message} (current bundle stays {current})"
+def _failed(config: Config, layout: Layout, stage: str, error: PipelineError) -> PipelineError:
+    current = current_bundle(layout) or "not set"
+    message = f"retrain {config.name}: failed in {stage}: {error.message} (current bundle stays {current})"
     narrowed = type(error) if isinstance(error, BadInput | CheckFailed) else None
     if narrowed is not None:
         return narrowed(message, error.hint)
@@ -145,7 +168,8 @@ def _log(path: Path) -> Iterator[None]:
 def _plan(config: Config, layout: Layout, work: Layout) -> Plan:
     plan = plan_stage("download", config, layout)
     outputs = [work.run, work.trained, layout.bundles / "<last bar>-<hash>", layout.current]
-    notes = [f"stages: {', '.join(stages_of(config))}", f"current bundle: {current_bundle(layout) or 'none'}"]
+    stages = [*stages_of(config), "verify"]
+    notes = [f"stages: {', '.join(stages)}", f"current bundle: {current_bundle(layout) or 'none'}"]
     return Plan("retrain", plan.inputs, [*plan.outputs, *outputs], notes=[*plan.notes, *notes])
 
 

@@ -1,10 +1,11 @@
 """`pipeline verify`: the leak detector over features, labels, predictions, signals, folds and trades of a config."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from pipeline.artifacts import Layout, exclusive, sha256_file, sha256_json, write_json
+from pipeline.artifacts import Layout, exclusive, read_json, sha256_file, sha256_json, write_json
 from pipeline.config import Config
 from pipeline.errors import CheckFailed, PipelineError
 from pipeline.evaluation.certificate import Certificate
@@ -18,6 +19,20 @@ from pipeline.stages.verify_kept import FAST, FULL, Kept
 def certificate_path(layout: Layout) -> Path:
     """Where the certificate of a config's files lies: beside the folders that DVC tracks, and none of them."""
     return layout.run / "certificate.json"
+
+
+def certificate_for(layout: Layout, manifest: Mapping[str, Any]) -> Certificate | None:
+    """The certificate of a config's files if it vouches for a manifest; None if there is none, or it does not.
+
+    Raises BadInput: the certificate is damaged, or was altered.
+    """
+    from pipeline.evaluation.certificate import from_json, valid_for
+
+    path = certificate_path(layout)
+    if not path.is_file():
+        return None
+    certificate = from_json(read_json(path, "verify"), str(path))
+    return certificate if valid_for(certificate, manifest) is None else None
 
 
 def verify(options: Options, fast: bool) -> None:
@@ -64,7 +79,7 @@ def certify(config: Config, layout: Layout, mode: str) -> Certificate:
 
     kept = Kept(config, layout)
     findings = merged(_findings(kept, mode))
-    manifest = bundle.read_manifest(layout.trained) if kept.predicted else None
+    manifest = bundle.read_manifest(layout.trained) if kept.bundle else None
     certificate = Certificate(
         config.name,
         mode,

@@ -34,7 +34,7 @@ def check_overlap(kept: Kept) -> Iterator[Finding]:
     samples = read_samples(config, layout, names, labels, window_lengths(config))
     if kept.rolling:
         yield from _folds(kept, samples, labels)
-    if kept.predicted:
+    if kept.bundle:
         yield from _bundle(kept, samples, labels)
 
 
@@ -89,19 +89,21 @@ def _outcomes(samples: Samples, label: str, times: Ints) -> Ints:
 
 
 def _bundle(kept: Kept, samples: Samples, labels: list[str]) -> Iterator[Finding]:
-    # The bars that `predict` calls out of sample, against the bundle's own training rows.
+    # What counts as out of sample, by the bundle's manifest and in the predictions, against its training rows.
+    from pipeline.models.bundle import read_manifest
     from pipeline.stages.train import training_rows
 
-    later = []
-    for symbol in kept.config.symbols:
+    after = _ms(read_manifest(kept.layout.trained)["train"]["label_end"]) + samples.step_ms
+    times = [np.array([after], np.int64)]
+    for symbol in kept.config.symbols if kept.predicted else ():
         table = read_table(kept.layout.predictions(symbol), "predict", ["open_time", "in_sample"])
-        later.append(candles.times_ms(table)[~table.column("in_sample").to_numpy()])
-    times = np.sort(np.concatenate(later))
-    test = np.column_stack([times, times + samples.step_ms])
+        times.append(candles.times_ms(table)[~table.column("in_sample").to_numpy()])
+    first = int(np.concatenate(times).min())
+    test = np.array([[first, np.iinfo(np.int64).max]])
     for label in labels:
         used = samples.intervals(label, training_rows(kept.config, samples, label))
         met = overlap.overlapping(used, test)
-        note = "bars that `predict` calls out of sample meet a training label" if met.any() else ""
+        note = f"training labels reach past {candles.iso(first)}, which counts as out of sample" if met.any() else ""
         yield Finding("overlap", "fold", f"{label} bundle", (), len(used), int(met.sum()), 0, note)
 
 

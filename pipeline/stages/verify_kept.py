@@ -37,7 +37,7 @@ class Effort:
 
 
 FAST = Effort(1, 1, 1, 30, 10, 2, 150, 2_000, 2, 12_000, 6_000)
-FULL = Effort(2, 2, 2, 300, 60, 4, 1_500, 20_000, 4, 40_000, 20_000)
+FULL = Effort(2, 2, 2, 300, 60, 4, 1_500, 20_000, 3, 20_000, 20_000)
 
 
 class Kept:
@@ -62,6 +62,7 @@ class Kept:
                 read_schema(layout.rolling(symbol), "predict-rolling")
         self.rolling = self.learns and all(layout.rolling(symbol).is_file() for symbol in config.symbols)
         self.predicted = self.learns and all(layout.predictions(symbol).is_file() for symbol in config.symbols)
+        self.bundle = self.learns and (layout.trained / "manifest.json").is_file()
         self.folds = read_json(layout.folds, "predict-rolling") if self.rolling else None
 
     def bars(self, symbol: str) -> pa.Table:

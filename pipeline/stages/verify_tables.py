@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,9 @@ from pipeline.evaluation.leaks.findings import Check, Finding
 from pipeline.market import candles
 from pipeline.stages.verify_kept import Effort, Kept, cut_times, scratch
 from pipeline.stages.worlds import World, changed, fresh_custom_modules, inside, layout_in, make_world, quick
+
+if TYPE_CHECKING:
+    from pipeline.models.bundle import Bundle
 
 
 def check_worlds(kept: Kept, effort: Effort) -> Iterator[Finding]:
@@ -30,7 +34,7 @@ def check_worlds(kept: Kept, effort: Effort) -> Iterator[Finding]:
 
 
 def _made_again(kept: Kept, world: World, check: Check) -> Iterator[Finding]:
-    bundle = kept.predicted and kept.layout.trained.is_dir()
+    bundle = kept.predicted and kept.bundle
     stages = [*(["labels"] if kept.labelled else []), "features", *(["predict"] if bundle else [])]
     world.run(stages)
     if kept.source == "rolling":
@@ -131,7 +135,7 @@ def check_online(kept: Kept, effort: Effort) -> Iterator[Finding]:
         spans = sorted({*starts[: effort.spans - 1], n - length})
         with fresh_custom_modules(config):
             yield from online.features(config, bars, whole, [(s, s + length) for s in spans], symbol)
-        if kept.predicted and kept.layout.trained.is_dir():
+        if kept.bundle:
             yield from _online_scores(kept, whole, spans, length, symbol)
         yield from _online_signals(kept, bars, symbol, effort.signal_rows)
 
@@ -143,14 +147,26 @@ def _online_scores(kept: Kept, features: pa.Table, spans: list[int], length: int
     loaded = bundle.load(kept.layout.trained)
     names = loaded.features
     scorers = {name: row_scorer(model, len(names)) for name, model in loaded.models.items()}
-    whole = read_table(kept.layout.predictions(symbol), "predict")
-    times = candles.times_ms(whole)
     for start in spans:
         part = features.slice(start, length)
-        own = candles.times_ms(part)
+        whole = _scored(kept, loaded, part, symbol)
+        own, times = candles.times_ms(part), candles.times_ms(whole)
         part = part.filter(pa.array((own >= times[0]) & (own <= times[-1])))
         if part.num_rows:
             yield from online.scores(scorers, part, whole, names, symbol)
+
+
+def _scored(kept: Kept, loaded: "Bundle", features: pa.Table, symbol: str) -> pa.Table:
+    # Scores of a table of rows: the file's, or where `predict` has not run, by the same call that it makes.
+    if kept.predicted:
+        return read_table(kept.layout.predictions(symbol), "predict")
+    matrix = np.column_stack([candles.column(features, name).astype(np.float32) for name in loaded.features])
+    known = np.flatnonzero(np.isfinite(matrix).all(axis=1))
+    columns: dict[str, Any] = {"open_time": features.column("open_time")}
+    for name, model in loaded.models.items():
+        columns[name] = np.full(len(matrix), np.nan)
+        columns[name][known] = model.predict_rows(matrix, known)
+    return pa.table(columns)
 
 
 def _online_signals(kept: Kept, bars: pa.Table, symbol: str, rows: int) -> Iterator[Finding]:

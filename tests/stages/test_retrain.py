@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.artifacts import Layout
+from pipeline.artifacts import Layout, write_json
 from pipeline.config import Config
 from pipeline.errors import BadInput, CheckFailed, ExchangeError, StorageError
+from pipeline.evaluation.certificate import Certificate, read, valid_for
+from pipeline.evaluation.leaks.findings import CHECKS, Finding
 from pipeline.stages import retrain as subject
 from pipeline.stages.reporting import Summary
 from pipeline.stages.runner import Options
+from pipeline.stages.verify import certificate_path
 
 LAYOUT = Layout("small")
 
@@ -28,7 +31,13 @@ def fake_stage(model: str = "tree", until: str = "2024-01-01T00:00:00+00:00"):
             layout.trained.mkdir(parents=True, exist_ok=True)
             (layout.trained / "high-gb.txt").write_text(model)
             sha256 = hashlib.sha256(model.encode()).hexdigest()
-            manifest = {"created": until, "models": {"high_gb": {"file": "high-gb.txt", "sha256": sha256}}}
+            manifest = {
+                "created": until,
+                "models": {"high_gb": {"file": "high-gb.txt", "sha256": sha256}},
+                "features": ["rsi"],
+                "hashes": {"config": "c"},
+                "versions": {"numpy": "2"},
+            }
             (layout.trained / "manifest.json").write_text(json.dumps(manifest))
         if stage == "simulate":
             layout.simulation.mkdir(parents=True, exist_ok=True)
@@ -41,8 +50,22 @@ def fake_stage(model: str = "tree", until: str = "2024-01-01T00:00:00+00:00"):
     return run
 
 
+def fake_certify(config: Config, layout: Layout, mode: str, differing: int = 0) -> Certificate:
+    """The certificate of a detector that finds what it is told to, left where `pipeline verify` leaves it."""
+    assert mode == "fast"
+    manifest = json.loads((layout.trained / "manifest.json").read_text())
+    findings = tuple(Finding(check, "feature", "rsi", ("BTCUSDT",), 10, differing) for check in CHECKS)
+    models = {name: facts["sha256"] for name, facts in manifest["models"].items()}
+    certificate = Certificate(
+        config.name, mode, manifest["created"], findings, manifest["hashes"], models, manifest["versions"], {}
+    )
+    write_json(certificate_path(layout), certificate.json())
+    return certificate
+
+
 @pytest.fixture
-def options(workspace: Path) -> Options:
+def options(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Options:
+    monkeypatch.setattr(subject, "certify", fake_certify)
     (workspace / "small.yaml").write_text("symbols: [BTCUSDT]")
     return Options(Path("small.yaml"))
 
@@ -66,6 +89,29 @@ def test_success_stores_a_bundle_and_switches_to_it(
     out = capsys.readouterr()
     assert len(out.out.splitlines()) == 1 and " retrain small ok bundle=20240101T0000-" in out.out
     assert out.err == ""
+
+
+def test_bundle_carries_the_certificate_of_exactly_its_models(
+    options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subject, "run_stage", fake_stage())
+    subject.retrain(options, 10)
+    manifest = json.loads((LAYOUT.bundles / bundles()[0] / "manifest.json").read_text())
+    certificate = read(manifest)
+    assert certificate is not None and valid_for(certificate, manifest) is None
+    work = Layout.in_workdir("small", Path("runs/retrain-small"))
+    assert "certificate" not in json.loads((work.trained / "manifest.json").read_text())
+    fake_stage("another tree")("train", Config(), work)
+    uncertified = subject.store_bundle(work, LAYOUT)
+    assert read(json.loads((LAYOUT.bundles / uncertified / "manifest.json").read_text())) is None
+
+
+def test_models_with_a_leak_become_no_bundle(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "run_stage", fake_stage())
+    monkeypatch.setattr(subject, "certify", lambda *args: fake_certify(*args, differing=1))
+    with pytest.raises(CheckFailed, match="failed in verify: .*truncation: rsi.*current bundle stays not set"):
+        subject.retrain(options, 10)
+    assert bundles() == [] and subject.current_bundle(LAYOUT) is None
 
 
 def test_same_training_twice_is_one_bundle(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
