@@ -26,26 +26,54 @@ def serve(
     dry_run: DryRun = False,
     json: Json = False,
     workdir: Workdir = None,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="Follow the market and trade on paper; the default.")
+    ] = False,
+    live: Annotated[bool, typer.Option("--live", help="Send real orders, after a check and a typed word.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Decide the bars that have closed, finish the orders, and end; for cron.")
+    ] = False,
     replay: Annotated[
         tuple[str, str] | None,
         typer.Option("--replay", metavar="FROM TO", help="Live through stored bars, and compare with the batch files."),
     ] = None,
     restart_every: Annotated[
         int | None,
-        typer.Option("--restart-every", min=1, metavar="N", help="Build all anew from saved state every N bars."),
+        typer.Option("--restart-every", min=1, metavar="N", help="Of a replay: build all anew every N bars."),
     ] = None,
+    rehearse: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--rehearse", metavar="FROM TO", help="Trade on a local exchange that repeats the stored bars."),
+    ] = None,
+    speed: Annotated[
+        float, typer.Option("--speed", min=0, metavar="X", help="Of a rehearsal; 0 waits for each decision.")
+    ] = 0.0,
+    bars: Annotated[int | None, typer.Option("--bars", min=1, metavar="N", help="End after so many bars.")] = None,
+    store: Annotated[
+        str | None, typer.Option("--store", metavar="WHERE", help="Journal: a file or postgresql://….")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before trading live.")] = False,
+    uncertified: Annotated[
+        bool, typer.Option("--uncertified", help="Take a bundle that has no valid certificate.")
+    ] = False,
 ) -> None:
-    """Decide bar by bar as live trading does; exit 1 if a replay differs from the batch stages.
+    """Trade bar by bar, on paper or live; with --replay, exit 1 if it differs from the batch stages.
 
-    Example: pipeline serve -c configs/demo.yaml --replay 2023-06-01 2023-07-01 --set signals.predictions=predict
+    Example: pipeline serve -c configs/demo.yaml --rehearse 2023-12-01 2023-12-08
     """
     from pipeline.stages.runner import Options
-    from pipeline.stages.serve import serve_replay
 
-    if replay is None:
-        raise typer.BadParameter("give --replay FROM TO", param_hint="--replay")
     options = Options(config, symbol or (), interval, set_ or (), dry_run, json, workdir)
-    serve_replay(options, replay, restart_every)
+    if (shadow, live, replay is not None).count(True) > 1:
+        raise typer.BadParameter("give one of --shadow, --live and --replay", param_hint="--live")
+    if replay is not None:
+        from pipeline.stages.serve import serve_replay
+
+        serve_replay(options, replay, restart_every)
+        return
+    from pipeline.stages.serve_live import Wish, serve
+
+    serve(options, Wish(live, once, bars, yes, uncertified, store, rehearse, speed))
 
 
 def journal(

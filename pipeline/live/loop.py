@@ -26,6 +26,9 @@ _LOOK_SECONDS = 1.0
 _DAY_MS = 86_400_000
 # A symbol whose bar is this late after the first one's is gone on without.
 _PATIENCE_SHARE = 0.5
+# In a market that waits for us: how long a bar may take to come, and orders to be done.
+_SILENCE_SECONDS = 1.0
+_SETTLE_SECONDS = 30.0
 
 
 class Trader(Protocol):
@@ -87,7 +90,8 @@ class Loop:
 
     is_replay: the market is history that runs at another speed than the clock. current: names the bundle that should
     decide; rethink: makes a mind of it, up to the last decided bar, in a thread of its own. killed: whether the
-    kill-switch is there. fetched: higher intervals that are asked for when they close.
+    kill-switch is there. fetched: higher intervals that are asked for when they close. step: moves a market that waits
+    for us on by a bar, and says whether there was one.
     """
 
     def __init__(
@@ -110,6 +114,7 @@ class Loop:
         killed: Callable[[], bool] = lambda: False,
         skew_ms: Callable[[], float] = lambda: 0.0,
         expires_ms: Callable[[], int | None] = lambda: None,
+        step: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         self.config, self.mind, self.portfolio = config, mind, portfolio
         self.desk, self.driver = desk, driver
@@ -122,6 +127,7 @@ class Loop:
         self._limits, self._is_replay, self._fetched = limits or Limits(), is_replay, fetched
         self._current, self._rethink, self._killed = current, rethink, killed
         self._skew_ms, self._expires_ms = skew_ms, expires_ms
+        self._step, self._stepped_at = step, -1.0
         self._step_ms = config.step_ms
         self._waiting: asyncio.Queue[ClosedBar] = asyncio.Queue()
         self._changed = asyncio.Event()
@@ -208,9 +214,24 @@ class Loop:
             if await self._is_done():
                 self.stop("caught up" if self._limits.when_caught_up else "done")
                 return
-            self._changed.clear()
+            if self._step is not None and not await self._move_market(self._step):
+                self.stop("the market has ended")
+                return
             wait = self._gatherer.wait_ms(now)
             await self._sleep(_LOOK_SECONDS if wait is None else max(wait, 1) / 1000)
+
+    async def _move_market(self, step: Callable[[], Awaitable[bool]]) -> bool:
+        """Let a market that waits for us go on, once all that was ordered is done; False at its end."""
+        now = self._clock.monotonic()
+        # A bar that never came does not exist: the market is silent there.
+        if self._stepped_at >= 0 and now - self._stepped_at < _SILENCE_SECONDS:
+            return True
+        await self.driver.settle(_SETTLE_SECONDS)
+        self._changed.clear()
+        if not await step():
+            return False
+        self._stepped_at = self._clock.monotonic()
+        return True
 
     async def _sleep(self, seconds: float) -> None:
         """Until something comes in, or for some time."""
@@ -221,6 +242,7 @@ class Loop:
         finally:
             timer.cancel()
             woken.cancel()
+        self._changed.clear()
 
     async def _is_done(self) -> bool:
         if self._limits.bars is not None and self.decided >= self._limits.bars:
@@ -249,6 +271,7 @@ class Loop:
         await self.driver.do(lambda: self._trader.on_bar(outlook, refuse, facts), self.config.symbols)
         self.latency.add((self._clock.monotonic() - begun) * 1000)
         self.decided += 1
+        self._stepped_at = -1.0
         self._came = {at: when for at, when in self._came.items() if at > time}
         self._say(outlook, late)
         if self._limits.bars is not None and self.decided >= self._limits.bars:

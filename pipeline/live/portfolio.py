@@ -77,7 +77,7 @@ class Portfolio:
         self._modes: dict[str, Any] = {}
         self.dust = dict(dust or {})
         self._place = {symbol: s for s, symbol in enumerate(self.symbols)}
-        self._on_trade = on_trade
+        self.on_trade = on_trade
         self._trades = np.zeros(_ROWS, TRADE)
         self._orders: dict[str, list[str]] = {}
         self._kept = self._marks()
@@ -211,7 +211,7 @@ class Portfolio:
         ):
             orders = self._orders.pop(leg.symbol, [])
             trade = trade_of(self._trades[0], leg.symbol, self.rules)
-            self._on_trade({**trade, "number": number, "entered": entered, "orders": orders})
+            self.on_trade({**trade, "number": number, "entered": entered, "orders": orders})
 
     def _fees(self, symbol: str, qty: Decimal, price: Decimal, fee: Decimal, asset: str) -> tuple[Decimal, Decimal]:
         # In the base asset, and in the quote asset.

@@ -6,6 +6,7 @@ Every number is the one that the batch stages write for the same bar, to the las
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +17,12 @@ from pipeline.config.trading import Filters
 from pipeline.errors import BadInput
 from pipeline.features import FeatureStream, compute, feature_names, required_columns
 from pipeline.live.merging import MergedBar
-from pipeline.live.scoring import row_scorer
+from pipeline.live.scoring import is_finite, row_scorer
 from pipeline.market import candles
 from pipeline.models.bundle import Bundle
 from pipeline.signals import SignalStream, check_columns, threshold_step
 from pipeline.trading.correlation import WINDOW_DAYS, daily_correlation
-from pipeline.trading.gates import distances, gate_columns, gate_rules, refusals, windows_at
+from pipeline.trading.gates import asks_anything, distances, gate_columns, gate_rules, refusals, windows_at
 from pipeline.trading.market import (
     ATR,
     BUY,
@@ -36,15 +37,16 @@ from pipeline.trading.market import (
     SCORE,
     SELL,
     SIGNALS,
-    VOLATILITY,
-    VOLUME,
     Market,
 )
 from pipeline.trading.rules import DAY_MS, rules_of
 from pipeline.trading.volatility import Forecast
 
 Floats = npt.NDArray[np.float64]
+Row = npt.NDArray[np.float32]
 FUNDING_EVERY_MS = 8 * 3_600_000
+# Rows of a market that one bar fills at once.
+_SEEN = slice(OPEN, FUNDING + 1)
 AMOUNTS = ("quote_volume", "volume", "funding_rate")
 
 
@@ -107,6 +109,7 @@ class Strategy:
                 raise BadInput(f"'{name}', which risk.gates or simulate.exits name, is not among the features")
         self._wanted = {name: self.features.index(column) for name, column in wanted.items()}
         self._atr = self.features.index(atr) if atr else -1
+        self._asks = self._atr >= 0 or asks_anything(config.risk)
         self._filters = np.array([_filters(config, symbol) for symbol in self.symbols])
         limits = config.risk.limits
         correlated = len(self.symbols) > 1 and config.risk.enabled and limits.correlated_exposure is not None
@@ -121,7 +124,6 @@ class Strategy:
         """
         count, close_ms = len(self.symbols), open_time_ms + self._config.step_ms
         numbers, flags = np.zeros((len(NUMBERS), count, 1)), np.zeros((len(FLAGS), count, 1), np.uint8)
-        rows = np.full((count, len(self.features)), np.nan)
         features, scores = {}, {}
         buy, sell = self._thresholds.buy, self._thresholds.sell
         for s, symbol in enumerate(self.symbols):
@@ -131,16 +133,16 @@ class Strategy:
                 numbers[SCORE, s] = np.nan
                 continue
             seen = self._lanes[symbol].update(bar)
-            rows[s] = features[symbol] = seen.features
-            scores[symbol] = seen.scores
+            features[symbol], scores[symbol] = seen.features, seen.scores
             score = float(seen.scores[self._score])
-            numbers[OPEN : CLOSE + 1, s, 0] = seen.prices
-            numbers[VOLUME, s], numbers[VOLATILITY, s] = seen.quote_volume, seen.volatility
-            numbers[SCORE, s], numbers[FUNDING, s] = score, seen.funding
-            flags[FILLED, s] = bar.filled
-            if not bar.filled:
-                flags[SIGNALS, s] = BUY * (score >= buy) + SELL * (score <= sell)
-        self._gate(numbers, flags, rows, close_ms)
+            # One assignment of all rows costs as much as one of them; the ATR is the gates'.
+            numbers[_SEEN, s, 0] = (*seen.prices, seen.quote_volume, seen.volatility, 0.0, score, seen.funding)
+            if bar.filled:
+                flags[FILLED, s, 0] = 1
+            elif score >= buy or score <= sell:
+                flags[SIGNALS, s, 0] = BUY * (score >= buy) + SELL * (score <= sell)
+        if self._asks:
+            self._gate(numbers, flags, features, close_ms)
         correlation = self._identity
         if self._correlation is not None:
             correlation = self._correlation.update(open_time_ms, bars)
@@ -153,23 +155,26 @@ class Strategy:
         """
         self._lanes[symbol].update(bar)
 
-    def _gate(self, numbers: Floats, flags: npt.NDArray[np.uint8], rows: Floats, close_ms: int) -> None:
+    def _gate(self, numbers: Floats, flags: npt.NDArray[np.uint8], features: Mapping[str, Row], close_ms: int) -> None:
         # The symbols of one bar are to the gates what the bars of one symbol are in history.
         count = len(self.symbols)
-        atr = rows[:, self._atr] if self._atr >= 0 else np.zeros(count)
+        atr = self._column(features, self._atr) if self._atr >= 0 else np.zeros(count)
         numbers[ATR, :, 0] = [_number(value) for value in atr.tolist()]
         stop, target = distances(numbers[CLOSE, :, 0], atr, self._rules)
-        inputs = {name: rows[:, place] for name, place in self._wanted.items()}
+        inputs = {name: self._column(features, place) for name, place in self._wanted.items()}
         window = windows_at(self._config.risk, np.full(count, close_ms))
         inputs |= {"close_time_ms": np.full(count, float(close_ms)), "score": numbers[SCORE, :, 0], "window": window}
         inputs |= {"stop_distance": stop, "target_distance": target}
         flags[REFUSE_LONG, :, 0], flags[REFUSE_SHORT, :, 0] = refusals(inputs, count, self._gates)
 
+    def _column(self, features: Mapping[str, Row], place: int) -> Floats:
+        # A feature of all symbols; not a number for one that has no bar.
+        return np.array([features[s][place] if s in features else np.nan for s in self.symbols], np.float64)
 
-@dataclass(frozen=True)
-class _Seen:
+
+class _Seen(NamedTuple):
     # What one symbol's bar says by itself.
-    features: npt.NDArray[np.float32]
+    features: Row
     scores: Mapping[str, float | bool]
     prices: tuple[float, float, float, float]
     quote_volume: float
@@ -266,7 +271,7 @@ class _Scorer:
         self._start_ms = utc_ms(config.predict.start) if self._bundle and config.predict.start else None
         if config.signals.predictions == "features":
             self.reads = check_columns(config.signals, names, "the features")
-            self._places = [names.index(name) for name in self.reads]
+            self._places = np.array([names.index(name) for name in self.reads])
             return
         if bundle is None:
             raise BadInput("the signals read scores, and no bundle is given", "run `pipeline train` first")
@@ -276,16 +281,16 @@ class _Scorer:
             if name not in names:
                 raise BadInput(f"the bundle wants a feature '{name}', which the config does not make")
         self.reads = check_columns(config.signals, bundle.models, "the bundle")
-        self._places = [names.index(name) for name in bundle.features]
+        self._places = np.array([names.index(name) for name in bundle.features])
         self._models = {name: bundle.models[name] for name in self.reads}
         self._rows = {name: row_scorer(model, len(self._places)) for name, model in self._models.items()}
 
     def one(self, features: npt.NDArray[np.float32], open_time_ms: int) -> dict[str, float]:
-        row = features[self._places]
+        row = features.take(self._places)
         if self._bundle is None:
             return dict(zip(self.reads, row.tolist(), strict=True))
         early = self._start_ms is not None and open_time_ms < self._start_ms
-        if early or not np.isfinite(row).all():
+        if early or not is_finite(row):
             return dict.fromkeys(self.reads, np.nan)
         return {name: score(row) for name, score in self._rows.items()}
 

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -175,12 +176,12 @@ def run_replay(config: Config, layout: Layout, restart_every: int | None = None)
     return summary, table
 
 
-def chosen(config: Config, layout: Layout) -> "Choice":
-    """The thresholds that `simulate` traded with; the config's if it has no grid, or has not run."""
+def chosen(config: Config, layout: Layout, metrics: Path | None = None) -> "Choice":
+    """The thresholds that `simulate` traded with; the config's if it has no grid. metrics: a bundle's own."""
     from pipeline.signals import threshold_step
     from pipeline.stages.simulation_result import Choice
 
-    step, path = threshold_step(config.signals), layout.simulation / "metrics.json"
+    step, path = threshold_step(config.signals), metrics or layout.simulation / "metrics.json"
     grid = config.simulate.grid
     if grid is None or not grid.use:
         return Choice(step.buy, step.sell, "config")
