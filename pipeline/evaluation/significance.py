@@ -29,8 +29,8 @@ class Evidence:
 
     n: returns. sharpe, skew, kurtosis: of them (a normal distribution's kurtosis is 3). psr: probability that the true
     Sharpe ratio is above 0, had this been the only trial. n_trials, n_effective: trials, and how many independent ones
-    reach as high by luck. trial_std: of the trials' Sharpe ratios. sr0: the highest that such trials show by luck on
-    average. dsr: probability that the true Sharpe ratio is above `sr0`. min_trl: returns after which this ratio would
+    reach as high by luck. trial_std: how widely the trials' Sharpe ratios scatter. sr0: the highest that such trials
+    show by luck on average. dsr: probability that the true Sharpe ratio is above `sr0`. min_trl: returns after which this ratio would
     be significantly above 0; None if never. min_btl_years: length of history below which the best of the trials
     shows such a ratio by luck; None for a ratio that is not positive. power: chance that a true Sharpe ratio of 3
     would pass here. detectable: the true Sharpe ratio that passes in four cases of five. confidence: that psr and dsr
@@ -137,16 +137,16 @@ def deflated(
     """What the returns [n] of the strategy chosen prove, after all that was tried.
 
     trials: a ledger; what `TrialLedger.tried` told; or the *annual* Sharpe ratios of all trials, the chosen one among
-    them, which then count as independent (`effective_trials` tells how many are). Their variance is taken
-    as no less than that of the ratio of `n` returns without skill, 1/(n − 1): that of few trials, or of trials that
-    are much alike, is less by accident, and luck is not.
+    them, which then count as independent (`effective_trials` tells how many are). Their variance
+    (`trials.luck_variance`) is taken as no less than that of the ratio of `n` returns without skill, 1/(n − 1): that of
+    few trials, or of trials that are much alike, is less by accident, and luck is not.
 
     >>> import numpy as np
     >>> rng = np.random.default_rng(1)
     >>> noise = rng.normal(0, 0.01, (730, 100))  # two years of days, a hundred strategies without skill
     >>> sharpes = np.sqrt(365) * noise.mean(0) / noise.std(0, ddof=1)
     >>> print(deflated(noise[:, sharpes.argmax()], sharpes).sentence)
-    With 100 trials, a Sharpe ratio of 1.48 is what luck alone would show (1.88); DSR 0.28: not evidence.
+    With 100 trials, a Sharpe ratio of 1.48 is what luck alone would show (1.79); DSR 0.33: not evidence.
 
     Raises ValueError: a return is not finite.
     """

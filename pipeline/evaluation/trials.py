@@ -58,8 +58,8 @@ class Trial:
 
 @dataclass(frozen=True)
 class Tried:
-    """What was tried before: distinct parameter sets, as many independent ones, the variance of their annual Sharpe
-    ratios (None if unknown)."""
+    """What was tried: distinct parameter sets, as how many independent ones they count, and the variance of their
+    annual Sharpe ratios as `luck_variance` has it, None if unknown."""
 
     count: int
     effective: float
@@ -75,7 +75,7 @@ class Tried:
         values = np.asarray(sharpes, np.float64)
         if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
             raise ValueError("the Sharpe ratios of the trials must be one row of finite numbers")
-        return Tried(len(values), float(len(values)), float(values.var(ddof=1)) if len(values) > 1 else None)
+        return Tried(len(values), float(len(values)), luck_variance(values, np.ones(len(values))))
 
 
 class TrialLedger:
@@ -131,7 +131,12 @@ class TrialLedger:
         lines = list({trial.identity: trial for trial in self.read() if trial.kind not in FITS}.values())
         count = sum(line.sets for line in lines)
         effective = sum(float(line.sets) if line.effective is None else line.effective for line in lines)
-        return Tried(max(count, 1), max(min(effective, count), 1.0), _variance(lines))
+        known = [(line.sets, line.sharpes) for line in lines if line.sharpes]
+        # Ratios of a sample stand for the sets that it was taken from.
+        weights = [np.full(len(sharpes), sets / len(sharpes)) for sets, sharpes in known]
+        sharpes = [np.asarray(sharpes, np.float64) for _, sharpes in known]
+        variance = luck_variance(np.concatenate(sharpes), np.concatenate(weights)) if known else None
+        return Tried(max(count, 1), max(min(effective, count), 1.0), variance)
 
     def _parse(self, content: bytes) -> tuple[list[dict[str, Any]], int]:
         # The lines, and how many bytes of the content are whole lines.
@@ -157,17 +162,21 @@ class TrialLedger:
         return lines, good
 
 
-def _variance(lines: Sequence[Trial]) -> float | None:
-    # Of the Sharpe ratios that are known; those of a sample stand for the sets that it was taken from.
-    known = [line for line in lines if line.sharpes]
-    values = np.array([value for line in known for value in line.sharpes or ()])
-    if len(values) < 2:
+def luck_variance(sharpes: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> float | None:
+    """Mean squared distance from the median of the Sharpe ratios above it; None of fewer than two.
+
+    It is the variance where ratios scatter evenly. In a search they do not: sets that trade too much lose to
+    costs without bound, and how low those fall says nothing about how high luck reaches.
+    """
+    if len(sharpes) < 2:
         return None
-    weights = np.repeat(
-        [line.sets / len(line.sharpes or ()) for line in known], [len(line.sharpes or ()) for line in known]
-    )
-    mean = np.average(values, weights=weights)
-    return float(np.average((values - mean) ** 2, weights=weights) * len(values) / (len(values) - 1))
+    order = np.argsort(sharpes, kind="stable")
+    values, share = sharpes[order], np.cumsum(weights[order]) / weights.sum()
+    middle = (values[np.searchsorted(share, 0.5)] + values[np.searchsorted(share, 0.5, side="right")]) / 2
+    above = sharpes > middle
+    if not above.any():
+        return 0.0
+    return float(np.average((sharpes[above] - middle) ** 2, weights=weights[above]))
 
 
 def _plain(trial: Trial) -> dict[str, Any]:

@@ -115,11 +115,20 @@ def meaning(metrics: Mapping[str, Any]) -> tuple[str, str]:
         (not headline["trades"], "bad", "Nothing was traded, so nothing is shown."),
         (p is not None and p > 0.05, "bad", f"No better than luck: entering at random did as well too often {shown}."),
         (made <= 0, "bad", "It lost money after costs."),
+        *_luck(metrics.get("significance")),
         (p is None, "fair", "Whether it is more than luck was not tested: no random strategies were run."),
         (made < held, "fair", f"Its entries were better than random ones {shown}, but holding earned more."),
     )
     otherwise = ("good", f"Better than luck explains {shown} and than holding, on this one stretch of history.")
     return next(((mood, why) for true, mood, why in verdicts if true), otherwise)
+
+
+def _luck(significance: Mapping[str, Any] | None) -> list[tuple[bool, str, str]]:
+    # Better than random entries is not enough for the best of many tries.
+    if not significance or significance["passes"]:
+        return []
+    unlikely = (significance["dsr"] or 0.0) < 0.5
+    return [(True, "bad" if unlikely else "fair", significance["sentence"])]
 
 
 def warnings(metrics: Mapping[str, Any]) -> list[str]:

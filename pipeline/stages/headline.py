@@ -33,6 +33,7 @@ def _figures(metrics: dict[str, Any], layout: Layout) -> dict[str, Any]:
         "in_sample": metrics["in_sample"],
         "auc": _auc(layout),
         "p_value": (metrics["random_entry"] or {}).get("p_value"),
+        "significance": metrics.get("significance"),
         "report": str(report) if report.is_file() else None,
     }
 
@@ -51,6 +52,8 @@ def _lines(metrics: dict[str, Any], layout: Layout) -> list[str]:
         f"  trades        {headline['trades']}, {_percent(headline['win_rate'], sign=False)} won",
         f"  luck          p = {_number(figures['p_value'], 3)} against random entries of equal exposure",
     ]
+    if metrics.get("significance"):
+        lines.append(f"                {metrics['significance']['sentence']}")
     lines += [f"  AUC           {_number(auc, 3)} for {model}, out of sample" for model, auc in figures["auc"].items()]
     lines.append(f"report: {figures['report'] or f'none yet; run `pipeline output -c configs/{layout.name}.yaml`'}")
     return lines

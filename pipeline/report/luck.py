@@ -1,0 +1,80 @@
+"""The section about luck: what the figures prove after all that was tried, in sentences first."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.report import text
+from pipeline.report.data import ReportData
+from pipeline.report.html import columns, escape, key_values, note, section
+
+TITLE = "Skill or luck"
+
+
+def luck(data: ReportData) -> str:
+    """Deflated Sharpe ratio, overfitting, random entries, buy & hold; each as a sentence and as figures."""
+    found = data.metrics.get("significance")
+    if found is None:
+        simulate = data.command.replace("output", "simulate", 1)
+        return section("luck", TITLE, note(f"Not judged. `{simulate}`, then `{data.command}` add it."))
+    lead = (
+        f"Of the {text.number(found['n'])} {_periods(found)} {text.in_words(data.metrics, found['part'])}; Sharpe "
+        "ratios here are of those returns, for a year. Every parameter set that was ever simulated for this config "
+        "counts as a trial, also those of earlier runs."
+    )
+    sentences = [*found["sentences"], *_random(data.metrics)]
+    said = f'<ul class="luck">{"".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)}</ul>'
+    return section("luck", TITLE, said, columns(key_values(_record(found)), key_values(_search(found))), lead=lead)
+
+
+def _periods(found: Mapping[str, Any]) -> str:
+    return "daily returns" if found["period"] == "day" else f"returns of {found['period']}"
+
+
+def _random(metrics: Mapping[str, Any]) -> list[str]:
+    rivals = text.random_rivals(metrics)
+    if rivals is None:
+        return []
+    p = metrics["random_entry"]["p_value"]
+    verdict = "which luck alone does rarely" if p <= 0.05 else "so its entries are no better than luck"
+    rare = f"{rivals[0]:,} of {rivals[1]:,} strategies that entered at random did at least as well"
+    return [f"{rare} (p = {p:.3f}), {verdict}."]
+
+
+def _record(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [
+        ("Sharpe ratio", text.number(found["sharpe"])),
+        ("skew, kurtosis", f"{text.number(found['skew'])}, {text.number(found['kurtosis'], 1)}"),
+        ("PSR, as if it were the only trial", text.number(found["psr"])),
+        ("DSR, after all trials", f"{text.number(found['dsr'])} (needed: {found['confidence']:g})"),
+        ("MinTRL, as the only trial", _length(found["min_trl"], found)),
+        ("MinBTL, of the best of so many", _years(found["min_btl_years"])),
+    ]
+
+
+def _search(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    sample, pbo = found["grid_sample"], found["overfitting"]
+    rows = [
+        ("trials", text.number(found["n_trials"])),
+        ("independent ones", text.number(found["n_effective"], 1)),
+        ("Sharpe ratio by luck alone", text.number(found["sr0"])),
+        ("their ratios scatter by", text.number(found["trial_std"])),
+    ]
+    if sample:
+        rows.append(
+            ("sets of the grid looked at", f"{sample['traded']:,} of {sample['sets']:,}, {sample['clusters']} clusters")
+        )
+    if pbo:
+        interval = f"{pbo['confidence']:.0%} interval {pbo['low']:.2f} to {pbo['high']:.2f}"
+        rows += [
+            ("PBO", f"{pbo['pbo']:.2f}, {interval}"),
+            ("the chosen set lost elsewhere", text.percent(pbo["loss"], 0, sign=False)),
+        ]
+    return rows
+
+
+def _length(returns: float | None, found: Mapping[str, Any]) -> str:
+    return "never" if returns is None else _years(returns / found["periods_per_year"])
+
+
+def _years(years: float | None) -> str:
+    return text.UNKNOWN if years is None else text.duration(years * 365 * 86_400_000)
