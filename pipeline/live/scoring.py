@@ -4,6 +4,7 @@ LightGBM's Python layer takes five times as long as its trees, and numpy twenty 
 """
 
 import ctypes
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -34,6 +35,12 @@ class _SomeColumns:
 
     def __call__(self, row: Row) -> float:
         return self._score(row[self._columns])
+
+
+def is_finite(row: Row) -> bool:
+    """Whether all numbers of a row are."""
+    # The sum of their squares tells it quickly; one that is too large is looked at more closely.
+    return math.isfinite(row.dot(row)) or bool(np.isfinite(row).all())
 
 
 class _TreesRow:

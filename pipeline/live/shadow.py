@@ -17,6 +17,7 @@ from pipeline.trading.rules import Rules, rules_of
 
 # A position can be left at the open, and the next one inside the bar.
 EXITS_PER_BAR = 2
+NO_TRADES = np.zeros(0, TRADE)
 
 
 def shadow_rules(config: Config, origin_ms: int, variant: dict[str, float] | None = None) -> Rules:
@@ -64,18 +65,18 @@ class ShadowTrader:
         )  # fmt: skip
         self.bars += 1
         self._last = market
-        return Stepped(equity, self._trades[before : int(self.account["trades"][0])].copy())
+        return Stepped(equity, self._closed_since(before))
 
     def finish(self) -> Stepped:
         """Close what is open at the last close, as a simulation does at the end of its data; nothing comes after it."""
         if self._last is None:
-            return Stepped(float(self.account["equity"][0]), self._trades[:0].copy())
+            return Stepped(float(self.account["equity"][0]), NO_TRADES)
         before = self._make_room()
         equity = finish(
             self.account[0], self.positions, self._trades, self.refused, self.bars - 1, 0, self._last,
             self._rules.record(),
         )  # fmt: skip
-        return Stepped(float(equity), self._trades[before : int(self.account["trades"][0])].copy())
+        return Stepped(float(equity), self._closed_since(before))
 
     def save(self) -> dict[str, Any]:
         """The state after the last bar as JSON values. Closed trades are their receiver's to keep."""
@@ -92,6 +93,11 @@ class ShadowTrader:
         trader.account, trader.positions, trader.refused = snapshot.restore(kept)
         trader.bars = int(kept["bars"])
         return trader
+
+    def _closed_since(self, before: int) -> np.ndarray:
+        # Copying records takes ten times as long as the step, even if there is none.
+        count = int(self.account["trades"][0])
+        return self._trades[before:count].copy() if count > before else NO_TRADES
 
     def _make_room(self) -> int:
         # The core counts trades from the start and writes each at its number; earlier ones are not kept here.

@@ -108,6 +108,13 @@ def gate_rules(risk: Risk, *, live: bool = False) -> GateRules:
     return rules
 
 
+def asks_anything(risk: Risk) -> bool:
+    """Whether any gate can refuse a bar whose price, balance and clock are fresh."""
+    rules = gate_rules(risk)
+    fresh = rules._replace(max_price_age=math.inf, max_balance_age=math.inf, max_clock_skew=math.inf)
+    return fresh != GateRules() or (risk.enabled and bool(risk.gates.windows))
+
+
 def gate_columns(risk: Risk) -> dict[str, str]:
     """Feature columns that the gates read, by the name of the input."""
     gates = risk.gates
