@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline import cli_evaluation, cli_live, cli_validation
+from pipeline import cli_control, cli_evaluation, cli_live, cli_validation
 from pipeline.cli_options import ConfigFile, DryRun, IntervalOption, Json, Overrides, Symbols, Workdir
 
 app = typer.Typer(
@@ -245,6 +245,12 @@ def exchange(
 
 
 _command("journal")(cli_live.journal)
+
+_command("status")(cli_control.status)
+_command("pause")(cli_control.pause)
+_command("resume")(cli_control.resume)
+_command("flatten")(cli_control.flatten)
+_command("reset-breaker")(cli_control.reset_breaker)
 
 
 @_command("check")
