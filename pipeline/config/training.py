@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.config.calibration import Calibration
 from pipeline.config.durations import Length
 from pipeline.config.section import Date, Fraction, Section
 from pipeline.config.selection import Selection
@@ -36,6 +37,7 @@ class Train(Section):
     max_filled_in_window: Fraction = Field(0.5, description="Leave out rows whose look-back is made up beyond this.")
     weights: Weights = Weights()
     selection: Selection = Selection()
+    calibration: Calibration = Calibration()
 
     @model_validator(mode="after")
     def _judged_on_a_later_part(self) -> "Train":

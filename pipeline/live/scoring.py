@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import BadInput
+from pipeline.models.calibration import Curve
 from pipeline.models.fitting import Fitted
 from pipeline.models.linear import LinearModel
 
@@ -22,9 +23,20 @@ _FLOAT32, _NORMAL, _ALL = 0, 0, -1
 
 def row_scorer(model: Fitted, features: int) -> Score:
     """A function from a contiguous row [features] to its score, equal to `model.predict` to the last bit."""
+    if model.curve is not None:
+        return _Calibrated(row_scorer(model.uncalibrated(), features), model.curve)
     if model.columns is not None:
         return _SomeColumns(replace(model, columns=None), model.columns)
     return _LinearRow(model.model) if isinstance(model.model, LinearModel) else _TreesRow(model, features)
+
+
+class _Calibrated:
+    # A score as the probability that its curve makes of it.
+    def __init__(self, score: Score, curve: Curve) -> None:
+        self._score, self._curve = score, curve
+
+    def __call__(self, row: Row) -> float:
+        return self._curve.one(self._score(row))
 
 
 class _SomeColumns:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from pipeline.artifacts import read_json, sha256_file, write_json, write_text
 from pipeline.errors import BadInput
+from pipeline.models import calibration
 from pipeline.models.fitting import Fitted
 from pipeline.models.linear import LinearModel
 
@@ -57,6 +58,11 @@ def save(folder: Path, manifest: dict[str, Any], models: Mapping[str, tuple[str,
         path = folder / f"{stem}{model.suffix}"
         write_text(path, model.text())
         manifest["models"][name] |= {"file": path.name, "sha256": sha256_file(path)}
+        if model.curve is not None:
+            curve = folder / f"{stem}.calibration.json"
+            write_text(curve, calibration.to_json(model.curve))
+            made = {"method": calibration.method_of(model.curve), "file": curve.name, "sha256": sha256_file(curve)}
+            manifest["models"][name]["calibration"] = made
         own = given if model.columns is None else [given[j] for j in model.columns]
         if model.columns is not None:
             manifest["models"][name]["features"] = own
@@ -107,8 +113,9 @@ def load(folder: Path) -> Bundle:
 
 
 def verify(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Compare every model file with the manifest. Raises BadInput: missing or altered; names it."""
-    for facts in manifest["models"].values():
+    """Compare every model and calibration file with the manifest. Raises BadInput: missing or altered; names it."""
+    models = manifest["models"].values()
+    for facts in [*models, *(own["calibration"] for own in models if "calibration" in own)]:
         path = folder / facts["file"]
         if not path.is_file():
             raise BadInput(f"{path}: missing, though manifest.json lists it", "run `pipeline train` again")
@@ -122,11 +129,14 @@ def _load_model(folder: Path, facts: Mapping[str, Any], given: list[str]) -> Fit
     text = (folder / facts["file"]).read_text(encoding="utf-8")
     classification = facts["objective"] == "classification"
     columns = tuple(given.index(name) for name in facts["features"]) if "features" in facts else None
+    curve = None
+    if "calibration" in facts:
+        curve = calibration.from_json((folder / facts["calibration"]["file"]).read_text(encoding="utf-8"))
     if facts["kind"] == "linear":
-        return Fitted(LinearModel.from_json(text), "linear", classification, facts["rounds"], columns)
+        return Fitted(LinearModel.from_json(text), "linear", classification, facts["rounds"], columns, curve)
     from pipeline.models.lightgbm import from_text
 
-    return Fitted(from_text(text), "lightgbm", classification, facts["rounds"], columns)
+    return Fitted(from_text(text), "lightgbm", classification, facts["rounds"], columns, curve)
 
 
 def versions() -> dict[str, str]:

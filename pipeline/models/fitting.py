@@ -1,6 +1,6 @@
 """One fit of one label with one algorithm, whichever family it is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from pipeline.config.training import Algorithm
 from pipeline.errors import BadInput
+from pipeline.models.calibration import Curve
 from pipeline.models.parameters import lightgbm_parameters, linear_parameters
 from pipeline.models.samples import Samples, SomeRows
 from pipeline.models.weights import row_weights
@@ -30,7 +31,8 @@ class Fitted:
     """A trained model.
 
     model: a LightGBM booster or a `LinearModel`. rounds: boosting rounds or iterations used. columns: positions of the
-    features that it learned from, ascending, among those that it is given; all of them if None.
+    features that it learned from, ascending, among those that it is given; all of them if None. curve: makes
+    probabilities of its scores, if it is calibrated.
     """
 
     model: "lgb.Booster | LinearModel"
@@ -38,9 +40,12 @@ class Fitted:
     classification: bool
     rounds: int
     columns: tuple[int, ...] | None = None
+    curve: Curve | None = None
 
     def predict(self, features: npt.NDArray[np.float32], threads: int = 1) -> Floats:
         """Scores [n] of feature rows [n, k], all k of them, whichever the model uses."""
+        if self.curve is not None:
+            return self.curve.apply(self.uncalibrated().predict(features, threads))
         if self.columns is not None:
             features = features[:, self.columns]
         if self.kind == "linear":
@@ -48,6 +53,10 @@ class Fitted:
         from pipeline.models import lightgbm
 
         return lightgbm.predict(self.model, features, threads)  # type: ignore[arg-type]
+
+    def uncalibrated(self) -> "Fitted":
+        """The same model without its curve."""
+        return replace(self, curve=None)
 
     def predict_rows(self, features: npt.NDArray[np.float32] | SomeRows, rows: Indices, threads: int = 1) -> Floats:
         """Scores [m] of some rows of a matrix, without a copy of all of them at a time."""

@@ -18,6 +18,7 @@ from pipeline.market import candles
 from pipeline.models.samples import Samples
 from pipeline.models.selection import Selected
 from pipeline.stages.blocks import Block, Scorer, block_rows, make_blocks, scorers
+from pipeline.stages.calibrating import add_uncalibrated, calibrates
 from pipeline.stages.fold_selection import add_selection, choose_by_block
 from pipeline.stages.null_run import null_auc
 from pipeline.stages.reporting import Plan, Summary, progress
@@ -28,6 +29,8 @@ from pipeline.stages.window_fit import fit_window, selects
 
 Indices = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+# Not a score of the config's: a column of them ends so while they are compared.
+UNCALIBRATED = " uncalibrated"
 
 
 def plan(config: Config, layout: Layout) -> Plan:
@@ -64,7 +67,9 @@ def run(config: Config, layout: Layout) -> Summary:
         left = [(block, name) for block in blocks for name in missing.get(block.number, [])]
         _walk(config, samples, binned, wanted, chosen, left, scores, tests, kept)
     by_size = {name: scores.pop(name) for name, scorer in wanted.items() if scorer.size is not None}
+    before = {name: scores.pop(f"{name}{UNCALIBRATED}") for name in wanted if f"{name}{UNCALIBRATED}" in scores}
     report = _report(config, samples, labels, blocks, scores)
+    add_uncalibrated(report, samples, blocks, {name: before[name] for name in scores if name in before})
     if chosen:
         add_selection(report, config, samples, wanted, chosen, by_size)
     null, no_null = null_auc(config, layout, names, labels, blocks[0].start, blocks[0].stop)
@@ -118,8 +123,16 @@ def _finished(
             if done is None:
                 missing.setdefault(number, []).append(name)
             else:
-                scores[name][test] = done
+                _put(scores, name, test, done)
     return scores, missing
+
+
+def _put(scores: dict[str, Floats], name: str, rows: Indices, values: dict[str, Floats]) -> None:
+    for kind, own in values.items():
+        column = name if kind == "score" else f"{name}{kind}"
+        if column not in scores:
+            scores[column] = np.full(len(scores[name]), np.nan)
+        scores[column][rows] = own
 
 
 def _binned(config: Config, samples: Samples, block: Block) -> tuple[dict[str, Any], Samples]:
@@ -136,7 +149,8 @@ def _binned(config: Config, samples: Samples, block: Block) -> tuple[dict[str, A
         )
     algorithms = config.train.algorithms
     binned = binned_rows(samples, algorithms, first, config.workers or os.cpu_count() or 1)
-    if learns_from_bins(algorithms):
+    # The curves of calibration are fitted on scores of training rows.
+    if learns_from_bins(algorithms) and not calibrates(config):
         samples = samples.keeping(samples.times >= block.start)
     return binned, samples
 
@@ -167,7 +181,7 @@ def _walk(
         )  # fmt: skip
         results = Parallel(workers, prefer="threads", return_as="generator")(tasks)
         for (block, name), values in zip(missing, results, strict=True):
-            scores[name][tests[block.number]] = values
+            _put(scores, name, tests[block.number], values)
             advance(1, f"fold {block.number}")
 
 
@@ -179,15 +193,17 @@ def _score_block(
     block: Block,
     selected: Selected | None,
     test: Indices,
-    keep: Callable[[Floats], None],
-) -> Floats:
+    keep: Callable[[dict[str, Floats]], None],
+) -> dict[str, Floats]:
     rows = block_rows(samples, scorer.label, block, config.bars(config.predict_rolling.embargo)).rows
     columns = None
     if selected is not None:
         columns = selected.columns if scorer.size is None else selected.best(scorer.size)
     where = f"fold {block.number}"
     model = fit_window(config, samples, binned, scorer.label, scorer.algorithm, rows, columns, where)
-    values = model.predict_rows(samples.features, test)
+    values = {"score": model.uncalibrated().predict_rows(samples.features, test)}
+    if model.curve is not None:
+        values = {"score": model.curve.apply(values["score"]), UNCALIBRATED: values["score"]}
     keep(values)
     return values
 
@@ -206,16 +222,18 @@ def _content_key(config: Config, layout: Layout, names: list[str], labels: list[
     return digest.hexdigest()[:32]
 
 
-def _keep(folder: Path, block: Block, name: str, values: Floats) -> None:
-    write_table(folder / f"{block.number:04d}-{name}.parquet", pa.table({"score": values}))
+def _keep(folder: Path, block: Block, name: str, values: dict[str, Floats]) -> None:
+    write_table(folder / f"{block.number:04d}-{name}.parquet", pa.table(values))
 
 
-def _read_kept(folder: Path, number: int, name: str, rows: int) -> Floats | None:
+def _read_kept(folder: Path, number: int, name: str, rows: int) -> dict[str, Floats] | None:
     path = folder / f"{number:04d}-{name}.parquet"
     if not path.is_file():
         return None
-    table = read_table(path, "predict-rolling", ["score"]) if rows else None
-    return table.column("score").to_numpy() if table is not None and table.num_rows == rows else None
+    table = read_table(path, "predict-rolling") if rows else None
+    if table is None or table.num_rows != rows:
+        return None
+    return {kind: table.column(kind).to_numpy() for kind in table.column_names}
 
 
 def _fold_numbers(samples: Samples, blocks: list[Block]) -> npt.NDArray[np.int32]:

@@ -13,6 +13,7 @@ from pipeline.config.training import Algorithm
 from pipeline.market import candles
 from pipeline.models.samples import Samples
 from pipeline.models.selection import Selected
+from pipeline.stages.calibrating import calibrated, calibrates, calibration_rows
 from pipeline.stages.reporting import Plan, Summary
 from pipeline.stages.samples import feature_columns, label_columns, read_samples
 from pipeline.stages.times import iso
@@ -132,6 +133,8 @@ def _scored(config: Config, samples: Samples, rows: dict[str, Indices]) -> npt.N
         parts = held_out(samples, label, chosen, config.train.validation)
         if parts is not None:
             scored[parts[1]] = True
+        if calibrates(config) and samples.targets[label].is_bool:
+            scored[calibration_rows(config, samples, label, chosen, "the training range")[1]] = True
     return scored
 
 
@@ -195,7 +198,9 @@ def _train_one(
         trial = fit(samples, binned, label, algorithm, early, config.seed, validation=late, columns=columns)
         rounds = trial.rounds
         validation = label_scores(outcomes[late], trial.predict_rows(samples.features, late))
-    model = fit(samples, binned, label, algorithm, rows, config.seed, rounds=rounds, columns=columns_of(selected))
+    columns = columns_of(selected)
+    model = fit(samples, binned, label, algorithm, rows, config.seed, rounds=rounds, columns=columns)
+    model = calibrated(config, samples, binned, label, algorithm, rows, columns, model, "the training range")
     chosen = None
     if selected is not None:
         chosen = {"method": config.train.selection.method, "kept": selected.kept, "passed": selected.passed}

@@ -11,6 +11,7 @@ from pipeline.errors import BadInput
 from pipeline.models.fitting import Fitted
 from pipeline.models.samples import Samples
 from pipeline.models.selection import Selected
+from pipeline.stages.calibrating import calibrated
 
 Indices = npt.NDArray[np.int64]
 
@@ -77,7 +78,8 @@ def fit_window(
     columns: Indices | None,
     where: str,
 ) -> Fitted:
-    """The model of one training window: its last part says how many rounds are best, then all of it is learned from.
+    """The model of one training window: its last part says how many rounds are best and how scores come true, then all
+    of it is learned from.
 
     binned: the shared dataset, or None where columns are chosen. columns: from `select_features` on the same rows.
     where: names the window in errors.
@@ -95,4 +97,5 @@ def fit_window(
             check_target(label, samples.targets[label].values[early], classification, where)
             tried = fit(samples, binned, label, algorithm, early, config.seed, validation=late, columns=columns)
             rounds = tried.rounds
-    return fit(samples, binned, label, algorithm, rows, config.seed, rounds=rounds, columns=columns)
+    model = fit(samples, binned, label, algorithm, rows, config.seed, rounds=rounds, columns=columns)
+    return calibrated(config, samples, binned, label, algorithm, rows, columns, model, where)
