@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline import cli_control, cli_evaluation, cli_live, cli_validation
+from pipeline import cli_control, cli_evaluation, cli_live, cli_search, cli_validation
 from pipeline.cli_options import ConfigFile, DryRun, IntervalOption, Json, Overrides, Symbols, Workdir
 
 app = typer.Typer(
@@ -129,6 +129,7 @@ def simulate(
 _stage("output", "Write the report, the trades as CSV, and pictures.", "pipeline output -c configs/demo.yaml")
 
 
+_command("optimize")(cli_search.optimize)
 _command("serve")(cli_live.serve)
 
 

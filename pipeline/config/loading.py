@@ -34,6 +34,18 @@ def load_config(
     overrides: `a.b=value` as given to `--set`; the value is YAML.
     Raises ConfigError: names the file, the key, what was wrong, and the nearest valid name.
     """
+    raw = read_raw(path, symbols=symbols, interval=interval, overrides=overrides)
+    return validate(raw, path.stem if path else "default", str(path) if path else "the default config")
+
+
+def read_raw(
+    path: Path | None,
+    *,
+    symbols: Iterable[str] = (),
+    interval: str | None = None,
+    overrides: Iterable[str] = (),
+) -> dict[str, Any]:
+    """The mapping that `load_config` validates: the file on top of those it extends, with what was changed."""
     raw = read_with_parents(path) if path else {}
     for override in overrides:
         _apply_override(raw, override)
@@ -41,7 +53,7 @@ def load_config(
         raw["symbols"] = symbols
     if interval:
         raw["interval"] = interval
-    return validate(raw, path.stem if path else "default", str(path) if path else "the default config")
+    return raw
 
 
 def validate(raw: dict[str, Any], name: str, source: str) -> Config:
@@ -128,13 +140,24 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise BadInput(f"--set {override}: write it as a.b=value")
-    keys: list[str | int] = [int(k) if k.isdigit() else k for k in re.split(r"[.\[\]]+", path.strip("]")) if k]
     try:
         value = YAML(typ="safe", pure=True).load(io.StringIO(text))
     except YAMLError:
         raise BadInput(f"--set {override}: '{text}' is not a YAML value") from None
     if isinstance(value, dt.date):
         value = text.strip()
+    try:
+        put(raw, path, value)
+    except KeyError as error:
+        raise BadInput(f"--set {override}: there is nothing at '{error.args[0]}'") from None
+
+
+def put(raw: dict[str, Any], path: str, value: Any) -> None:
+    """Set one key of a config's mapping, such as `signals.steps.1.threshold.buy`; sections on the way are made.
+
+    Raises KeyError: the path leads into a list's end or through a value; its first argument is the part that fails.
+    """
+    keys = _keys(path)
     target: Any = raw
     for key in keys[:-1]:
         if isinstance(target, dict) and isinstance(key, str):
@@ -144,14 +167,29 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
         elif isinstance(target, list) and isinstance(key, int) and key < len(target):
             target = target[key]
         else:
-            raise BadInput(f"--set {override}: there is nothing at '{key}'")
+            raise KeyError(key)
     last = keys[-1]
-    if (isinstance(target, dict) and isinstance(last, str)) or (
-        isinstance(target, list) and isinstance(last, int) and last < len(target)
+    if not (
+        (isinstance(target, dict) and isinstance(last, str))
+        or (isinstance(target, list) and isinstance(last, int) and last < len(target))
     ):
-        target[last] = value  # type: ignore[index]
-    else:
-        raise BadInput(f"--set {override}: there is nothing at '{last}'")
+        raise KeyError(last)
+    target[last] = value  # type: ignore[index]
+
+
+def value_at(raw: Mapping[str, Any], path: str) -> Any:
+    """The value of one key of a config's mapping. Raises KeyError: there is none."""
+    target: Any = raw
+    for key in _keys(path):
+        try:
+            target = target[key]
+        except (KeyError, IndexError, TypeError):
+            raise KeyError(key) from None
+    return target
+
+
+def _keys(path: str) -> list[str | int]:
+    return [int(k) if k.isdigit() else k for k in re.split(r"[.\[\]]+", path.strip("]")) if k]
 
 
 def _fill_templates(value: Any, names: Mapping[str, str]) -> Any:

@@ -7,6 +7,7 @@ from pipeline.config.durations import Interval, Length, bars_in, interval_ms
 from pipeline.config.features import FeatureEntry
 from pipeline.config.labels import LabelEntry
 from pipeline.config.risk import Risk, Sizing
+from pipeline.config.search import Optimize
 from pipeline.config.section import Section
 from pipeline.config.serve import Serve
 from pipeline.config.sources import Download, Merge
@@ -35,6 +36,7 @@ class Config(Section):
     risk: Risk = Risk()
     simulate: Simulate = Simulate()
     output: Output = Output()
+    optimize: Optimize = Optimize()
     serve: Serve = Serve()
 
     @field_validator("symbols")

@@ -46,7 +46,7 @@ def run(config: Config, layout: Layout) -> Summary:
     bars = buys = sells = 0
     with progress("signals", len(config.symbols)) as advance:
         for symbol in config.symbols:
-            table = _signals(config, layout, symbol)
+            table = signal_table(config, layout, symbol)
             path = layout.signals(symbol)
             write_table(path, table)
             summary.outputs.append(path)
@@ -73,7 +73,8 @@ def _predictions(config: Config, layout: Layout) -> tuple[str, dict[str, Path]]:
     return "predict", {symbol: layout.predictions(symbol) for symbol in config.symbols}
 
 
-def _signals(config: Config, layout: Layout, symbol: str) -> pa.Table:
+def signal_table(config: Config, layout: Layout, symbol: str) -> pa.Table:
+    """One symbol's signals from its predictions: every bar from the first to the last of them."""
     from pipeline.signals import check_columns, compute
 
     stage, paths = _predictions(config, layout)
