@@ -18,9 +18,16 @@ def scores(data: ReportData) -> str:
     rows = [(model, evidence.scores(model)) for model in data.scores]
     blocks = []
     if any(model.boolean for model, _ in rows):
-        head = ["Model", "AUC", "Log loss", "of base rate", "Brier", "of base rate", "ECE", "Average precision"]
+        before = any(_uncalibrated(data, model) for model in data.scores)
+        head = ["Model", "AUC", "Log loss", "of base rate", "Brier", "of base rate", "ECE"]
+        head += [*(["before calibration"] if before else []), "Average precision"]
         head += ["Base rate", "AUC without direction", "Corr. with volatility", "Rows"]
-        blocks.append(table(head, [_probability_row(m, s, _null(data, m)) for m, s in rows if m.boolean], kind="wide"))
+        listed = [_probability_row(m, s, _null(data, m)) for m, s in rows if m.boolean]
+        if before:
+            place = head.index("before calibration")
+            for row, (model, _) in zip(listed, [pair for pair in rows if pair[0].boolean], strict=True):
+                row.insert(place, text.number(_uncalibrated(data, model).get("ece"), 4))
+        blocks.append(table(head, listed, kind="wide"))
         blocks += [note(said, "") for model, s in rows if (said := _null_words(data, model, s))]
     if not all(model.boolean for model, _ in rows):
         head = ["Model", "R²", "Correlation", "RMSE", "of the mean", "MAE", "Corr. with volatility", "Rows"]
@@ -55,6 +62,14 @@ def _sample(data: ReportData) -> str:
 def _null(data: ReportData, model: ModelScores) -> float | None:
     pooled = (data.folds or {}).get("pooled", {}).get(model.name, {})
     found: float | None = pooled.get("null_auc")
+    return found
+
+
+def _uncalibrated(data: ReportData, model: ModelScores) -> Mapping[str, Any]:
+    # Scores of the same walk-forward models before their curves; nothing if they have none.
+    if data.scores_from != "walk-forward":
+        return {}
+    found: Mapping[str, Any] = (data.folds or {}).get("pooled", {}).get(model.name, {}).get("uncalibrated", {})
     return found
 
 
