@@ -9,10 +9,23 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-from pipeline.errors import PipelineError
+from pipeline.errors import ExchangeError, PipelineError
 from pipeline.exchange.port import Clock, Exchange, Refused, Unavailable, Unclear, WrongKey
 from pipeline.live.desk import Desk
-from pipeline.live.effects import Alert, AskFills, AskOpen, Cancel, Effect, Find, Send, Write
+from pipeline.live.effects import (
+    Alert,
+    AskFills,
+    AskOpen,
+    Cancel,
+    CancelList,
+    Effect,
+    Find,
+    FindList,
+    Send,
+    SendList,
+    TestOrder,
+    Write,
+)
 from pipeline.live.seams import Journal
 from pipeline.live.telling import Tell
 
@@ -105,10 +118,18 @@ class Driver:
         match effect:
             case Send():
                 self._start(self._send(effect))
+            case SendList():
+                self._start(self._send_list(effect))
+            case TestOrder():
+                self._start(self._test(effect))
             case Cancel():
-                self._start(self._cancel(effect))
+                self._start(self._cancel(effect.symbol, effect.client_order_id))
+            case CancelList():
+                self._start(self._cancel_list(effect.symbol, effect.list_client_order_id))
             case Find():
                 self._ask(("order", effect.client_order_id), self._find(effect))
+            case FindList():
+                self._ask(("list", effect.list_client_order_id), self._find_list(effect))
             case AskFills():
                 self._ask(("fills", effect.symbol, str(effect.after_trade_id)), self._fills(effect))
             case AskOpen():
@@ -145,48 +166,99 @@ class Driver:
     async def _send(self, effect: Send) -> None:
         request = effect.request
         name, symbol = request.client_order_id, request.symbol
-        self.sent.append((name, self._clock.now_ms()))
+        report = await self._changed(
+            lambda: self._exchange.place(request, effect.window_ms), symbol, name, self.desk.unsent
+        )  # fmt: skip
+        if report is not None:
+            await self.do(lambda: self.desk.replied(report, self._clock.now_ms()), [symbol])
+
+    async def _send_list(self, effect: SendList) -> None:
+        request = effect.request
+        name, symbol = request.list_client_order_id, request.symbol
+        reports = await self._changed(
+            lambda: self._exchange.place_list(request, effect.window_ms), symbol, name, self.desk.unsent
+        )  # fmt: skip
+        if reports is not None:
+            await self.do(lambda: self.desk.replied_list(name, reports, self._clock.now_ms()), [symbol])
+
+    async def _changed(
+        self,
+        send: Callable[[], Awaitable[Any]],
+        symbol: str,
+        name: str,
+        unsent: Callable[[str, int], list[Effect]],
+    ) -> Any:
+        """The answer to an order that is sent now; None if there was none, of which the desk has been told."""
         now = self._clock.now_ms
+        self.sent.append((name, now()))
+        del self.sent[:-1000]
         try:
-            report = await self._exchange.place(request, effect.window_ms)
+            answer = await send()
         except Refused as error:
             code, message = error.code, error.message
             self._count(True)
-            await self.do(lambda: self.desk.refused(name, code, message), [symbol])
-        except Unclear:
-            self._count(False)
-            await self.do(lambda: self.desk.lost(name, now()), [symbol])
+            await self.do(lambda: self.desk.refused(name, code, message, now()), [symbol])
         except Unavailable as error:
-            self._count(False)
-            self._tell("error", symbol=symbol, client_order_id=name, reason=f"not sent: {error}")
-            await self.do(lambda: self.desk.unsent(name), [symbol])
+            self._failed(symbol, name, error)
+            await self.do(lambda: unsent(name, now()), [symbol])
         except WrongKey as error:
-            await self.do(lambda: self.desk.unsent(name), [symbol])
-            self.fail(error)
+            await self.do(lambda: unsent(name, now()), [symbol])
+            self.fail(ExchangeError(f"the exchange refuses the key: {error}", "check the key and its permissions"))
         except Exception as error:
-            # Not foreseen, so it may have been sent.
-            self._count(False)
-            self._tell("error", symbol=symbol, client_order_id=name, reason=f"{type(error).__name__}: {error}")
+            # Unclear, or not foreseen: it may have been executed.
+            self._failed(symbol, name, error)
             await self.do(lambda: self.desk.lost(name, now()), [symbol])
         else:
             self._count(True)
-            await self.do(lambda: self.desk.replied(report, now()), [symbol])
+            return answer
+        return None
 
-    async def _cancel(self, effect: Cancel) -> None:
-        name, symbol = effect.client_order_id, effect.symbol
+    async def _test(self, effect: TestOrder) -> None:
+        name, symbol = effect.request.client_order_id, effect.request.symbol
         now = self._clock.now_ms
         try:
-            report = await self._exchange.cancel(symbol, name)
+            await self._exchange.test(effect.request)
+        except Refused as error:
+            code, message = error.code, error.message
+            await self.do(lambda: self.desk.refused(name, code, message, now()), [symbol])
+        except (Unavailable, Unclear) as error:
+            self._failed(symbol, name, error)
+            await self.do(lambda: self.desk.untested(name, now()), [symbol])
+        else:
+            self._count(True)
+            await self.do(lambda: self.desk.tested(name, now()), [symbol])
+
+    async def _cancel(self, symbol: str, name: str) -> None:
+        report = await self._cancelled(lambda: self._exchange.cancel(symbol, name), symbol, name)
+        if report is not None:
+            await self.do(lambda: self.desk.replied(report, self._clock.now_ms()), [symbol])
+
+    async def _cancel_list(self, symbol: str, name: str) -> None:
+        reports = await self._cancelled(lambda: self._exchange.cancel_list(symbol, name), symbol, name)
+        if reports is not None:
+            await self.do(lambda: self.desk.replied_list(name, reports, self._clock.now_ms()), [symbol])
+
+    async def _cancelled(self, cancel: Callable[[], Awaitable[Any]], symbol: str, name: str) -> Any:
+        now = self._clock.now_ms
+        try:
+            answer = await cancel()
         except Refused:
             self._count(True)
             await self.do(lambda: self.desk.cancel_refused(name, now()), [symbol])
-        except (Unclear, Unavailable) as error:
-            self._count(False)
-            self._tell("error", symbol=symbol, client_order_id=name, reason=f"cancel: {error}")
+        except Unavailable as error:
+            self._failed(symbol, name, error)
+            await self.do(lambda: self.desk.cancel_refused(name, now()), [symbol])
+        except Unclear as error:
+            self._failed(symbol, name, error)
             await self.do(lambda: self.desk.lost(name, now()), [symbol])
         else:
             self._count(True)
-            await self.do(lambda: self.desk.replied(report, now()), [symbol])
+            return answer
+        return None
+
+    def _failed(self, symbol: str, name: str, error: Exception) -> None:
+        self._count(False)
+        self._tell("error", symbol=symbol, client_order_id=name, reason=f"{type(error).__name__}: {error}")
 
     async def _find(self, effect: Find) -> None:
         wait = effect.not_before_ms - self._clock.now_ms()
@@ -199,10 +271,19 @@ class Driver:
             lambda: self.desk.found(effect.client_order_id, report, asked, self._clock.now_ms()), [effect.symbol]
         )
 
+    async def _find_list(self, effect: FindList) -> None:
+        wait = effect.not_before_ms - self._clock.now_ms()
+        if wait > 0:
+            await self._clock.sleep(wait / 1000)
+        name = effect.list_client_order_id
+        asked, reports = await self._answer(lambda: self._exchange.find_list(effect.symbol, name))
+        self._asking.pop(("list", name), None)
+        await self.do(lambda: self.desk.found_list(name, reports, asked, self._clock.now_ms()), [effect.symbol])
+
     async def _fills(self, effect: AskFills) -> None:
         _, told = await self._answer(lambda: self._exchange.fills(effect.symbol, effect.after_trade_id))
         self._asking.pop(("fills", effect.symbol, str(effect.after_trade_id)), None)
-        await self.do(lambda: self.desk.fills(effect.symbol, told), [effect.symbol])
+        await self.do(lambda: self.desk.fills(effect.symbol, told, self._clock.now_ms()), [effect.symbol])
 
     async def _open(self, effect: AskOpen) -> None:
         _, told = await self._answer(lambda: self._exchange.open_orders(effect.symbol))

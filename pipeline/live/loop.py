@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Protocol
 
 from pipeline.config import Config, interval_ms
@@ -33,6 +34,8 @@ _SETTLE_SECONDS = 30.0
 
 class Trader(Protocol):
     """What is done at a closed bar, and when something was heard or some time has passed."""
+
+    balances: dict[str, Decimal]
 
     def on_bar(self, outlook: Outlook, refuse: Mapping[str, int], facts: Mapping[str, Any]) -> list[Effect]:
         """Live through a bar; the record BAR is among the effects."""
@@ -190,6 +193,7 @@ class Loop:
             await self.driver.do(lambda: self.desk.replied(event, now()), [event.symbol])
         elif isinstance(event, AccountChange):
             self._trader.heard(event, now())
+            await self._compare_holdings()
         elif isinstance(event, Interrupted):
             self._tell("exchange", reason=f"the {event.stream} stream began anew: comparing with the exchange")
             await self.reconcile()
@@ -197,8 +201,21 @@ class Loop:
     async def reconcile(self) -> None:
         """Ask the exchange what is true, and compare. In shadow there is nothing to compare."""
         self._reconciled_ms = self._clock.now_ms()
-        if self.portfolio.mode == "live":
-            await self.driver.do(lambda: self.desk.recover(self.config.symbols, self._clock.now_ms()))
+        if self.portfolio.mode != "live":
+            return
+        await self.driver.do(lambda: self.desk.recover(self.config.symbols, self._clock.now_ms()))
+        with contextlib.suppress(Unavailable):
+            self._trader.heard(AccountChange(await self._exchange.balances()), self._clock.now_ms())
+            await self._compare_holdings()
+
+    async def _compare_holdings(self) -> None:
+        """Whether the account has what our books say: less means that somebody else has sold."""
+        for symbol, rules in self.desk.rules.items():
+            held = self._trader.balances.get(rules.base_asset)
+            if held is not None:
+                await self.driver.do(
+                    lambda symbol=symbol, held=held: self.desk.holdings(symbol, held, self._clock.now_ms())  # type: ignore[misc]
+                )
 
     # Bars
 
@@ -354,8 +371,7 @@ class Loop:
         while True:
             await self._clock.sleep(_LOOK_SECONDS)
             await self._break_if_due()
-            for symbol in self.config.symbols:
-                await self.driver.do(list, [symbol])
+            await self.driver.do(lambda: self.desk.timer(self._clock.now_ms()), self.config.symbols)
             if self._clock.now_ms() - self._reconciled_ms > self.config.serve.reconcile_every * 1000:
                 await self.reconcile()
             self._begin_swap()

@@ -23,6 +23,7 @@ from pipeline.trading.records import (
     SIGNAL,
     TAKE_PROFIT,
     TRADE,
+    TRAILING_STOP,
     new_account,
     new_positions,
 )
@@ -31,6 +32,12 @@ from pipeline.trading.rules import Rules
 # Words of an OUTCOME after which an order cannot be filled any more, fills that are told late aside.
 _ENDS = ("cancel", "expire", "reject", "prove absent", "abandon")
 _ROWS = 2
+_KINDS = (
+    "START", "BAR", "INTENT", "FILL", "OUTCOME", "LAPSE", "QUIT", "DUST", "PROTECT", "BREAKER", "RESET", "COMMAND",
+    "BUNDLE",
+)  # fmt: skip
+# Orders that have ended are remembered for a while: a fill of theirs may be told late.
+_LEGS = 2000
 
 
 @dataclass
@@ -71,6 +78,7 @@ class Portfolio:
         self.last_open_ms: int | None = None
         self.legs: dict[str, Leg] = {}
         self.paused = False
+        self.decided_ms = 0
         self.bundle = ""
         self.mode = ""
         self.interval = ""
@@ -95,34 +103,13 @@ class Portfolio:
 
     def add(self, kind: str, body: Mapping[str, Any]) -> None:
         """Book a record of the journal. Raises BadInput: it does not fit what came before it."""
-        if kind == "START":
-            self._start(body)
-        elif kind == "BAR":
-            self._bar(body)
-        elif kind == "INTENT":
-            self._intent(body)
-        elif kind == "FILL":
-            self._fill(body)
-        elif kind == "OUTCOME" and body["event"] in _ENDS:
-            self._end(body)
-        elif kind == "LAPSE":
-            self._lapse(str(body["symbol"]))
-        elif kind == "LEAVE":
-            self._leave(str(body["symbol"]), int(body["reason"]))
-        elif kind == "BREAKER":
-            self.account["halted"] = int(body["code"])
-            self.account["halts"] += 1
-        elif kind == "RESET":
-            self._reset()
-        elif kind == "COMMAND":
-            # Flattening pauses: what was closed by hand is not opened by the next signal.
-            self.paused = {"pause": True, "flatten": True, "resume": False}.get(str(body["name"]), self.paused)
-        elif kind == "BUNDLE":
-            self.bundle = str(body["bundle"])
+        if kind in _KINDS:
+            getattr(self, f"_{kind.lower()}")(body)
 
     def _start(self, body: Mapping[str, Any]) -> None:
         # Shadow and live trading have an account each; the one that is left waits for its next start.
         mode = str(body["mode"])
+        self.bundle = str(body["bundle"])
         if mode != self.mode:
             if self.mode:
                 self._modes[self.mode] = (
@@ -155,10 +142,11 @@ class Portfolio:
         """Whether there is an account of a mode."""
         return mode == self.mode or mode in self._modes
 
-    def advance(self, open_time_ms: int) -> None:
-        """The bar that was just decided here has been written down."""
+    def advance(self, body: Mapping[str, Any]) -> None:
+        """The bar that was just decided here has been written down: the record BAR."""
         self.bars += 1
-        self.last_open_ms = open_time_ms
+        self.last_open_ms = int(body["t"])
+        self.decided_ms = int(body["at"])
 
     def _bar(self, body: Mapping[str, Any]) -> None:
         number = int(body["n"])
@@ -169,8 +157,7 @@ class Portfolio:
             )
         if "state" in body:
             self._restore(body["state"])
-        self.bars = number + 1
-        self.last_open_ms = int(body["t"])
+        self.advance(body)
 
     def _intent(self, body: Mapping[str, Any]) -> None:
         if body["symbol"] in self._place:
@@ -178,6 +165,8 @@ class Portfolio:
                 body["symbol"], body["leg"], body["side"], Decimal(body["qty"]), int(body["bar"])
             )  # fmt: skip
             self._orders.setdefault(body["symbol"], []).append(body["id"])
+            while len(self.legs) > _LEGS:
+                del self.legs[next(iter(self.legs))]
 
     def _fill(self, body: Mapping[str, Any]) -> None:
         leg = self.legs.get(body["id"])
@@ -224,14 +213,14 @@ class Portfolio:
         # In a third asset, whose price is not followed: what the config expects.
         return Decimal(0), qty * price * Decimal(str(self.rules.taker_fee))
 
-    def _end(self, body: Mapping[str, Any]) -> None:
+    def _outcome(self, body: Mapping[str, Any]) -> None:
         leg = self.legs.get(body["id"])
-        if leg is None or leg.ended:
+        if leg is None or leg.ended or body["event"] not in _ENDS:
             return
         leg.ended = True
         if leg.leg == "entry" and not self._entering(leg):
             if self.positions[self._place[leg.symbol]]["side"] == 0:
-                self._lapse(leg.symbol)
+                self._lapse({"symbol": leg.symbol})
             else:
                 self.positions[self._place[leg.symbol]]["enter"] = 0
 
@@ -243,19 +232,47 @@ class Portfolio:
             for leg in self.legs.values()
         )  # fmt: skip
 
-    def _lapse(self, symbol: str) -> None:
-        position = self.positions[self._place[symbol]]
+    def _lapse(self, body: Mapping[str, Any]) -> None:
+        position = self.positions[self._place[str(body["symbol"])]]
         if position["enter"] != 0:
             position["enter"] = 0
             self.refused[TRADED] -= 1
             self.refused[LAPSED] += 1
 
-    def _leave(self, symbol: str, reason: int) -> None:
-        position = self.positions[self._place[symbol]]
+    def _quit(self, body: Mapping[str, Any]) -> None:
+        position = self.positions[self._place[str(body["symbol"])]]
         if position["side"] != 0 and position["leave"] == 0:
-            position["leave"], position["leave_bar"] = reason, self.bars
+            position["leave"], position["leave_bar"] = int(body["reason"]), self.bars
 
-    def _reset(self) -> None:
+    def _breaker(self, body: Mapping[str, Any]) -> None:
+        self.account["halted"] = int(body["code"])
+        self.account["halts"] += 1
+
+    def _command(self, body: Mapping[str, Any]) -> None:
+        # Flattening pauses: what was closed by hand is not opened by the next signal.
+        self.paused = {"pause": True, "flatten": True, "resume": False}.get(str(body["name"]), self.paused)
+
+    def _bundle(self, body: Mapping[str, Any]) -> None:
+        self.bundle = str(body["bundle"])
+
+    def _dust(self, body: Mapping[str, Any]) -> None:
+        symbol = str(body["symbol"])
+        # What is left of a position is too little to be sold: the position is over.
+        position = self.positions[self._place[symbol]]
+        if position["side"] != 0:
+            price = float(position["mark"])
+            leg = Leg(symbol, "exit", "SELL", Decimal(0), 0)
+            self._reduce(self._place[symbol], leg, abs(float(position["qty"])), price, 0.0)
+
+    def _protect(self, body: Mapping[str, Any]) -> None:
+        symbol, stop = str(body["symbol"]), float(body["stop"])
+        # A stop that was moved between two bars; it never loosens.
+        if symbol in self._place:
+            position = self.positions[self._place[symbol]]
+            if position["side"] * (stop - position["stop"]) > 0 and stop > position["stop"] * (1 + 1e-4):
+                position["stop"], position["stop_reason"] = stop, TRAILING_STOP
+
+    def _reset(self, body: Mapping[str, Any]) -> None:
         account = self.account
         account["halted"] = 0
         account["day_start"] = account["day_peak"] = account["equity"]

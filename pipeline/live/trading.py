@@ -4,6 +4,7 @@ In shadow the core's own fill model fills the orders; live the exchange does, an
 """
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ class PaperTrader:
 
     def __init__(self, portfolio: Portfolio) -> None:
         self.portfolio = portfolio
+        self.balances: dict[str, Decimal] = {}
         self._trades = np.zeros(1024, TRADE)
 
     def on_bar(self, outlook: Outlook, refuse: Mapping[str, int], facts: Mapping[str, Any]) -> list[Effect]:
@@ -96,7 +98,7 @@ def flattening(portfolio: Portfolio, reason: int) -> list[Effect]:
         if position["enter"] != 0:
             effects.append(Write("LAPSE", {"symbol": symbol}))
         if position["side"] != 0 and position["leave"] == 0:
-            effects.append(Write("LEAVE", {"symbol": symbol, "reason": reason}))
+            effects.append(Write("QUIT", {"symbol": symbol, "reason": reason}))
     return effects
 
 

@@ -258,6 +258,8 @@ class Session:
         )  # fmt: skip
         with _signals(loop):
             try:
+                # Starting is recovering: what the exchange says comes before anything is decided.
+                await loop.reconcile()
                 reason = await loop.run()
             except PipelineError as error:
                 self.tell("error", reason=error.message)
@@ -269,7 +271,7 @@ class Session:
         return self._summary(loop, reason, ready, perf_counter() - begun)
 
     async def _start(self, limits: "Limits") -> "Loop":
-        from pipeline.live.desk import Desk
+        from pipeline.live.desk import Desk, Settings
         from pipeline.live.driver import Driver
         from pipeline.live.loop import Loop
 
@@ -288,7 +290,9 @@ class Session:
         # The bar that is open now is the first to be decided; with --once, the one that has closed last.
         origin = now // step * step - (step if self.wish.once else 0)
         start |= {"origin": origin, "capital": await self._capital(), "fresh": fresh}
-        desk = Desk(books)
+        rules = {symbol: await self._filters(symbol) for symbol in self.config.symbols} if self.wish.live else {}
+        settings = Settings(int(config.serve.order_timeout * 1000), config.serve.test_order_before_submit)
+        desk = Desk(books, rules, settings, ignores_others=config.serve.foreign_orders == "ignore")
         driver = Driver(
             desk, self.exchange, self.journal, self.clock, self.tell,
             lambda kind, body: self._fold(portfolio, kind, body),
@@ -332,12 +336,34 @@ class Session:
         return portfolio, books_of(records)
 
     def _trader(self, portfolio: "Portfolio", desk: Any) -> Any:
+        from pipeline.live.trader import LiveTrader
         from pipeline.live.trading import PaperTrader
 
-        return PaperTrader(portfolio)
+        if not self.wish.live:
+            return PaperTrader(portfolio)
+        portfolio.dust = {symbol: float(rules.lots.step) * 0.999 for symbol, rules in desk.rules.items()}
+        return LiveTrader(self.config, portfolio, desk, desk.rules, self.clock.now_ms, self.tell)
+
+    async def _filters(self, symbol: str) -> Any:
+        from pipeline.exchange.port import Refused, Unavailable
+
+        try:
+            return await self.exchange.filters(symbol)
+        except Refused as error:
+            raise BadInput(f"{symbol}: the exchange says: {error}", "does it list this symbol?") from None
+        except Unavailable as error:
+            raise ExchangeError(f"the exchange cannot be reached: {error}") from None
 
     async def _capital(self) -> float:
-        return self.config.serve.capital or self.config.simulate.initial_cash
+        """Quote asset to begin with: the config's, or live all that is free."""
+        if self.config.serve.capital or not self.wish.live:
+            return self.config.serve.capital or self.config.simulate.initial_cash
+        rules = await self._filters(self.config.symbols[0])
+        quote = self.config.symbols[0].removeprefix(rules.base_asset)
+        free = float((await self.exchange.balances()).get(quote, (0, 0))[0])
+        if not free > 0:
+            raise BadInput(f"the account has no free {quote}", "deposit some, or set serve.capital")
+        return free
 
     async def _follower(self, bundle: Any, begin_ms: int, origin_ms: int, thresholds: Any) -> Any:
         from pipeline.live.following import Follower
@@ -366,7 +392,7 @@ class Session:
 
     def _fold(self, portfolio: "Portfolio", kind: str, body: Mapping[str, Any]) -> None:
         if kind == "BAR":
-            portfolio.advance(int(body["t"]))
+            portfolio.advance(body)
             for trade in body.get("trades", ()):
                 self._told_trade(trade)
         else:

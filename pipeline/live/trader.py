@@ -1,0 +1,302 @@
+"""Live trading's decisions as orders: what the core wants of each symbol, held against what the order desk has.
+
+Nothing here remembers what it has sent: it looks at the core's state and at the books, and says what is missing. So it
+does the same after a crash as before it.
+"""
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from pipeline.config import Config
+from pipeline.config.serve import Entry as PlanConfig
+from pipeline.exchange.port import AccountChange, Request
+from pipeline.live import protecting
+from pipeline.live.desk import Desk
+from pipeline.live.effects import Effect, Write
+from pipeline.live.portfolio import Portfolio
+from pipeline.live.records import Protection
+from pipeline.live.strategy import Outlook
+from pipeline.live.telling import Tell
+from pipeline.live.trading import decide, flattening
+from pipeline.trading import execution
+from pipeline.trading.filters import SymbolFilters, exact
+from pipeline.trading.orders import Intent
+from pipeline.trading.reasons import CODES
+
+# A stop or target that differs by less than this share of its price is left where it is: moving it leaves the position
+# without one for a moment.
+SAME_LEVEL = Decimal("0.0001")
+# Of the free balance, what an order may use: prices move while it is on its way.
+_USABLE = Decimal("0.998")
+# After an exit that came to nothing, ms until the next attempt, twice as long each time.
+_AGAIN_MS, _LONGEST_MS = 1000, 60_000
+
+
+class LiveTrader:
+    """Orders for what the core decides.
+
+    rules: filters by symbol. now_ms: the clock of the records. sends: whether orders are sent at all.
+    prices: bid and ask by symbol, kept up to date by their owner; needed by plans that are not market orders.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        portfolio: Portfolio,
+        desk: Desk,
+        rules: Mapping[str, SymbolFilters],
+        now_ms: Callable[[], int],
+        tell: Tell,
+    ) -> None:
+        self.portfolio, self.desk = portfolio, desk
+        self.balances: dict[str, Decimal] = {}
+        self.free: dict[str, Decimal] = {}
+        self.balance_ms = 0
+        self.prices: dict[str, tuple[Decimal, Decimal, int]] = {}
+        self._config, self._rules, self._now_ms, self._tell = config, rules, now_ms, tell
+        self._sends = not config.serve.no_trades_only_data_processing
+        self._tried: dict[tuple[str, int], tuple[int, int]] = {}
+        self._entries: list[int] = []
+        self._moved_ms: dict[str, int] = {}
+
+    # What happens
+
+    def on_bar(self, outlook: Outlook, refuse: Mapping[str, int], facts: Mapping[str, Any]) -> list[Effect]:
+        """The core's decisions; `react` makes orders of them once they are written down."""
+        return [decide(self.portfolio, outlook, refuse, facts)]
+
+    def flatten(self, reason: int) -> list[Effect]:
+        """Cancel entries, and leave all positions."""
+        effects = flattening(self.portfolio, reason)
+        for symbol in self.portfolio.symbols:
+            for entry in self.desk.books.open(symbol):
+                if not entry.order.reduce_only:
+                    effects += self.desk.cancel(entry.order.client_order_id, self._now_ms())
+        return effects
+
+    def heard(self, change: AccountChange, now_ms: int) -> None:
+        """Balances, all or those that changed."""
+        self.balances.update({asset: free + locked for asset, (free, locked) in change.balances.items()})
+        self.free.update({asset: free for asset, (free, _) in change.balances.items()})
+        self.balance_ms = now_ms
+
+    def refusals(self, now_ms: int) -> dict[str, int]:
+        """What stands against entries of each symbol."""
+        if not self._config.risk.enabled:
+            return {s: CODES["halted"] for s in self.portfolio.symbols if s in self.desk.books.halted}
+        gates, limits = self._config.risk.gates, self._config.risk.limits
+        self._entries = [at for at in self._entries if at > now_ms - 1000]
+        refuse: dict[str, int] = {}
+        for symbol in self.portfolio.symbols:
+            if symbol in self.desk.books.halted:
+                refuse[symbol] = CODES["halted"]
+            elif self.balance_ms and now_ms - self.balance_ms > max(gates.max_balance_age * 1000, 0):
+                refuse[symbol] = CODES["stale_balance"]
+            elif len(self._entries) >= limits.orders_per_second:
+                refuse[symbol] = CODES["orders_per_second"]
+            elif gates.spread is not None and self._spread_bps(symbol, now_ms) > gates.spread.max_bps:
+                refuse[symbol] = CODES["wide_spread"]
+        return refuse
+
+    def react(self, symbol: str) -> list[Effect]:
+        """What is due for a symbol now."""
+        if not self._sends:
+            return []
+        position = self.portfolio.position(symbol)
+        if position["side"] != 0 and position["leave"] != 0:
+            return self._exit(symbol)
+        if position["enter"] != 0 and position["side"] == 0:
+            return self._enter(symbol)
+        if position["side"] != 0 and self._config.serve.protect:
+            return self._guard(symbol)
+        return []
+
+    def on_tick(self, symbol: str, bid: Decimal, ask: Decimal, now_ms: int) -> list[Effect]:
+        """The best prices of the book: plans and trailing stops follow them."""
+        self.prices[symbol] = bid, ask, now_ms
+        effects = self.desk.tick(symbol, bid, ask, now_ms) if self.desk.books.works_of(symbol) else []
+        return effects + self._trail(symbol, float(bid), now_ms)
+
+    # Exits
+
+    def _exit(self, symbol: str) -> list[Effect]:
+        books, now = self.desk.books, self._now_ms()
+        busy = symbol in books.leaving or any(work.reduce_only for work in books.works_of(symbol))
+        if busy or any(one.order.leg == "exit" for one in books.open(symbol)) or books.unresolved(symbol):
+            return []
+        key = (symbol, int(self.portfolio.position(symbol)["entry_bar"]))
+        attempt, again_ms = self._tried.get(key, (0, 0))
+        if now < again_ms:
+            return []
+        qty = protecting.sellable(books, symbol, self._rules[symbol])
+        if qty == 0:
+            if not books.open(symbol):
+                # What is left cannot be sold.
+                return [Write("DUST", {"symbol": symbol})]
+            return []
+        open_time = self.portfolio.last_open_ms or 0
+        intent = Intent(self.portfolio.bundle, symbol, open_time, "exit", attempt)
+        while books.is_ours(intent.client_order_id):
+            attempt += 1
+            intent = Intent(self.portfolio.bundle, symbol, open_time, "exit", attempt)
+        wait = min(_AGAIN_MS * 2 ** min(attempt, 10), _LONGEST_MS)
+        self._tried = {key: (attempt + 1, now + wait)} | {k: v for k, v in self._tried.items() if k[0] != symbol}
+        plan = self._plan(self._config.serve.exit, "SELL", symbol, qty) if attempt == 0 else None
+        reason = int(self.portfolio.position(symbol)["leave"])
+        self._tell("order", symbol=symbol, side="sell", qty=str(qty), leg="exit", reason=reason)
+        if plan is not None:
+            return self.desk.work(plan, intent, now, reduce_only=True)
+        request = Request(symbol, "SELL", "MARKET", qty, intent.client_order_id)
+        return self.desk.order(intent, request, now, reduce_only=True)
+
+    # Entries
+
+    def _enter(self, symbol: str) -> list[Effect]:
+        now = self._now_ms()
+        intent = Intent(self.portfolio.bundle, symbol, self.portfolio.last_open_ms or 0, "entry")
+        if self._is_tried(intent):
+            return []
+        if now - self.portfolio.decided_ms > self._config.serve.max_decision_age * 1000:
+            return [Write("LAPSE", {"symbol": symbol, "reason": "too late"})]
+        if not self.desk.is_clear(symbol):
+            return []
+        position, rules = self.portfolio.position(symbol), self._rules[symbol]
+        price = exact(float(position["mark"]))
+        adjust = self._config.serve.limit_price_adjustment
+        limit = None if adjust is None else rules.round_price(price * (1 + exact(adjust)), "BUY")
+        qty, refusal = self._qty(symbol, float(position["spend"]), limit or price, limit is None)
+        if refusal:
+            return [Write("LAPSE", {"symbol": symbol, "reason": refusal})]
+        self._entries.append(now)
+        self._tell(
+            "order", symbol=symbol, side="buy", qty=str(qty), leg="entry", price=str(limit or price),
+            client_order_id=intent.client_order_id,
+        )  # fmt: skip
+        return self._sent(intent, qty, limit, self._protection(symbol, intent.open_time_ms, price), now)
+
+    def _is_tried(self, intent: Intent) -> bool:
+        symbol, books = intent.symbol, self.desk.books
+        under_way = any(
+            leg.symbol == symbol and leg.leg == "entry" and not leg.ended and leg.filled < leg.qty
+            for leg in self.portfolio.legs.values()
+        )
+        return under_way or books.is_ours(intent.client_order_id) or bool(books.works_of(symbol))
+
+    def _sent(
+        self, intent: Intent, qty: Decimal, limit: Decimal | None, protection: Protection | None, now: int
+    ) -> list[Effect]:
+        """An entry, worked into the market as the config says."""
+        desk, symbol = self.desk, intent.symbol
+        plan = None if limit is not None else self._plan(self._config.serve.entry, "BUY", symbol, qty)
+        if plan is not None:
+            return desk.work(plan, intent, now, protection=protection)
+        kind, tif = ("MARKET", None) if limit is None else ("LIMIT", "GTC")
+        request = Request(symbol, "BUY", kind, qty, intent.client_order_id, limit, tif=tif)
+        if limit is not None and protection is not None:
+            return desk.order_protected(intent, request, protection, now)
+        return desk.order(intent, request, now, protection=protection)
+
+    def _qty(self, symbol: str, spend: float, price: Decimal, market: bool) -> tuple[Decimal, str]:
+        """Base asset to buy, in whole lots, or why none."""
+        rules = self._rules[symbol]
+        amount = exact(spend)
+        quote = symbol.removeprefix(rules.base_asset) if rules.base_asset else ""
+        free = self.free.get(quote)
+        if free is not None:
+            amount = min(amount, free * _USABLE)
+        qty = rules.floor_qty(amount / (1 + exact(self.portfolio.rules.taker_fee)) / price, market=market)
+        least = max(rules.min_notional, exact(self._config.serve.min_notional_usdt))
+        if qty <= 0 or qty * price < least:
+            return qty, f"{qty * price:f} is below the smallest order of {least:f}"
+        return qty, ""
+
+    def _plan(self, wish: PlanConfig, side: str, symbol: str, qty: Decimal) -> execution.Plan | None:
+        step = self._rules[symbol].lots.step
+        if wish.plan == "market":
+            return None
+        if wish.plan == "twap":
+            least = self._rules[symbol].lots.least
+            slices = max(1, min(wish.slices, int(qty // max(step, least))))
+            return execution.Twap(side, qty, step, slices, self._now_ms(), int(wish.duration * 1000), least)
+        if wish.plan == "pov":
+            return execution.Pov(side, qty, step, exact(wish.participation), self._rules[symbol].lots.least)
+        return execution.Chase(
+            side, qty, step, wish.attempts, exact(wish.band), int(wish.patience * 1000), int(wish.deadline * 1000),
+            wish.plan == "post_only", wish.fallback,
+        )  # fmt: skip
+
+    # Stops
+
+    def _protection(self, symbol: str, open_time_ms: int, price: Decimal) -> Protection | None:
+        """What an entry at about a price is to be protected by."""
+        position = self.portfolio.position(symbol)
+        rules = self.portfolio.rules
+        distance = float(position["stop_distance"])
+        if rules.trail_after <= 0:
+            distance = min(distance, float(position["trail_distance"]))
+        if not self._config.serve.protect or not distance < 1:
+            return None
+        target = float(position["target_distance"])
+        return self._rounded(
+            symbol, open_time_ms, float(price) * (1 - distance), float(price) * (1 + target) if target < 1e6 else None
+        )
+
+    def _rounded(self, symbol: str, open_time_ms: int, stop: float, target: float | None) -> Protection:
+        band = self._config.serve.stop_limit_band
+        stop_ = exact(stop)
+        wanted = Protection(
+            self.portfolio.bundle, open_time_ms, stop_, None if target is None else exact(target),
+            None if band is None else stop_ * (1 - exact(band)),
+        )  # fmt: skip
+        return protecting.rounded(wanted, self._rules[symbol])
+
+    def _guard(self, symbol: str) -> list[Effect]:
+        """The levels of the core, on the exchange."""
+        position, books = self.portfolio.position(symbol), self.desk.books
+        stop, target = float(position["stop"]), float(position["target"])
+        if not 0 < stop < float("inf"):
+            return []
+        resting = books.protections.get(symbol)
+        opened = resting.open_time_ms if resting else self.portfolio.last_open_ms or 0
+        wanted = self._rounded(symbol, opened, stop, target if target < float("inf") else None)
+        if resting is not None:
+            same = _near(resting.stop, wanted.stop) and _near(resting.target, wanted.target)
+            # A pair that the exchange refuses is placed as a stop alone, which stays so.
+            lone = resting.target is None and wanted.target is not None and _near(resting.stop, wanted.stop)
+            if same or lone or wanted.stop < resting.stop:
+                return []
+        elif not books.held(symbol):
+            return []
+        return self.desk.protect(symbol, wanted, self._now_ms())
+
+    def _trail(self, symbol: str, bid: float, now_ms: int) -> list[Effect]:
+        """Move a trailing stop behind the best price, at most every so often; the core does the same at each close."""
+        position, rules = self.portfolio.position(symbol), self.portfolio.rules
+        distance = float(position["trail_distance"])
+        if position["side"] <= 0 or not distance < 1 or rules.trail_from_close or position["leave"] != 0:
+            return []
+        best = max(float(position["best"]), bid)
+        position["best"] = best
+        if best / float(position["entry_price"]) - 1 < rules.trail_after:
+            return []
+        stop = exact(best * (1 - distance))
+        resting = self.desk.books.protections.get(symbol)
+        if resting is None or stop <= resting.stop * (1 + SAME_LEVEL):
+            return []
+        if now_ms - self._moved_ms.get(symbol, 0) < self._config.serve.trailing_interval * 1000:
+            return []
+        self._moved_ms[symbol] = now_ms
+        return self.desk.move_stop(symbol, stop, now_ms)
+
+    def _spread_bps(self, symbol: str, now_ms: int) -> float:
+        bid, ask, at = self.prices.get(symbol, (Decimal(0), Decimal(0), 0))
+        if bid <= 0 or now_ms - at > self._config.risk.gates.max_price_age * 1000:
+            return float("inf")
+        return float((ask - bid) / bid * 10_000)
+
+
+def _near(one: Decimal | None, other: Decimal | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return abs(one - other) <= SAME_LEVEL * other
