@@ -4,7 +4,6 @@ Measured in a process of its own that has imported what serving needs and nothin
 for 30 ms before each bar, as it is before a real one.
 """
 
-import gc
 import json
 import os
 import subprocess
@@ -88,6 +87,9 @@ def _features(config: Any) -> list[dict[str, Any]]:
 def serve(folder: Path, kind: str, count: int, bars: int) -> dict[str, float]:
     """Start on a year of history, then live through `bars` bars; times in µs, memory in MB."""
     started = time.perf_counter()
+    from pipeline.lean import settle, keep_small
+
+    keep_small()
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -128,26 +130,35 @@ def serve(folder: Path, kind: str, count: int, bars: int) -> dict[str, float]:
     columns = {name: candles.column(tail, name).tolist() for name in COLUMNS}
     arrived = [{name: columns[name][row] for name in COLUMNS} for row in range(before, tail.num_rows)]
     del tail, columns
-    gc.collect()
-    gc.freeze()
-    pa.default_memory_pool().release_unused()
     ready = time.perf_counter() - started
-    taken = []
+    settle()
+    taken, spent, python = [], [], []
     for number, own in enumerate(arrived[: bars + 20]):
         now = origin + number * MINUTE
         given = [dict(own) for _ in symbols]
+        python.append(_python_speed())
         time.sleep(IDLE_S)
-        begin = time.perf_counter_ns()
+        begin, used = time.perf_counter_ns(), time.thread_time_ns()
         merged = {s: merging[s].update(now, Arrivals(bar)) for s, bar in zip(symbols, given, strict=True)}
         trader.update(strategy.update(now, merged))
+        spent.append((time.thread_time_ns() - used) / 1000)
         taken.append((time.perf_counter_ns() - begin) / 1000)
     p50, p99 = np.percentile(taken[20:], [50, 99])
+    cpu50, cpu99 = np.percentile(spent[20:], [50, 99])
     resident = next(
         int(line.split()[1]) / 1024 for line in Path("/proc/self/status").read_text().splitlines() if "VmRSS" in line
     )
     spoilers = sorted({"pandas", "sklearn", "polars", "matplotlib", "scipy"} & set(sys.modules))
-    return {"p50": float(p50), "p99": float(p99), "ready": ready, "imports": imported, "rss": resident,
+    return {"p50": float(p50), "p99": float(p99), "cpu_p50": float(cpu50), "cpu_p99": float(cpu99),
+            "python": float(np.median(python)), "ready": ready, "imports": imported, "rss": resident,
             "trades": int(trader.account["trades"][0]), "extra": spoilers}  # type: ignore[dict-item]  # fmt: skip
+
+
+def _python_speed() -> float:
+    # µs of a thousand additions: how fast the machine is just now, and how much of it is ours.
+    begin = time.perf_counter_ns()
+    sum(range(1000))
+    return (time.perf_counter_ns() - begin) / 1000
 
 
 def main() -> None:
@@ -164,7 +175,9 @@ def main() -> None:
                     done = subprocess.run(words, check=True, capture_output=True, text=True, env=os.environ)
                 found = json.loads(done.stdout)
                 label = f"{what}, {count} symbol{'s' if count > 1 else ''}"
-                print(f"{label}: p50 {found['p50']:.0f} µs, p99 {found['p99']:.0f} µs; imports {found['imports']:.2f} s, "
+                print(f"{label}: p50 {found['p50']:.0f} µs, p99 {found['p99']:.0f} µs; CPU time p50 "
+                      f"{found['cpu_p50']:.0f} µs, p99 {found['cpu_p99']:.0f} µs, while a thousand additions took "
+                      f"{found['python']:.1f} µs; imports {found['imports']:.2f} s, "
                       f"ready {found['ready']:.2f} s; RSS {found['rss']:.0f} MB; {found['extra']}")  # fmt: skip
                 record("online", {"name": f"{label}, details", **found})
                 limit = 200.0 if count == 1 else 5000.0
