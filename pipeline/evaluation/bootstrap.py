@@ -174,8 +174,8 @@ def _sentence(
     names: tuple[str, str], difference: float, interval: tuple[float, float], p: float, confidence: float
 ) -> str:
     told = f"({confidence:.0%} interval {interval[0]:.2f} to {interval[1]:.2f}, p = {p:.3f})"
-    if p <= (1 - confidence) / 2:
+    if interval[0] > 0:
         return f"{names[0]} is better than {names[1]} by {difference:.2f} {told}."
-    if 1 - p <= (1 - confidence) / 2:
+    if interval[1] < 0:
         return f"{names[0]} is worse than {names[1]} by {-difference:.2f} {told}."
     return f"{names[0]} and {names[1]} cannot be told apart: {difference:+.2f} {told}."

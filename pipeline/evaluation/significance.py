@@ -108,14 +108,16 @@ def min_track_record(
         raise ValueError(f"confidence = {confidence}: must be from 0.5 to below 1")
     if sharpe <= benchmark:
         return math.inf
-    return 1 + (_spread(sharpe, skew, kurtosis) * float(ndtri(confidence)) / (sharpe - benchmark)) ** 2
+    reach = _spread(sharpe, skew, kurtosis) * float(ndtri(confidence)) / (sharpe - benchmark)
+    return 1 + reach * reach  # infinite where it is beyond a float, which ** is not
 
 
 def min_backtest_years(trials: float, sharpe: float = 1.0) -> float:
     """MinBTL: years of history below which the best of so many trials without skill shows this annual Sharpe ratio."""
     if not sharpe > 0:
         raise ValueError(f"sharpe = {sharpe}: must be positive")
-    return (expected_max(trials) / sharpe) ** 2
+    reach = expected_max(trials) / sharpe
+    return reach * reach
 
 
 def sharpe_ratio(returns: npt.ArrayLike) -> float | None:
@@ -172,6 +174,7 @@ def deflated(
     skew, kurtosis = _shape(values)
     dsr = probabilistic_sharpe(sharpe, n, skew, kurtosis, sr0)
     record = min_track_record(sharpe, skew, kurtosis, 0.0, confidence)
+    history = min_backtest_years(tried.effective, sharpe * year) if sharpe > 0 else math.inf
     return Evidence(
         sharpe=sharpe * year,
         skew=skew,
@@ -179,7 +182,7 @@ def deflated(
         psr=probabilistic_sharpe(sharpe, n, skew, kurtosis),
         dsr=dsr,
         min_trl=record if math.isfinite(record) else None,
-        min_btl_years=min_backtest_years(tried.effective, sharpe * year) if sharpe > 0 else None,
+        min_btl_years=history if math.isfinite(history) else None,
         power=_power(GOOD_SHARPE / year, sr0, n, confidence),
         detectable=year * (sr0 + float(ndtri(confidence) + ndtri(0.8)) / math.sqrt(n - 1)),
         sentence=_sentence(tried, sharpe * year, sr0 * year, dsr, confidence),

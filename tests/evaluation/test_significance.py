@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from purgedcv import deflated_sharpe_ratio, min_track_record_length, minimum_backtest_length
+from purgedcv import deflated_sharpe_ratio_full, min_track_record_length, minimum_backtest_length
 
 from pipeline.evaluation.significance import (
     deflated,
@@ -161,12 +161,12 @@ def test_the_minimum_backtest_length_is_another_packages(trials: int, sharpe: fl
 def test_the_deflated_sharpe_ratio_is_another_packages(seed: int, trials: int, std: float) -> None:
     returns = np.random.default_rng(seed).standard_t(4, 300) * 0.02
     evidence = deflated(returns, Tried(trials, float(trials), 365 * max(std**2, 1.01 / 299)))
-    theirs = deflated_sharpe_ratio(returns, trials, (evidence.trial_std / 365**0.5) ** 2)
-    # Its ratio divides by n, ours by n - 1.
-    luck, ratio = evidence.sr0 / 365**0.5, returns.mean() / returns.std()
-    found = probabilistic_sharpe(ratio, 300, evidence.skew, evidence.kurtosis, luck)  # type: ignore[arg-type]
-    assert found == pytest.approx(theirs, rel=1e-9)
-    assert evidence.dsr == pytest.approx(theirs, abs=0.01)
+    theirs = deflated_sharpe_ratio_full(returns, trials, (evidence.trial_std / 365**0.5) ** 2)
+    # Its ratio divides by n, ours by n - 1, and its skew and kurtosis are corrected for the size of the sample.
+    assert evidence.sr0 == pytest.approx(theirs.sr_star * 365**0.5, rel=1e-12)
+    found = probabilistic_sharpe(theirs.observed_sr, 300, theirs.skew, theirs.kurt, theirs.sr_star)
+    assert found == pytest.approx(theirs.dsr, rel=1e-9)
+    assert evidence.dsr == pytest.approx(theirs.dsr, abs=0.01)
 
 
 @given(st.floats(1, 1e6), st.floats(1, 1e6))
