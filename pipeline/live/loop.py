@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Protocol
@@ -43,8 +43,8 @@ class Trader(Protocol):
     def react(self, symbol: str) -> list[Effect]:
         """What is due for a symbol now."""
 
-    def flatten(self, reason: int) -> list[Effect]:
-        """Leave all positions, for a reason of `records.EXIT_REASONS`."""
+    def flatten(self, reason: int, symbols: Collection[str]) -> list[Effect]:
+        """Leave positions, for a reason of `records.EXIT_REASONS`."""
 
     def refusals(self, now_ms: int) -> dict[str, int]:
         """Reason codes that stand against entries, by symbol."""
@@ -92,9 +92,9 @@ class Loop:
     """Follows the market until it is stopped.
 
     is_replay: the market is history that runs at another speed than the clock. current: names the bundle that should
-    decide; rethink: makes a mind of it, up to the last decided bar, in a thread of its own. killed: whether the
-    kill-switch is there. fetched: higher intervals that are asked for when they close. step: moves a market that waits
-    for us on by a bar, and says whether there was one.
+    decide; rethink: makes a mind of it, up to the last decided bar, in a thread of its own. killed: why the kill
+    switch stops trading, if it does. fetched: higher intervals that are asked for when they close. step: moves a
+    market that waits for us on by a bar, and says whether there was one.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Loop:
         fetched: tuple[str, ...] = (),
         current: Callable[[], str | None] = lambda: None,
         rethink: Callable[[str, int], Awaitable[Mind]] | None = None,
-        killed: Callable[[], bool] = lambda: False,
+        killed: Callable[[], str] = lambda: "",
         skew_ms: Callable[[], float] = lambda: 0.0,
         expires_ms: Callable[[], int | None] = lambda: None,
         step: Callable[[], Awaitable[bool]] | None = None,
@@ -123,12 +123,13 @@ class Loop:
         self.desk, self.driver = desk, driver
         self.latency = Latency()
         self.last_event_ms = 0
+        self.market_ms = mind.follower.last_open_ms
         self.decided = 0
         self.stopped: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.rejected_bundles: dict[str, str] = {}
         self._trader, self._exchange, self._clock, self._tell = trader, exchange, clock, tell
         self._limits, self._is_replay, self._fetched = limits or Limits(), is_replay, fetched
-        self._current, self._rethink, self._killed = current, rethink, killed
+        self._current, self._rethink, self.killed = current, rethink, killed
         self._skew_ms, self._expires_ms = skew_ms, expires_ms
         self._step, self._stepped_at = step, -1.0
         self._step_ms = config.step_ms
@@ -298,7 +299,7 @@ class Loop:
         """How long ago the bar closed, by the exchange's clock."""
         close_ms = open_time_ms + self._step_ms
         try:
-            now = await self._exchange.server_ms()
+            now = self.market_ms = await self._exchange.server_ms()
         except Unavailable:
             return float("inf")
         if not self._is_replay:
@@ -378,9 +379,9 @@ class Loop:
 
     async def _break_if_due(self) -> None:
         breakers, now = self.config.risk.breakers, self._clock.now_ms()
-        word = reason = ""
-        if self._killed():
-            word, reason = "kill_switch", "the kill-switch file is there"
+        word = ""
+        if reason := self.killed():
+            word = "kill_switch"
         elif self.config.risk.enabled:
             failed, asked = len(self.driver.failures), len(self.driver.requests)
             expires = self._expires_ms()
@@ -392,6 +393,10 @@ class Loop:
                 word, reason = "model_expired", f"bundle {self.mind.bundle} is older than allowed"
         if word and not self.portfolio.account["halted"][0]:
             await self.trip(word, reason)
+
+    def flattening(self, reason: int, symbols: Collection[str]) -> list[Effect]:
+        """What leaves positions, for a reason of `records.EXIT_REASONS`."""
+        return self._trader.flatten(reason, symbols)
 
     async def _is_stale(self) -> bool:
         with contextlib.suppress(Unavailable):
@@ -405,7 +410,7 @@ class Loop:
         body = {"breaker": word, "code": BREAKER_CODES[word], "reason": reason, "at": self._clock.now_ms()}
         self._tell("breaker", breaker=word, reason=reason, bundle=self.mind.bundle)
         await self.driver.do(
-            lambda: [Write("BREAKER", body), *self._trader.flatten(BREAKER)], self.config.symbols
+            lambda: [Write("BREAKER", body), *self.flattening(BREAKER, self.config.symbols)], self.config.symbols
         )  # fmt: skip
 
     # Another bundle

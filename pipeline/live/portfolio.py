@@ -5,7 +5,7 @@ A bar's record holds the state at its close where anything is held, ordered or c
 it are booked on top, each once, because each stands in the journal once.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -34,7 +34,7 @@ _ENDS = ("cancel", "expire", "reject", "prove absent", "abandon")
 _ROWS = 2
 _KINDS = (
     "START", "BAR", "INTENT", "FILL", "OUTCOME", "LAPSE", "QUIT", "DUST", "PROTECT", "BREAKER", "RESET", "COMMAND",
-    "BUNDLE",
+    "BUNDLE", "TRADE",
 )  # fmt: skip
 # Orders that have ended are remembered for a while: a fill of theirs may be told late.
 _LEGS = 2000
@@ -58,7 +58,7 @@ class Portfolio:
 
     rules: of the trading core, with the origin that bars are counted from. cash: to begin with, in the quote asset.
     dust: base asset that cannot be sold, by symbol; what is left of a position below it is written off.
-    on_trade: told of each trade that closes, as `trade_of` describes it.
+    closed: trades by number that fills have closed and that are not written down yet.
     """
 
     def __init__(
@@ -67,7 +67,6 @@ class Portfolio:
         rules: Rules,
         cash: float,
         dust: Mapping[str, float] | None = None,
-        on_trade: Callable[[dict[str, Any]], None] = lambda trade: None,
     ) -> None:
         self.symbols = sorted(symbols)
         self.rules = rules
@@ -85,7 +84,7 @@ class Portfolio:
         self._modes: dict[str, Any] = {}
         self.dust = dict(dust or {})
         self._place = {symbol: s for s, symbol in enumerate(self.symbols)}
-        self.on_trade = on_trade
+        self.closed: dict[int, dict[str, Any]] = {}
         self._trades = np.zeros(_ROWS, TRADE)
         self._orders: dict[str, list[str]] = {}
         self._kept = self._marks()
@@ -194,13 +193,13 @@ class Portfolio:
         reason = {"stop": int(position["stop_reason"]), "target": TAKE_PROFIT}.get(leg.leg)
         reason = reason or int(position["leave"]) or SIGNAL
         dust = self.dust.get(leg.symbol, 0.0)
-        entered, number = int(position["entry_bar"]), int(self.account["trades"][0])
+        number = int(self.account["trades"][0])
         if book_exit(
             self.account, self.positions, self._trades, 0, s, self.bars, qty, price, fee, reason, dust, self.record
         ):
             orders = self._orders.pop(leg.symbol, [])
             trade = trade_of(self._trades[0], leg.symbol, self.rules)
-            self.on_trade({**trade, "number": number, "entered": entered, "orders": orders})
+            self.closed[number] = {**trade, "number": number, "orders": orders}
 
     def _fees(self, symbol: str, qty: Decimal, price: Decimal, fee: Decimal, asset: str) -> tuple[Decimal, Decimal]:
         # In the base asset, and in the quote asset.
@@ -254,6 +253,9 @@ class Portfolio:
 
     def _bundle(self, body: Mapping[str, Any]) -> None:
         self.bundle = str(body["bundle"])
+
+    def _trade(self, body: Mapping[str, Any]) -> None:
+        self.closed.pop(int(body["number"]), None)
 
     def _dust(self, body: Mapping[str, Any]) -> None:
         symbol = str(body["symbol"])

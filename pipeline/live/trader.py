@@ -4,7 +4,7 @@ Nothing here remembers what it has sent: it looks at the core's state and at the
 does the same after a crash as before it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -66,10 +66,10 @@ class LiveTrader:
         """The core's decisions; `react` makes orders of them once they are written down."""
         return [decide(self.portfolio, outlook, refuse, facts)]
 
-    def flatten(self, reason: int) -> list[Effect]:
-        """Cancel entries, and leave all positions."""
-        effects = flattening(self.portfolio, reason)
-        for symbol in self.portfolio.symbols:
+    def flatten(self, reason: int, symbols: Collection[str]) -> list[Effect]:
+        """Cancel entries, and leave positions."""
+        effects = flattening(self.portfolio, reason, symbols)
+        for symbol in symbols:
             for entry in self.desk.books.open(symbol):
                 if not entry.order.reduce_only:
                     effects += self.desk.cancel(entry.order.client_order_id, self._now_ms())
@@ -101,6 +101,8 @@ class LiveTrader:
 
     def react(self, symbol: str) -> list[Effect]:
         """What is due for a symbol now."""
+        if closed := self.portfolio.closed:
+            return [Write("TRADE", trade) for trade in closed.values()]
         if not self._sends:
             return []
         position = self.portfolio.position(symbol)

@@ -3,7 +3,7 @@
 In shadow the core's own fill model fills the orders; live the exchange does, and the core only decides.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -60,9 +60,9 @@ class PaperTrader:
         """Nothing: the fill model sees to everything at the next bar."""
         return []
 
-    def flatten(self, reason: int) -> list[Effect]:
-        """Drop what was ordered, and leave everything at the next open."""
-        return flattening(self.portfolio, reason)
+    def flatten(self, reason: int, symbols: Collection[str]) -> list[Effect]:
+        """Drop what was ordered, and leave positions at the next open."""
+        return flattening(self.portfolio, reason, symbols)
 
     def refusals(self, now_ms: int) -> dict[str, int]:
         """None of its own."""
@@ -90,11 +90,11 @@ def decide(portfolio: Portfolio, outlook: Outlook, refuse: Mapping[str, int], fa
     return Write("BAR", bar_record(portfolio, outlook, entering, leaving, facts))
 
 
-def flattening(portfolio: Portfolio, reason: int) -> list[Effect]:
+def flattening(portfolio: Portfolio, reason: int, symbols: Collection[str]) -> list[Effect]:
     """Records that drop entries which have not been sent, and order positions to be left."""
     effects: list[Effect] = []
-    for s, symbol in enumerate(portfolio.symbols):
-        position = portfolio.positions[s]
+    for symbol in symbols:
+        position = portfolio.position(symbol)
         if position["enter"] != 0:
             effects.append(Write("LAPSE", {"symbol": symbol}))
         if position["side"] != 0 and position["leave"] == 0:

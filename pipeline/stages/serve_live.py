@@ -18,6 +18,7 @@ from pipeline.artifacts import Layout, count_rows, exclusive, read_json, read_ta
 from pipeline.config import Config, interval_ms
 from pipeline.errors import BadInput, ExchangeError, PipelineError
 from pipeline.market import candles
+from pipeline.stages.control import control_file, kill_file
 from pipeline.stages.reporting import Plan, Summary, print_json
 from pipeline.stages.runner import Options
 from pipeline.stages.times import iso
@@ -260,7 +261,8 @@ class Session:
             try:
                 # Starting is recovering: what the exchange says comes before anything is decided.
                 await loop.reconcile()
-                reason = await loop.run()
+                async with self._controlled(loop):
+                    reason = await loop.run()
             except PipelineError as error:
                 self.tell("error", reason=error.message)
                 raise
@@ -270,9 +272,29 @@ class Session:
         self.tell("stop", reason=reason, bundle=loop.mind.bundle)
         return self._summary(loop, reason, ready, perf_counter() - begun)
 
+    @contextlib.asynccontextmanager
+    async def _controlled(self, loop: "Loop") -> AsyncIterator[None]:
+        """For the block, listen to `pipeline status` and its like."""
+        from pipeline import __version__
+        from pipeline.live.commands import Commands
+        from pipeline.live.control import ControlServer
+
+        facts = {
+            "version": __version__, "pid": os.getpid(), "since": iso(self.clock.now_ms()),
+            "exchange": {"name": "rehearsal" if self.wish.rehearse else self.config.serve.exchange, "connected": True},
+        }  # fmt: skip
+        commands = Commands(loop, self.clock, self.tell, facts)
+        server = ControlServer(control_file(self.layout), commands.by_name(), self.tell)
+        await server.start()
+        try:
+            yield
+        finally:
+            await server.stop()
+
     async def _start(self, limits: "Limits") -> "Loop":
         from pipeline.live.desk import Desk, Settings
         from pipeline.live.driver import Driver
+        from pipeline.live.kill_switch import KillSwitch
         from pipeline.live.loop import Loop
 
         config = self.config
@@ -310,7 +332,7 @@ class Session:
             config, Mind(follower, name), portfolio, trader, desk, driver, self.exchange, self.clock, self.tell,
             limits=limits, is_replay=self.place.is_replay, fetched=_fetched(config), current=self._current,
             rethink=lambda wanted, last: self._rethink(wanted, last, portfolio.rules.origin_ms),
-            killed=(self.layout.run / "serve" / "KILL").exists, step=self.place.step,
+            killed=KillSwitch(kill_file(self.layout)).reason, step=self.place.step,
         )  # fmt: skip
         return loop
 
@@ -332,7 +354,6 @@ class Session:
             portfolio.add(kind, body)
             if kind != "BAR":
                 records.append((kind, body))
-        portfolio.on_trade = self._trades.append
         return portfolio, books_of(records)
 
     def _trader(self, portfolio: "Portfolio", desk: Any) -> Any:
@@ -395,8 +416,17 @@ class Session:
             portfolio.advance(body)
             for trade in body.get("trades", ()):
                 self._told_trade(trade)
-        else:
-            portfolio.add(kind, body)
+            return
+        portfolio.add(kind, body)
+        if kind == "TRADE":
+            self._told_trade(body)
+        elif kind == "FILL":
+            leg = portfolio.legs.get(body["id"])
+            self.tell(
+                "fill", client_order_id=body["id"], qty=body["qty"], price=body["price"], fee=body["fee"],
+                fee_asset=body["fee_asset"], symbol=leg.symbol if leg else "", side=leg.side.lower() if leg else "",
+                leg=leg.leg if leg else "", bundle=portfolio.bundle,
+            )  # fmt: skip
 
     def _told_trade(self, trade: Mapping[str, Any]) -> None:
         self._trades.append(dict(trade))
@@ -480,6 +510,15 @@ async def _at_exchange(config: Config, layout: Layout, wish: Wish) -> "AsyncIter
         stack.callback(log.close)
         stack.enter_context(log.hearing_libraries())
         tell = FanOut(log)
+        addresses = os.environ.get(config.serve.notify.variable, "").split()
+        if addresses:
+            from pipeline.live.alerts import Alerts, services
+
+            alerts = Alerts(
+                services(addresses, config.serve.notify.variable), config.serve.notify, redactor, config.name
+            )
+            stack.callback(alerts.close)
+            tell.add(alerts)
         exchange = BinanceExchange(
             place.addresses, place.keys, clock, random.Random(),
             note=lambda kind, words: tell("exchange", kind=kind, reason=words),
