@@ -3,6 +3,7 @@
 from pydantic import Field, field_validator
 
 from pipeline.config.cross_validation import CrossValidation
+from pipeline.config.drift import Drift
 from pipeline.config.durations import Interval, Length, bars_in, interval_ms
 from pipeline.config.features import FeatureEntry
 from pipeline.config.labels import LabelEntry
@@ -31,6 +32,7 @@ class Config(Section):
     predict: Predict = Predict()
     predict_rolling: PredictRolling = PredictRolling()
     cross_validation: CrossValidation = CrossValidation()
+    drift: Drift = Drift()
     signals: Signals = Signals()
     sizing: Sizing = Sizing()
     risk: Risk = Risk()

@@ -42,6 +42,8 @@ LEARNING = (
     "stages/samples.py",
     "stages/times.py",
     "stages/trials.py",
+    "stages/window_fit.py",
+    "stages/calibrating.py",
     "evaluation/trials.py",
     "models",
     "features",
@@ -57,7 +59,10 @@ RECIPES = {
     "merge": Recipe(("symbols", "interval", "download", "merge"), ("stages/merge.py", "market")),
     "features": Recipe(("symbols", "features"), ("stages/features.py", "features", "market/candles.py")),
     "labels": Recipe(("symbols", "labels"), ("stages/labels.py", "labels", "market/candles.py")),
-    "train": Recipe(("symbols", "seed", "features", "labels", "train"), ("stages/train.py", *LEARNING)),
+    "train": Recipe(
+        ("symbols", "seed", "features", "labels", "train", "drift"),
+        ("stages/train.py", "stages/drift_reference.py", *LEARNING),
+    ),
     "predict": Recipe(("symbols", "predict"), ("stages/predict.py", "stages/train.py", *LEARNING)),
     "predict-rolling": Recipe(
         ("symbols", "seed", "labels", "train", "predict_rolling"),

@@ -11,9 +11,11 @@ from pipeline.artifacts import Layout, count_rows, read_table, replace_folder, s
 from pipeline.config import Config, utc_ms
 from pipeline.config.training import Algorithm
 from pipeline.market import candles
+from pipeline.models.drift.reference import Windows
 from pipeline.models.samples import Samples
 from pipeline.models.selection import Selected
 from pipeline.stages.calibrating import calibrated, calibrates, calibration_rows
+from pipeline.stages.drift_reference import features_of, model_reference, windows_of, without
 from pipeline.stages.reporting import Plan, Summary
 from pipeline.stages.samples import feature_columns, label_columns, read_samples
 from pipeline.stages.times import iso
@@ -37,6 +39,11 @@ class Trained:
     validation: dict[str, Any] | None
     in_sample: dict[str, Any]
     selection: dict[str, Any] | None
+    drift: dict[str, Any]
+
+    def features(self, names: list[str]) -> list[str]:
+        """Those of the features that the model uses."""
+        return names if self.model.columns is None else [names[j] for j in self.model.columns]
 
 
 def plan(config: Config, layout: Layout) -> Plan:
@@ -68,14 +75,18 @@ def run(config: Config, layout: Layout) -> Summary:
     _check_targets(config, samples, rows)
     constant = _constant(samples)
     workers = config.workers or os.cpu_count() or 1
+    windows = windows_of(config, samples, _union(samples, rows))
+    drift = features_of(samples, windows)
     binned: dict[str, Any] = {}
     if not selects(config):
         binned = binned_rows(samples, config.train.algorithms, np.flatnonzero(_union(samples, rows)), workers)
     if learns_from_bins(config.train.algorithms) and not selects(config):
         # The matrix is the largest thing in memory, and the fits need theirs.
-        samples = samples.keeping(_scored(config, samples, rows))
-    trained = _train_all(config, samples, binned, rows, workers)
+        samples = samples.keeping(_scored(config, samples, rows, windows))
+    trained = _train_all(config, samples, binned, rows, windows, workers)
     manifest = _manifest(config, layout, samples, rows, trained)
+    unused = set(samples.names) - {name for one in trained for name in one.features(samples.names)}
+    manifest["drift"] = without(drift, unused) | {"models": {one.name: one.drift for one in trained}}
     models = {one.name: (f"{one.label}-{one.algorithm.name}", one.model) for one in trained}
     replace_folder(layout.trained, lambda folder: bundle.save(folder, manifest, models))
     _record(config, layout, manifest)
@@ -125,9 +136,10 @@ def _constant(samples: Samples) -> list[str]:
     return [name for name, column in zip(samples.names, columns, strict=True) if column.min() == column.max()]
 
 
-def _scored(config: Config, samples: Samples, rows: dict[str, Indices]) -> npt.NDArray[np.bool_]:
+def _scored(config: Config, samples: Samples, rows: dict[str, Indices], windows: Windows) -> npt.NDArray[np.bool_]:
     # The rows that the new models are tried on.
     scored = np.zeros(len(samples.times), bool)
+    scored[windows.rows] = True
     for label, chosen in rows.items():
         scored[_seen(chosen)] = True
         parts = held_out(samples, label, chosen, config.train.validation)
@@ -143,7 +155,12 @@ def _seen(rows: Indices) -> Indices:
 
 
 def _train_all(
-    config: Config, samples: Samples, binned: dict[str, Any], rows: dict[str, Indices], workers: int
+    config: Config,
+    samples: Samples,
+    binned: dict[str, Any],
+    rows: dict[str, Indices],
+    windows: Windows,
+    workers: int,
 ) -> list[Trained]:
     from joblib import Parallel, delayed
     from threadpoolctl import threadpool_limits
@@ -153,18 +170,16 @@ def _train_all(
 
     tasks = [(label, algorithm) for label in rows for algorithm in config.train.algorithms]
     parts = {label: held_out(samples, label, chosen, config.train.validation) for label, chosen in rows.items()}
-    windows = [(label, chosen, "the training range") for label, chosen in rows.items()]
-    windows += [(label, part[0], "the training range before validation") for label, part in parts.items() if part]
+    ranges = [(label, chosen, "the training range") for label, chosen in rows.items()]
+    ranges += [(label, part[0], "the training range before validation") for label, part in parts.items() if part]
     # Threads: LightGBM lets go of the interpreter, and they share the binned rows. BLAS gets one thread,
     # since its sums depend on how many there are.
     with threadpool_limits(1, user_api="blas"):
-        found = Parallel(workers, prefer="threads")(
-            delayed(select_features)(config, samples, *window) for window in windows
-        )
-        chosen = {(label, where): one for (label, _, where), one in zip(windows, found, strict=True)}
+        found = Parallel(workers, prefer="threads")(delayed(select_features)(config, samples, *one) for one in ranges)
+        chosen = {(label, where): one for (label, _, where), one in zip(ranges, found, strict=True)}
         return Parallel(workers, prefer="threads")(
             delayed(_train_one)(
-                config, samples, binned.get(algorithm.name), label, algorithm, rows[label],
+                config, samples, binned.get(algorithm.name), label, algorithm, rows[label], windows,
                 chosen[label, "the training range"], chosen.get((label, "the training range before validation")),
             )
             for label, algorithm in tasks
@@ -178,6 +193,7 @@ def _train_one(
     label: str,
     algorithm: Algorithm,
     rows: Indices,
+    windows: Windows,
     selected: Selected | None,
     selected_before: Selected | None,
 ) -> Trained:
@@ -189,7 +205,7 @@ def _train_one(
     values = samples.targets[label].values
     classification = is_classification(algorithm, label, samples)
     outcomes = values > 0 if classification and samples.targets[label].is_bool else values
-    validation, rounds = None, None
+    validation, rounds, unseen = None, None, None
     parts = held_out(samples, label, rows, config.train.validation)
     if parts is not None:
         early, late = parts
@@ -197,7 +213,8 @@ def _train_one(
         columns = columns_of(selected_before)
         trial = fit(samples, binned, label, algorithm, early, config.seed, validation=late, columns=columns)
         rounds = trial.rounds
-        validation = label_scores(outcomes[late], trial.predict_rows(samples.features, late))
+        unseen = late, trial.predict_rows(samples.features, late)
+        validation = label_scores(outcomes[late], unseen[1])
     columns = columns_of(selected)
     model = fit(samples, binned, label, algorithm, rows, config.seed, rounds=rounds, columns=columns)
     model = calibrated(config, samples, binned, label, algorithm, rows, columns, model, "the training range")
@@ -206,7 +223,8 @@ def _train_one(
         chosen = {"method": config.train.selection.method, "kept": selected.kept, "passed": selected.passed}
     seen = _seen(rows)
     in_sample = label_scores(outcomes[seen], model.predict_rows(samples.features, seen))
-    return Trained(f"{label}_{algorithm.name}", label, algorithm, model, rows, validation, in_sample, chosen)
+    drift = model_reference(samples, label, rows, windows, model, unseen)
+    return Trained(f"{label}_{algorithm.name}", label, algorithm, model, rows, validation, in_sample, chosen, drift)
 
 
 def _manifest(
