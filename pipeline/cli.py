@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline import cli_control, cli_evaluation, cli_live, cli_search, cli_validation
+from pipeline import cli_control, cli_drift, cli_evaluation, cli_live, cli_search, cli_validation
 from pipeline.cli_options import ConfigFile, DryRun, IntervalOption, Json, Overrides, Symbols, Workdir
 
 app = typer.Typer(
@@ -131,6 +131,7 @@ _stage("output", "Write the report, the trades as CSV, and pictures.", "pipeline
 
 _command("optimize")(cli_search.optimize)
 _command("serve")(cli_live.serve)
+_command("drift")(cli_drift.drift)
 
 
 _command("verify")(cli_evaluation.verify)

@@ -80,7 +80,7 @@ class DriftMonitor:
             self._kept += 1
         self._bars += 1
         if self._bars % max(self._window // LOOKS, 1) == 0:
-            self._look()
+            self.look()
 
     def learn(self, name: str, score: float, outcome: float) -> None:
         """Take what came of an earlier score of a model; in the order of the bars, each once."""
@@ -104,7 +104,7 @@ class DriftMonitor:
     def findings(self) -> list[Finding]:
         """The table of the last look; of now, if there has been none."""
         if not self._findings:
-            self._look()
+            self.look()
         return list(self._findings)
 
     def save(self) -> dict[str, Any]:
@@ -133,7 +133,13 @@ class DriftMonitor:
             loss.restore(kept["losses"][name])
         self._findings = [_finding(one) for one in kept["findings"]]
 
-    def _look(self) -> None:
+    @property
+    def window_bars(self) -> int:
+        """Bars of a window."""
+        return self._window
+
+    def look(self) -> None:
+        """Judge the bars taken so far; `update` does it seven times a window by itself."""
         self._findings = [*self._distributions(), *self._errors()]
 
     def _distributions(self) -> list[Finding]:
