@@ -105,6 +105,33 @@ class WrongKey(Exception):
 
 
 @dataclass(frozen=True)
+class Permissions:
+    """What a key may do. trade: order on the spot market. withdraw: take money away. is_bound: to addresses of the
+    network."""
+
+    trade: bool
+    withdraw: bool
+    is_bound: bool
+
+
+@dataclass(frozen=True)
+class Quote:
+    """The best prices of a symbol's book."""
+
+    symbol: str
+    bid: Decimal
+    ask: Decimal
+
+
+@dataclass(frozen=True)
+class Traded:
+    """Base asset that somebody traded."""
+
+    symbol: str
+    qty: Decimal
+
+
+@dataclass(frozen=True)
 class ClosedBar:
     """A bar of the exchange that has closed, told once and in order. values: columns of `candles.SCHEMA` by name."""
 
@@ -167,6 +194,15 @@ class Exchange(Protocol):
 
     async def fills(self, symbol: str, after_trade_id: int) -> list[tuple[str, Fill]]:
         """Our fills with larger trade ids, oldest first, with the client id of their order."""
+
+    async def permissions(self) -> Permissions:
+        """What our key may do."""
+
+    async def fees(self, symbol: str) -> tuple[Decimal, Decimal]:
+        """What we pay as maker and as taker, fractions of the notional."""
+
+    def quotes(self, symbols: Iterable[str]) -> AsyncIterator[Quote | Traded]:
+        """Best prices as they change, and what is traded, for ever; some may be left out."""
 
     async def balances(self) -> Mapping[str, tuple[Decimal, Decimal]]:
         """Free and locked by asset."""

@@ -24,9 +24,12 @@ from pipeline.exchange.port import (
     Event,
     Interrupted,
     ListRequest,
+    Permissions,
+    Quote,
     Refused,
     Report,
     Request,
+    Traded,
     Unavailable,
     Unclear,
 )
@@ -148,6 +151,17 @@ class BinanceExchange:
                 break
             after = page[-1][1].trade_id
         return [(await self._name(symbol, order), fill) for order, fill in rows]
+
+    async def permissions(self) -> Permissions:
+        """What the key may do. Raises Refused (a test exchange does not tell), Unavailable, Barred, WrongKey."""
+        reply = await self._client.read(self._client.binance.get_account_api_permissions, 1)
+        return _understood(reports.permitted, reply)
+
+    async def fees(self, symbol: str) -> tuple[Decimal, Decimal]:
+        """Fees as maker and as taker, fractions. Raises Refused, Unavailable, Barred, WrongKey."""
+        ask = self._client.binance._get
+        reply = await self._client.read(ask, 20, path="account/commission", signed=True, data={"symbol": symbol})
+        return _understood(reports.commission, reply)
 
     async def balances(self) -> Mapping[str, tuple[Decimal, Decimal]]:
         """Free and locked by asset, without those of which there is nothing. Raises Unavailable, Barred, WrongKey."""
@@ -277,6 +291,51 @@ class BinanceExchange:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def quotes(self, symbols: Iterable[str]) -> AsyncIterator[Quote | Traded]:
+        """Best prices and trades as they come, for ever; of a symbol that waits only the latest price is kept."""
+        names = {name.lower(): name for name in symbols}
+        waiting: dict[str, Quote | Traded] = {}
+        woken = asyncio.Event()
+
+        async def build() -> Line:
+            manager = type("Manager", (BinanceSocketManager,), {"STREAM_URL": f"{self._addresses.streams}/"})
+            streams = [f"{name}@{kind}" for name in names for kind in ("bookTicker", "aggTrade")]
+            socket = manager(self._client.binance).multiplex_socket(streams)
+            await connect(socket, self._addresses.is_local)
+            return BinanceLine(socket)
+
+        def on_message(message: Message) -> None:
+            event = message.get("data")
+            if not isinstance(event, dict):
+                return
+            try:
+                told = reports.quoted(event)
+            except reports.MALFORMED:
+                raise Lost("a price that is not understood") from None
+            if isinstance(told, Traded):
+                before = waiting.get(f"{told.symbol} trades")
+                qty = told.qty + (before.qty if isinstance(before, Traded) else 0)
+                waiting[f"{told.symbol} trades"] = Traded(told.symbol, qty)
+            elif told is not None:
+                waiting[told.symbol] = told
+            woken.set()
+
+        keeper = Keeper(
+            "quotes", build, on_message, lambda: None, Watch(5.0, 5.0), self._clock, self._draw, self._note
+        )  # fmt: skip
+        task = asyncio.ensure_future(keeper.run())
+        try:
+            while True:
+                await woken.wait()
+                woken.clear()
+                for key in list(waiting):
+                    yield waiting.pop(key)
+                if task.done():
+                    task.result()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     def _market(self, feeds: Mapping[str, Feed], interval: str) -> Keeper:
         """The socket that tells when bars close."""

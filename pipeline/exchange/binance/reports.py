@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from pipeline.exchange.port import AccountChange, ListRequest, Report, Request
+from pipeline.exchange.port import AccountChange, ListRequest, Permissions, Quote, Report, Request, Traded
 from pipeline.trading.orders import Fill
 
 # What a malformed message leads to.
@@ -181,3 +181,28 @@ def _executed(message: Mapping[str, Any]) -> Report:
     return Report(
         str(message["s"]), name, str(message["X"]), Decimal(message["z"]), int(message["i"]), fills, int(message["T"])
     )
+
+
+def permitted(reply: Any) -> Permissions:
+    """What `account/apiRestrictions` says of a key."""
+    return Permissions(
+        reply["enableSpotAndMarginTrading"] is True,
+        reply["enableWithdrawals"] is not False,
+        reply["ipRestrict"] is True,
+    )
+
+
+def commission(reply: Any) -> tuple[Decimal, Decimal]:
+    """Fees as maker and taker, fractions: all that `account/commission` adds up, without discounts."""
+    parts = [reply[kind] for kind in ("standardCommission", "specialCommission", "taxCommission") if kind in reply]
+    maker, taker = (sum((Decimal(part[side]) for part in parts), Decimal(0)) for side in ("maker", "taker"))
+    return maker, taker
+
+
+def quoted(event: Any) -> Quote | Traded | None:
+    """A best price, or a trade, None if it is neither."""
+    if event.get("e") == "aggTrade":
+        return Traded(event["s"], Decimal(event["q"]))
+    if "b" in event and "a" in event and "s" in event:
+        return Quote(event["s"], Decimal(event["b"]), Decimal(event["a"]))
+    return None

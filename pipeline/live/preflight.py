@@ -1,0 +1,118 @@
+"""What has to be right before real orders are sent; each check says what it found, and all of them are shown."""
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from pipeline.config import Config
+from pipeline.exchange.port import Exchange, Refused, Unavailable
+from pipeline.trading.filters import SymbolFilters
+from pipeline.trading.rules import rules_of
+
+# Fees may differ so much from the config's before the backtest is another market.
+_FEE_ROOM = Decimal("0.0002")
+_ZERO = Decimal(0)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One of them. passed: None for what could not be found out, or is worth a look and forbids nothing."""
+
+    name: str
+    passed: bool | None
+    found: str
+
+    def line(self, width: int) -> str:
+        """For people."""
+        word = {True: "pass", False: "FAIL", None: "note"}[self.passed]
+        return f"  {word}  {self.name:<{width}}  {self.found}"
+
+
+async def at_exchange(
+    config: Config, exchange: Exchange, rules: Mapping[str, SymbolFilters], skew_ms: float
+) -> list[Check]:
+    """Checks of key, clock, filters, fees and balances. Raises Unavailable, WrongKey."""
+    return [
+        await _key(exchange),
+        _clock(config, skew_ms),
+        *[_filters(symbol, one) for symbol, one in rules.items()],
+        *[await _fees(config, exchange, symbol) for symbol in rules],
+        await _balance(config, exchange, rules),
+    ]
+
+
+def of_config(config: Config) -> list[Check]:
+    """Checks of what the config asks for."""
+    rules = rules_of(config.simulate, config.interval, config.sizing, config.risk)
+    stops = rules.stop_loss < 1 or rules.stop_atr > 0 or rules.trailing_stop < 1 or rules.trail_atr > 0
+    found = "a stop rests on the exchange" if stops and config.serve.protect else "positions would have no stop"
+    checks = [Check("stop", stops and config.serve.protect, found)]
+    found = "limits and breakers are on" if config.risk.enabled else "risk.enabled is false: nothing stops trading"
+    return [*checks, Check("risk rules", config.risk.enabled, found)]
+
+
+def of_bundle(
+    manifest: Mapping[str, Any] | None, fault: str | None, promoted: str | None, uncertified: bool
+) -> list[Check]:
+    """Checks of the models. fault: why the certificate is not valid; promoted: stage that the gate has let it to."""
+    if manifest is None:
+        return [Check("certificate", None, "a strategy without models has none; `pipeline verify` checks its features")]
+    certificate = Check("certificate", None if uncertified and fault else fault is None, fault or "valid")
+    return [certificate, Check("gate", promoted == "live", f"promoted to {promoted or 'nothing'}: `pipeline promote`")]
+
+
+async def _key(exchange: Exchange) -> Check:
+    try:
+        may = await exchange.permissions()
+    except (Refused, Unavailable) as error:
+        return Check("key", None, f"the exchange does not tell what it may do: {error}")
+    wrong = [
+        words for words, is_wrong in (
+            ("it may not trade", not may.trade),
+            ("it may withdraw: make one that may not", may.withdraw),
+            ("it is not bound to an address: restrict it to this machine's", not may.is_bound),
+        ) if is_wrong
+    ]  # fmt: skip
+    return Check("key", not wrong, "; ".join(wrong) or "trades, cannot withdraw, bound to an address")
+
+
+def _clock(config: Config, skew_ms: float) -> Check:
+    most = config.risk.gates.max_clock_skew * 1000
+    return Check("clock", abs(skew_ms) <= most, f"{skew_ms:+.0f} ms from the exchange's, {most:.0f} ms allowed")
+
+
+def _filters(symbol: str, rules: SymbolFilters) -> Check:
+    return Check(
+        f"filters {symbol}", rules.lots.step > 0 and rules.prices.step > 0,
+        f"lots of {rules.lots.step.normalize():f}, ticks of {rules.prices.step.normalize():f}, "
+        f"at least {rules.min_notional.normalize():f}",
+    )  # fmt: skip
+
+
+async def _fees(config: Config, exchange: Exchange, symbol: str) -> Check:
+    with contextlib.suppress(Refused, Unavailable):
+        _, taker = await exchange.fees(symbol)
+        expected = Decimal(str(config.simulate.costs.taker_fee))
+        return Check(
+            f"fees {symbol}", taker <= expected + _FEE_ROOM,
+            f"{taker.normalize():f} as taker, simulated with {expected.normalize():f}",
+        )  # fmt: skip
+    return Check(f"fees {symbol}", None, "the exchange does not tell them")
+
+
+async def _balance(config: Config, exchange: Exchange, rules: Mapping[str, SymbolFilters]) -> Check:
+    balances = await exchange.balances()
+    quotes = {symbol.removeprefix(one.base_asset) for symbol, one in rules.items()}
+    if len(quotes) != 1:
+        return Check(
+            "balance", False, f"symbols of one quote asset share a balance; these have {', '.join(sorted(quotes))}"
+        )
+    quote = quotes.pop()
+    free = balances.get(quote, (_ZERO, _ZERO))[0]
+    least = max([one.min_notional for one in rules.values()], default=_ZERO)
+    wanted = max(least, Decimal(str(config.serve.capital or 0)))
+    held = [symbol for symbol, one in rules.items() if sum(balances.get(one.base_asset, (_ZERO, _ZERO))) > 0]
+    note = f"; the account holds base assets of {', '.join(held)} already, which are left alone" if held else ""
+    return Check("balance", free >= wanted, f"{free.normalize():f} {quote} free, {wanted.normalize():f} needed{note}")
