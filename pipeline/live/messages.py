@@ -48,7 +48,8 @@ class Bands:
         if score <= self.sell:
             return -_CHEVRONS
         middle, reach = (self.buy + self.sell) / 2, (self.buy - self.sell) / 2
-        return int(_CHEVRONS * (score - middle) / reach)
+        # Just beside a threshold the quotient may be rounded to it.
+        return max(1 - _CHEVRONS, min(int(_CHEVRONS * (score - middle) / reach), _CHEVRONS - 1))
 
 
 def score_message(symbol: str, price: float, score: float, bands: Bands | None, before: int | None) -> Message:
