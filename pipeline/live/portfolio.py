@@ -141,6 +141,14 @@ class Portfolio:
         """Whether there is an account of a mode."""
         return mode == self.mode or mode in self._modes
 
+    def where(self, mode: str, origin_ms: int) -> tuple[int | None, int]:
+        """Open time of the last bar of a mode's account, None if there is none, and its origin, or the one given."""
+        if mode == self.mode:
+            return self.last_open_ms, self.rules.origin_ms
+        if mode in self._modes:
+            return self._modes[mode][4], self._modes[mode][5].origin_ms
+        return None, origin_ms
+
     def advance(self, body: Mapping[str, Any]) -> None:
         """The bar that was just decided here has been written down: the record BAR."""
         self.bars += 1

@@ -31,11 +31,11 @@ class Check:
 
 
 async def at_exchange(
-    config: Config, exchange: Exchange, rules: Mapping[str, SymbolFilters], skew_ms: float
+    config: Config, exchange: Exchange, rules: Mapping[str, SymbolFilters], skew_ms: float, real: bool
 ) -> list[Check]:
-    """Checks of key, clock, filters, fees and balances. Raises Unavailable, WrongKey."""
+    """Checks of key, clock, filters, fees and balances. real: whether it is real money. Raises Unavailable, WrongKey."""
     return [
-        await _key(exchange),
+        await _key(exchange, real),
         _clock(config, skew_ms),
         *[_filters(symbol, one) for symbol, one in rules.items()],
         *[await _fees(config, exchange, symbol) for symbol in rules],
@@ -54,16 +54,21 @@ def of_config(config: Config) -> list[Check]:
 
 
 def of_bundle(
-    manifest: Mapping[str, Any] | None, fault: str | None, promoted: str | None, uncertified: bool
+    manifest: Mapping[str, Any] | None, fault: str | None, promoted: str | None, uncertified: bool, rehearsed: bool
 ) -> list[Check]:
-    """Checks of the models. fault: why the certificate is not valid; promoted: stage that the gate has let it to."""
+    """Checks of the models. fault: why the certificate is not valid; promoted: stage that the gate has let it to;
+    uncertified: whether that forbids nothing; rehearsed: whether no real money is at stake."""
     if manifest is None:
         return [Check("certificate", None, "a strategy without models has none; `pipeline verify` checks its features")]
-    certificate = Check("certificate", None if uncertified and fault else fault is None, fault or "valid")
-    return [certificate, Check("gate", promoted == "live", f"promoted to {promoted or 'nothing'}: `pipeline promote`")]
+    found = f"promoted to {promoted or 'nothing'}"
+    passed = True if promoted == "live" else None if rehearsed else False
+    return [
+        Check("certificate", None if fault and uncertified else fault is None, fault or "valid"),
+        Check("gate", passed, found if passed else f"{found}: `pipeline promote` takes it to live"),
+    ]
 
 
-async def _key(exchange: Exchange) -> Check:
+async def _key(exchange: Exchange, real: bool) -> Check:
     try:
         may = await exchange.permissions()
     except (Refused, Unavailable) as error:
@@ -75,7 +80,8 @@ async def _key(exchange: Exchange) -> Check:
             ("it is not bound to an address: restrict it to this machine's", not may.is_bound),
         ) if is_wrong
     ]  # fmt: skip
-    return Check("key", not wrong, "; ".join(wrong) or "trades, cannot withdraw, bound to an address")
+    passed = not wrong if real or not wrong or not may.trade else None
+    return Check("key", passed, "; ".join(wrong) or "trades, cannot withdraw, bound to an address")
 
 
 def _clock(config: Config, skew_ms: float) -> Check:

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from pipeline.artifacts import Layout, count_rows, exclusive, read_json, read_table, sha256_json
 from pipeline.config import Config, interval_ms
-from pipeline.errors import BadInput, ExchangeError, PipelineError
+from pipeline.errors import BadInput, CheckFailed, ExchangeError, PipelineError
 from pipeline.market import candles
 from pipeline.stages.control import control_file, kill_file
 from pipeline.stages.reporting import Plan, Summary, print_json
@@ -162,6 +162,21 @@ def _load(config: Config, layout: Layout, name: str | None = None) -> "tuple[Bun
     return bundle.load(folder), name, folder
 
 
+def _evidence(layout: Layout, name: str, bundle: Any) -> tuple[str | None, str | None]:
+    """Why a bundle's certificate is not valid, and to which stage the gate has let it."""
+    from pipeline.evaluation import certificate
+
+    if bundle is None:
+        return None, None
+    found = certificate.read(bundle.manifest)
+    fault = (
+        "there is none: `pipeline retrain` makes one"
+        if found is None
+        else certificate.valid_for(found, bundle.manifest)
+    )
+    return fault, None
+
+
 def _fetched(config: Config) -> tuple[str, ...]:
     # As the merge stage: bars of higher intervals come from where they were downloaded, else from our own bars.
     return tuple(name for name in config.merge.timeframes if name in config.download.also_intervals)
@@ -253,6 +268,10 @@ class Session:
         begun = perf_counter()
         loop = await self._start(limits)
         ready = perf_counter() - begun
+        if self.wish.live:
+            await self._preflight(loop)
+        await self._write("START", self._opening)
+        loop.portfolio.add("START", self._opening)
         self.tell(
             "start", mode=self.wish.mode, bundle=loop.mind.bundle, symbols=sorted(self.config.symbols),
             bar=iso(loop.mind.follower.last_open_ms), ready_s=round(ready, 3),
@@ -322,19 +341,69 @@ class Session:
             self._in_writer,
         )  # fmt: skip
         trader = self._trader(portfolio, desk)
-        await self._write("START", start)
-        portfolio.add("START", start)
-        begin = origin if portfolio.last_open_ms is None else portfolio.last_open_ms + step
-        follower = await self._follower(bundle, begin, portfolio.rules.origin_ms, thresholds)
+        self._opening, self._bundle = start, bundle
+        last, origin = portfolio.where(mode, origin)
+        follower = await self._follower(bundle, origin if last is None else last + step, origin, thresholds)
         from pipeline.live.loop import Mind
 
         loop = Loop(
             config, Mind(follower, name), portfolio, trader, desk, driver, self.exchange, self.clock, self.tell,
             limits=limits, is_replay=self.place.is_replay, fetched=_fetched(config), current=self._current,
             rethink=lambda wanted, last: self._rethink(wanted, last, portfolio.rules.origin_ms),
+            skew_ms=lambda: self.exchange.clock_moved_ms, expires_ms=lambda: self._expires_ms(loop),
             killed=KillSwitch(kill_file(self.layout)).reason, step=self.place.step,
         )  # fmt: skip
         return loop
+
+    async def _preflight(self, loop: "Loop") -> None:
+        """Show what was checked, and ask. Raises CheckFailed: something is wrong. BadInput: the answer was no."""
+        from pipeline.exchange.port import Unavailable, WrongKey
+        from pipeline.live import preflight
+
+        bundle = self._bundle
+        fault, promoted = _evidence(self.layout, loop.mind.bundle, bundle)
+        rehearsed = self.wish.rehearse is not None
+        real = not rehearsed and self.config.serve.exchange == "live"
+        try:
+            checks = [
+                *await preflight.at_exchange(
+                    self.config, self.exchange, loop.desk.rules, self.exchange.clock_moved_ms, real
+                ),
+                *preflight.of_config(self.config),
+                *preflight.of_bundle(
+                    None if bundle is None else bundle.manifest,
+                    fault,
+                    promoted,
+                    self.wish.uncertified or rehearsed,
+                    rehearsed,
+                ),
+            ]
+        except WrongKey as error:
+            raise BadInput(f"the exchange refuses the key: {error}", f"check {KEY} and {SECRET}") from None
+        except Unavailable as error:
+            raise ExchangeError(f"the exchange cannot be reached: {error}") from None
+        width = max(len(check.name) for check in checks)
+        print("before live trading:", *(check.line(width) for check in checks), sep="\n", file=sys.stderr, flush=True)
+        if wrong := [check.name for check in checks if check.passed is False]:
+            raise CheckFailed(f"serve --live: {', '.join(wrong)} failed", "nothing was sent")
+        if not self.wish.yes:
+            await asyncio.to_thread(self._confirm)
+
+    def _confirm(self) -> None:
+        name = self.config.name
+        where = "a rehearsal" if self.wish.rehearse else self.config.serve.exchange
+        print(f"Trade real orders at {where}? Type {name} to begin: ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip() != name:
+            raise BadInput("serve --live: not confirmed, nothing was sent", f"type {name}, or add --yes")
+
+    def _expires_ms(self, loop: "Loop") -> int | None:
+        """When the bundle is too old to trade with."""
+        if self._bundle is None or self.place.is_replay:
+            return None
+        from pipeline.config import utc_ms
+
+        bars = self.config.bars(self.config.risk.breakers.model_expires)
+        return utc_ms(str(self._bundle.manifest["created"])) + bars * self.config.step_ms
 
     def _recovered(self, variant: dict[str, float]) -> "tuple[Portfolio, Any]":
         """Account and books as the journal tells them."""
