@@ -6,7 +6,7 @@ from string import Template
 from typing import Any
 
 from pipeline.errors import BadInput
-from pipeline.report import figures, luck, models, paths, provenance, results, risk, text
+from pipeline.report import figures, luck, models, paths, provenance, results, risk, selection, text
 from pipeline.report.data import ReportData
 from pipeline.report.html import escape
 
@@ -19,6 +19,7 @@ SECTIONS = (
     ("scores", "Scores", models.scores),
     ("folds", "Walk-forward", models.folds),
     ("paths", "Paths", paths.paths),
+    ("selection", "Chosen features", selection.selection),
     ("importance", "Features", models.importance),
     ("thresholds", "Thresholds", results.thresholds),
     ("rules", "Rules", risk.rules),
@@ -29,7 +30,7 @@ SECTIONS = (
 )
 
 # Of a strategy without a model there is nothing to show here.
-LEARNT = ("scores", "folds", "paths", "importance")
+LEARNT = ("scores", "folds", "paths", "selection", "importance")
 
 
 def render(data: ReportData) -> str:
@@ -40,6 +41,7 @@ def render(data: ReportData) -> str:
     library = plotly_script()
     assets = files("pipeline.report") / "assets"
     made = [(anchor, name, make(data)) for anchor, name, make in SECTIONS if anchor not in LEARNT or data.learnt]
+    made = [part for part in made if part[2]]  # a section that does not apply is empty
     drawn = json.dumps(charts(data), separators=(",", ":"), allow_nan=False, ensure_ascii=False)
     return Template((assets / "page.html").read_text(encoding="utf-8")).substitute(
         title=escape(data.title),
@@ -70,6 +72,8 @@ def charts(data: ReportData) -> dict[str, figures.Figure]:
         drawn["folds-chart"] = figures.fold_chart(data.folds)
     if data.paths is not None and data.paths["distribution"]["trading"]:
         drawn["paths-chart"] = paths.paths_chart(data.paths, data.metrics["headline"]["sharpe"])
+    if data.folds is not None and data.folds.get("selection", {}).get("by_size"):
+        drawn["sizes-chart"] = selection.size_chart(data.folds["selection"]["by_size"])
     if data.grid is not None:
         surfaces = figures.grid_charts(data.grid, data.metrics["grid"]["metric"], data.metrics["thresholds"]["used"])
         drawn |= {f"grid-{part}": figure for part, figure in surfaces.items()}

@@ -1,0 +1,276 @@
+"""The search: what it tries follows from the seed, what it keeps out it does not see, and nothing is counted twice."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from stages.searching import SEARCH, THRESHOLDS, N, search, write_bars, write_config
+
+from pipeline.artifacts import Layout
+from pipeline.config import load_config
+from pipeline.errors import BadInput, CheckFailed
+from pipeline.stages.runner import Options, run_stages
+from pipeline.stages.trials import ledger
+
+FACTS = ("number", "complete", "values", "objective", "by_block")
+
+
+def tried(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a search tried and what came of it."""
+    return [{name: trial[name] for name in FACTS} for trial in result["trials"]]
+
+
+def lines(kind: str, name: str = "s") -> list[Any]:
+    return [trial for trial in ledger(Layout(name)).read() if trial.kind == kind]
+
+
+def test_a_search_tries_the_config_first_and_writes_a_better_one(workspace: Path) -> None:
+    path = write_config()
+    write_bars()
+    result = search(path)
+    assert len(result["trials"]) == 6
+    assert result["standing"]["number"] == 0 and result["best"]["objective"] >= result["standing"]["objective"]
+    for trial in result["trials"]:
+        assert 0.01 <= trial["values"]["signals.steps.1.threshold.buy"] <= 0.2
+        assert trial["values"]["features.0.talib.periods"] in ([5, 15], [8, 24])
+    assert result["evidence"]["n_trials"] >= 6 and "DSR" in result["evidence"]["sentence"]
+    assert result["holdout"]["looks"] == 1 and result["sentence"] in Path("data/s/search/report.html").read_text()
+    found = load_config(Path("data/s/search/best.yaml"))
+    threshold = found.signals.steps[1].threshold
+    assert threshold is not None and threshold.buy == result["best"]["values"]["signals.steps.1.threshold.buy"]
+    assert found.features[0].talib is not None
+    assert found.features[0].talib.periods == result["best"]["values"]["features.0.talib.periods"]
+    assert found.predict_rolling.train_length == "30d"
+
+
+def test_a_seed_repeats_and_more_trials_go_on_where_fewer_ended(workspace: Path) -> None:
+    path = write_config(name="a")
+    write_bars("a")
+    write_bars("b")
+    first = search(path, trials=3, holdout=False)
+    assert first["holdout"] is None and not lines("holdout", "a")
+    later = search(path, trials=6)
+    at_once = search(write_config(name="b"), trials=6)
+    assert tried(later) == tried(at_once) and tried(first) == tried(later)[:3]
+    assert later["holdout"] == at_once["holdout"]
+    assert len(lines("search", "a")) == 6 and len(lines("holdout", "a")) == 1
+
+
+def test_bars_kept_out_do_not_change_what_is_tried(workspace: Path) -> None:
+    write_bars("a")
+    write_bars("b", noise_from=int(0.8 * N))
+    one, other = search(write_config(name="a"), trials=4), search(write_config(name="b"), trials=4)
+    assert tried(one) == tried(other)
+    assert one["holdout"]["total_return"] != other["holdout"]["total_return"]
+    first_kept_out = pq.read_table("data/a/merged/AAA.parquet")["open_time"][int(0.8 * N)]
+    seen = pq.read_table("data/a/search/bars/a/merged/AAA.parquet")["open_time"]
+    assert seen[-1].value < first_kept_out.value
+
+
+def test_the_holdout_is_what_the_stages_make_of_the_best_file(workspace: Path) -> None:
+    path = write_config()
+    write_bars()
+    result = search(path)
+    start = result["outer"][0]
+    best = Path("data/s/search/best.yaml")
+    Path("data/best").symlink_to("s")
+    options = Options(
+        best,
+        overrides=[
+            f"predict_rolling.start={start!r}", "predict_rolling.null_paths=0", f"simulate.start={start!r}",
+            "simulate.random_entries=0",
+        ],
+    )  # fmt: skip
+    run_stages(["features", "labels", "predict-rolling", "signals", "simulate"], options)
+    metrics = json.loads(Path("data/best/simulation/metrics.json").read_text())
+    assert metrics["headline"]["trades"] == result["holdout"]["trades"] > 0
+    assert metrics["headline"]["total_return"] == pytest.approx(result["holdout"]["total_return"], abs=1e-12)
+
+
+def test_sets_that_differ_in_trading_alone_share_features_and_scores(workspace: Path) -> None:
+    write_bars()
+    search(write_config(space=THRESHOLDS), trials=5, holdout=False)
+    cache = Path("data/s/search/cache")
+    assert len(list((cache / "features").iterdir())) == len(list((cache / "labels").iterdir())) == 1
+    assert len(list((cache / "scores").iterdir())) == 3 * 2  # blocks × labels, five sets or one
+
+
+def test_a_killed_search_goes_on_as_if_nothing_had_happened(workspace: Path) -> None:
+    write_bars("a")
+    write_bars("b")
+    path = write_config(name="a", trials=9)
+    command = [sys.executable, "-m", "pipeline.cli", "optimize", "-c", str(path), "--workers", "1"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    for wanted in (2, 5):  # twice, once early and once while the sampler has something to go by
+        process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment
+        )
+        assert process.stderr is not None
+        for line in process.stderr:
+            if re.match(rf"optimize: {wanted}/9", line):
+                break
+        time.sleep(0.05)  # into the next trial
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stderr.close()
+    result = search(path)
+    whole = search(write_config(name="b", trials=9))
+    keys = ("complete", "values", "objective", "by_block")  # a trial that was lost keeps its number
+    assert [[t[k] for k in keys] for t in tried(result)] == [[t[k] for k in keys] for t in tried(whole)]
+    assert len(result["trials"]) == 9
+    identities = [trial.identity for trial in ledger(Layout("a")).read()]
+    assert len(identities) == len(set(identities)) == len(lines("search", "b")) + 1
+    assert ledger(Layout("a")).count("search") == ledger(Layout("b")).count("search")
+
+
+def test_a_trial_that_ended_unwritten_gets_into_the_ledger_by_the_next_run(workspace: Path) -> None:
+    # Killed between the study's line and the ledger's.
+    write_bars()
+    path = write_config(space=THRESHOLDS)
+    search(path, trials=3)
+    file = Layout("s").models / "s/trials.jsonl"
+    first = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(first[0])
+    search(path, trials=3)
+    assert len(lines("search")) == 3
+
+
+def test_two_workers_try_as_many_as_were_asked_for(workspace: Path) -> None:
+    write_bars()
+    result = search(write_config(space=THRESHOLDS), trials=7, workers=2)
+    assert len(result["trials"]) == 7
+    assert len(lines("search")) == len({json.dumps(trial["values"]) for trial in result["trials"]})
+
+
+def test_the_holdout_is_looked_at_once_for_each_best(workspace: Path) -> None:
+    write_bars()
+    path = write_config(space=THRESHOLDS)
+    one = search(path, trials=3)
+    again = search(path, trials=3)
+    assert again["holdout"] == one["holdout"] and again["holdout"]["looks"] == 1
+    more = search(path, trials=30)
+    changed = more["best"]["number"] != one["best"]["number"]
+    assert more["holdout"]["looks"] == len(lines("holdout")) == (2 if changed else 1)
+    assert not changed or "no longer unseen" in more["sentence"]
+
+
+def test_the_loss_saved_can_be_searched_for_without_signals(workspace: Path) -> None:
+    space = {"train.algorithms.0.params.num_leaves": {"low": 3, "high": 9}}
+    path = write_config({"signals": {}}, objective="log_loss", space=space)
+    write_bars()
+    result = search(path, trials=3)
+    assert result["evidence"] is None and set(result["best"]["skill"]) == {"up_gb", "down_gb"}
+    assert result["holdout"]["sharpe"] is None and "loss saved" in result["sentence"]
+
+
+def test_rules_without_a_model_can_be_searched(workspace: Path) -> None:
+    rules = {
+        "rules": {
+            "long": [{"column": "close_RSI_15", "op": ">", "value": 55}],
+            "short": [{"column": "close_RSI_15", "op": "<", "value": 45}],
+        }
+    }
+    signals = {
+        "predictions": "features",
+        "steps": [rules, {"threshold": {"column": "trade_score", "buy": 0.5, "sell": -0.5}}],
+    }
+    space = {
+        "signals.steps.0.rules.long.0.value": {"low": 50, "high": 70},
+        "simulate.exits.stop_loss": {"choices": [0.005, 0.02]},
+    }
+    path = write_config({"signals": signals, "labels": []}, space=space)
+    write_bars()
+    result = search(path, trials=4)
+    assert len(result["trials"]) == 4 and result["holdout"]["trades"] > 0
+
+
+@pytest.mark.parametrize(
+    ("space", "says"),
+    [
+        ({}, "nothing to vary"),
+        (
+            {"simulate.exits.stop_los": {"low": 0.01, "high": 0.1}},
+            r"stop_los: 0.01: simulate.exits.stop_los: unknown key",
+        ),
+        ({"simulate.exits.stop_loss": {"low": 0.0, "high": 0.1}}, "stop_loss: 0: simulate.exits.stop_loss"),
+        ({"signals.steps.7.threshold.buy": {"low": 0.0, "high": 0.1}}, "nothing at '7'"),
+        ({"features.0.talib.functions": {"choices": [["RSI"], ["RSJ"]]}}, "RSJ"),
+        ({"train.algorithms.0.params.num_leafs": {"low": 3, "high": 9}}, "num_leafs"),
+        ({"train.algorithms.0.params.num_leaves": {"low": 9, "high": 3}}, "must be below high"),
+        ({"simulate.costs.taker_fee": {"low": 0.0, "high": 0.1}}, "costs are a fact"),
+        ({"download.start": {"choices": ["2020-01-01", "2021-01-01"]}}, "'download' is not varied"),
+        ({"simulate.exits.stop_loss": {"low": 0.01}}, "give low and high"),
+        ({"simulate.exits.stop_loss": {"choices": [0.1, 0.1]}}, "given twice"),
+    ],
+)
+def test_a_space_is_checked_whole_before_anything_runs(workspace: Path, space: dict[str, Any], says: str) -> None:
+    write_bars()
+    with pytest.raises(BadInput, match=says):
+        search(write_config(space=space))
+    assert not Path("data/s/search").exists() or not list(Path("data/s/search").rglob("*.sqlite"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "settings", "says"),
+    [
+        (
+            {"signals": {}},
+            {"space": {"simulate.exits.stop_loss": {"low": 0.01, "high": 0.1}}},
+            "sharpe needs signals.steps",
+        ),
+        ({"predict_rolling": {"train_length": "80d"}}, {}, "no 3 blocks of bars"),
+        ({}, {"min_trades": 100_000}, "none of 2 sets made 100000 trades"),
+    ],
+)
+def test_what_cannot_be_searched_is_said(
+    workspace: Path, changes: dict[str, Any], settings: dict[str, Any], says: str
+) -> None:
+    write_bars()
+    with pytest.raises((BadInput, CheckFailed), match=says):
+        search(write_config(changes, **settings), trials=2)
+
+
+def test_a_study_of_another_config_is_not_gone_on_with(workspace: Path) -> None:
+    write_bars()
+    search(write_config(space=THRESHOLDS), trials=2)
+    other = write_config({"seed": 4}, space=THRESHOLDS)
+    with pytest.raises(BadInput, match="belongs to another config"):
+        search(other, trials=2)
+    assert len(search(other, trials=2, resume=False)["trials"]) == 2
+    assert len(lines("search")) == 4  # what was tried before is not forgotten
+
+
+def test_a_damaged_study_is_named(workspace: Path) -> None:
+    write_bars()
+    path = write_config(space=THRESHOLDS)
+    search(path, trials=2)
+    Path("data/s/search/study.sqlite").write_bytes(b"not a database" * 100)
+    with pytest.raises(BadInput, match=r"study.sqlite: cannot be opened"):
+        search(path, trials=3)
+
+
+def test_without_optuna_there_is_one_clear_error(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "optuna" else found(name))
+    with pytest.raises(BadInput, match=r"'optuna' is not installed\n +pip install 'pipeline\[tune\]'"):
+        search(write_config())
+
+
+def test_sets_that_contradict_themselves_are_refused_and_not_counted(workspace: Path) -> None:
+    space = {key: {"low": -0.1, "high": 0.1} for key in THRESHOLDS}  # sell may come to lie above buy
+    write_bars()
+    result = search(write_config(space=space, sampler="random"), trials=8)
+    refused = [trial for trial in result["trials"] if trial["refused"]]
+    assert refused and len(lines("search")) == 8 - len(refused)
+    assert "must be below buy" in refused[0]["refused"]
+    assert SEARCH["optimize"]["trials"] == 6
