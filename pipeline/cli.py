@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline import cli_control, cli_drift, cli_evaluation, cli_live, cli_search, cli_validation
+from pipeline import cli_control, cli_drift, cli_evaluation, cli_lineage, cli_live, cli_search, cli_validation
 from pipeline.cli_options import ConfigFile, DryRun, IntervalOption, Json, Overrides, Symbols, Workdir
 
 app = typer.Typer(
@@ -247,6 +247,7 @@ def exchange(
 
 
 _command("journal")(cli_live.journal)
+_command("lineage")(cli_lineage.lineage)
 
 _command("status")(cli_control.status)
 _command("pause")(cli_control.pause)
