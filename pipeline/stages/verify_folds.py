@@ -18,6 +18,7 @@ from pipeline.market import candles
 from pipeline.models.samples import Samples
 from pipeline.stages.times import iso
 from pipeline.stages.verify_kept import Effort, Kept, scratch
+from pipeline.stages.verify_tables import compare_made
 from pipeline.stages.worlds import World, changed, layout_in, make_world, quick
 
 Ints = npt.NDArray[np.int64]
@@ -119,6 +120,7 @@ def check_prefix(kept: Kept, effort: Effort) -> Iterator[Finding]:
         world = make_world(config, kept.layout, folder, cut)
         world.run(["labels", "features", "predict-rolling", *(["signals"] if kept.source == "rolling" else [])])
         for symbol in config.symbols:
+            yield from compare_made(kept, world, symbol, "truncation")
             whole = read_table(kept.layout.rolling(symbol), "predict-rolling")
             again = read_table(world.layout.rolling(symbol), "predict-rolling")
             names = [name for name in whole.schema.names if name != "open_time"]

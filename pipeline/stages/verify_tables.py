@@ -44,29 +44,32 @@ def _made_again(kept: Kept, world: World, check: Check) -> Iterator[Finding]:
         yield from _compare_symbol(kept, world, symbol, check, bundle)
 
 
-def _compare_symbol(kept: Kept, world: World, symbol: str, check: Check, bundle: bool) -> Iterator[Finding]:
-    config, layout = kept.config, kept.layout
-
-    def past(path: Path, stage: str) -> pa.Table:
-        return changed(read_table(path, stage), config.step_ms, world.cut_ms, None)
-
-    bars = past(world.layout.merged(symbol), "merge")
+def compare_made(kept: Kept, world: World, symbol: str, check: Check) -> Iterator[Finding]:
+    """What the config makes of bars alone, in a world and in the files: merged bars, features and labels."""
+    bars = _past(world, world.layout.merged(symbol), "merge")
     yield from compare(Question(check, "bars", symbol), kept.bars(symbol), bars, kept.bars(symbol).schema.names[1:])
-    again = past(world.layout.features(symbol), "features")
-    yield from compare(
-        Question(check, "feature", symbol), read_table(layout.features(symbol), "features"), again, kept.features
-    )
+    whole = read_table(kept.layout.features(symbol), "features")
+    again = _past(world, world.layout.features(symbol), "features")
+    yield from compare(Question(check, "feature", symbol), whole, again, kept.features)
     if kept.labelled:
-        whole = read_table(layout.labels(symbol), "labels")
-        again = past(world.layout.labels(symbol), "labels")
+        whole = read_table(kept.layout.labels(symbol), "labels")
+        again = _past(world, world.layout.labels(symbol), "labels")
         yield from truncation.settled_labels(whole, again, kept.labels, symbol, check)
+
+
+def _past(world: World, path: Path, stage: str) -> pa.Table:
+    return changed(read_table(path, stage), world.config.step_ms, world.cut_ms, None)
+
+
+def _compare_symbol(kept: Kept, world: World, symbol: str, check: Check, bundle: bool) -> Iterator[Finding]:
+    yield from compare_made(kept, world, symbol, check)
     if bundle:
-        whole = read_table(layout.predictions(symbol), "predict")
+        whole = read_table(kept.layout.predictions(symbol), "predict")
         names = [name for name in whole.schema.names if name not in ("open_time", "in_sample")]
-        again = past(world.layout.predictions(symbol), "predict")
+        again = _past(world, world.layout.predictions(symbol), "predict")
         yield from compare(Question(check, "prediction", symbol), whole, again, names)
-    whole = read_table(layout.signals(symbol), "signals")
-    again = past(world.layout.signals(symbol), "signals")
+    whole = read_table(kept.layout.signals(symbol), "signals")
+    again = _past(world, world.layout.signals(symbol), "signals")
     yield from compare(Question(check, "signal", symbol), whole, again, kept.signals)
     if kept.source != "rolling" and check == "truncation":
         yield from prefix.columns(whole, again, "signal", kept.signals, symbol)
