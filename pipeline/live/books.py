@@ -46,6 +46,11 @@ class Entry:
         return not is_live(self.order.state) and self.order.filled >= self.told
 
     @property
+    def coming(self) -> Decimal:
+        """Quantity of which we may be told that it was filled: open, or filled as the exchange said when it ended."""
+        return self.order.remaining if is_live(self.order.state) else max(self.told - self.order.filled, ZERO)
+
+    @property
     def has_ended(self) -> bool:
         """Whether it is over and settled; an intent that was not sent yet is not."""
         return self.is_settled and self.order.state != State.INTENT

@@ -214,7 +214,9 @@ class Clerk:
     def _take(self, entry: Entry, report: Report, now_ms: int) -> None:
         """Book what a report says of an order."""
         if report.status != "REJECTED":
-            self._outcome(entry, Event.ACKNOWLEDGE)
+            # The exchange's own number is what a person finds on its web page.
+            known: dict[str, Any] = {"order_id": report.order_id} if report.order_id >= 0 else {}
+            self._outcome(entry, Event.ACKNOWLEDGE, **known)
         for fill in report.fills:
             self._fill(entry, fill)
         if report.executed > entry.order.filled:
@@ -232,6 +234,8 @@ class Clerk:
             self._cancel_again(entry, report)
         elif entry.is_unresolved:
             if self._is_proof(entry, asked_ms):
+                if entry.order.state == State.SENT:
+                    self._outcome(entry, Event.LOSE_REPLY)
                 self._outcome(entry, Event.PROVE_ABSENT)
                 self._asked.pop(entry.order.client_order_id, None)
             else:
@@ -286,8 +290,12 @@ class Clerk:
         key = entry.order.client_order_id
         count = self._asked.get(key, 0)
         self._asked[key] = count + 1
-        wait = ASK_AFTER_MS[count] if count < len(ASK_AFTER_MS) else ASK_EVERY_MS
-        self._effects.append(self._question(entry, now_ms + wait))
+        when = now_ms + (ASK_AFTER_MS[count] if count < len(ASK_AFTER_MS) else ASK_EVERY_MS)
+        proof = entry.sent_ms + entry.window_ms + MARGIN_MS + 1
+        if entry.is_unresolved and now_ms < proof:
+            # The answer of that moment settles it.
+            when = min(when, proof)
+        self._effects.append(self._question(entry, when))
 
     def _question(self, entry: Entry, not_before_ms: int) -> Effect:
         """A list of which nothing is known is asked for as a whole."""

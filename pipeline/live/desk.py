@@ -16,20 +16,22 @@ from typing import Any
 
 from pipeline.exchange.port import ListRequest, Request
 from pipeline.live import protecting
-from pipeline.live.books import ZERO, Books, Entry
+from pipeline.live.books import GUARDS, ZERO, Books, Entry
 from pipeline.live.clerk import WINDOW_MS, Clerk
 from pipeline.live.effects import Alert, Effect, Send, SendList, TestOrder
 from pipeline.live.protecting import Cover
 from pipeline.live.records import Protection, Work, intent_record, protect_record, work_record
 from pipeline.trading.execution import Done, Event, Place, Plan, Tick, Volume, next_action, to_record
 from pipeline.trading.filters import SymbolFilters, floor_to
-from pipeline.trading.orders import Intent, Order, State, is_live
+from pipeline.trading.orders import Fill, Intent, Order, State, is_live
 
 # How long a leg that is being filled, or an entry with pending protection, may take before the rest is protected anew.
 PARTLY_MS = 2000
 # After a stop was refused or could not be sent, it is tried again; twice as late each time.
 RETRY_MS, LONGEST_RETRY_MS = 500, 30_000
 _NO_RULES = SymbolFilters("")
+# What the exchange says of a stop that the price has reached.
+_PASSED = "trigger immediately"
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,7 @@ class Desk(Clerk):
         if wanted is None or any(one.order.leg == "exit" for one in self.books.open(symbol)):
             return False
         qty = protecting.coverable(self.books, symbol, wanted, self._rules(symbol))
-        return qty > 0 and protecting.cover(self.books, symbol, wanted, qty) != Cover.RIGHT
+        return qty > 0 and self._cover(symbol, wanted, qty) != Cover.RIGHT
 
     def dust(self, symbol: str) -> Decimal:
         """What is held and cannot be sold, since it is less than a lot."""
@@ -211,13 +213,14 @@ class Desk(Clerk):
         *,
         reduce_only: bool = False,
         protection: Protection | None = None,
+        expires_ms: int = 0,
     ) -> list[Effect]:
         """Work a plan into the market, by `tick` and `volume`, until it is done or cancelled by the id of its intent.
 
         Its orders are attempts of the intent's leg, one at a time; else as `order`. The plan is in the books, so that
-        it goes on after a crash.
+        it goes on after a crash; expires_ms: after this an entry is given up, wherever it stands, 0 for never.
         """
-        work, symbol = Work(intent, plan, reduce_only), intent.symbol
+        work, symbol = Work(intent, plan, reduce_only, expires_ms), intent.symbol
         if work.id in self.books.works or self._child_id(work, 0) in self.books.entries:
             return self._done()
         if not reduce_only and not self.is_clear(symbol):
@@ -247,7 +250,7 @@ class Desk(Clerk):
         came with a call that knows no time, is done."""
         for entry in self.books.live():
             is_late = now_ms - entry.sent_ms >= self.settings.order_timeout_ms > 0
-            if is_late and entry.order.leg not in ("stop", "target") and not entry.work and entry.sent_ms:
+            if is_late and entry.order.leg not in GUARDS and not entry.work and entry.sent_ms:
                 self._cancel_entry(entry)
         for symbol in self.books.symbols():
             self._act(symbol, now_ms)
@@ -314,7 +317,7 @@ class Desk(Clerk):
             self._cancel_guards(symbol)
             return
         qty = protecting.coverable(books, symbol, wanted, self._rules(symbol))
-        now = protecting.cover(books, symbol, wanted, qty)
+        now = self._cover(symbol, wanted, qty)
         if now != Cover.PARTLY:
             self._partly_since.pop(symbol, None)
         if now == Cover.RIGHT:
@@ -329,6 +332,9 @@ class Desk(Clerk):
         elif qty == 0 and not books.open(symbol) and not books.works_of(symbol):
             # The position is over, or never came to be.
             self._write("UNPROTECT", {"symbol": symbol})
+
+    def _cover(self, symbol: str, wanted: Protection, qty: Decimal) -> Cover:
+        return protecting.cover(self.books, symbol, wanted, qty, self._rules(symbol).lots.step)
 
     def _cancel_guards(self, symbol: str) -> None:
         """Cancel what protects a symbol; what the exchange may not have yet is waited for."""
@@ -369,13 +375,13 @@ class Desk(Clerk):
     def _on_refusal(self, entries: list[Entry], message: str, now_ms: int | None) -> None:
         symbol = entries[0].order.symbol
         wanted = self.books.protections.get(symbol)
-        if wanted is None or all(entry.order.leg not in ("stop", "target") for entry in entries):
+        if wanted is None or all(entry.order.leg not in GUARDS for entry in entries):
             return
-        if now_ms is not None:
+        if now_ms is not None and _PASSED not in message:
             wait = min(RETRY_MS * 2 ** min(self._failures.get(symbol, 0), 10), LONGEST_RETRY_MS)
             self._not_before[symbol] = now_ms + wait
-        self._failures[symbol] = self._failures.get(symbol, 0) + 1
-        if "trigger immediately" in message:
+            self._failures[symbol] = self._failures.get(symbol, 0) + 1
+        if _PASSED in message:
             qty = protecting.coverable(self.books, symbol, wanted, self._rules(symbol))
             if qty > 0:
                 order, request = protecting.market_exit(self.books, symbol, wanted, qty)
@@ -386,6 +392,13 @@ class Desk(Clerk):
             self._protect(symbol, replace(wanted, target=None))
         else:
             self._effects.append(Alert("unprotected", f"{symbol}: no stop could be placed; it is tried again"))
+
+    def _fill(self, entry: Entry, fill: Fill) -> None:
+        super()._fill(entry, fill)
+        if entry.order.leg in GUARDS:
+            # The position is being left: nothing may add to it any more.
+            self._failures.pop(entry.order.symbol, None)
+            self._drop_entries(entry.order.symbol)
 
     # Inside: plans
 
@@ -400,7 +413,9 @@ class Desk(Clerk):
     def _advance(self, work: Work, event: Event, now_ms: int) -> None:
         """Tell a plan what happened, and do what it says; it stays where it was if that cannot be done now."""
         symbol = work.intent.symbol
-        if not work.live and not self._may_place(work):
+        if 0 < work.expires_ms < now_ms and not work.reduce_only:
+            self._stop_work(work)
+        if work.id not in self.books.works or (not work.live and not self._may_place(work)):
             return
         plan, action = next_action(work.plan, event)
         if isinstance(action, Place):

@@ -35,16 +35,17 @@ class Guard:
     @property
     def request(self) -> Request | ListRequest:
         """What is sent."""
-        requests = tuple(request for _, request in self.orders)
-        return ListRequest(requests[0].symbol, self.list_id, requests) if self.list_id else requests[0]
+        legs = tuple(request for order, request in self.orders if order.reduce_only)
+        entries = [request for order, request in self.orders if not order.reduce_only]
+        if not self.list_id:
+            return legs[0]
+        return ListRequest(legs[0].symbol, self.list_id, legs, entries[0] if entries else None)
 
 
 def sellable(books: Books, symbol: str, rules: SymbolFilters, *, market: bool = False) -> Decimal:
     """Quantity of a position, in whole lots, that no live exit is about to take: what may be protected or sold."""
     held = books.held(symbol)
-    leaving = sum(
-        (one.order.remaining for one in books.open(symbol) if one.order.reduce_only and one.order.leg == "exit"), ZERO
-    )
+    leaving = sum((one.coming for one in books.open(symbol) if one.order.reduce_only and one.order.leg == "exit"), ZERO)
     return rules.floor_qty(max(abs(held) - leaving, ZERO), market=market)
 
 
@@ -56,8 +57,8 @@ def coverable(books: Books, symbol: str, wanted: Protection, rules: SymbolFilter
     return qty if qty * min(wanted.stop, wanted.target or wanted.stop) >= rules.min_notional else ZERO
 
 
-def cover(books: Books, symbol: str, wanted: Protection, qty: Decimal) -> Cover:
-    """How the orders that protect a symbol fit what is wanted for a quantity."""
+def cover(books: Books, symbol: str, wanted: Protection, qty: Decimal, step: Decimal) -> Cover:
+    """How the orders that protect a symbol fit what is wanted for a quantity. step: of the symbol's lots."""
     guards = books.guards(symbol)
     if not guards:
         return Cover.RIGHT if qty == 0 else Cover.NONE
@@ -77,12 +78,12 @@ def cover(books: Books, symbol: str, wanted: Protection, qty: Decimal) -> Cover:
         stop.request.stop_price == wanted.stop
         and stop.request.price == wanted.stop_limit
         and (None if target is None else target.request.price) == wanted.target
-        and _fits(stop, qty, books)
+        and _fits(stop, qty, books, step)
     )
     return Cover.RIGHT if is_wanted else Cover.WRONG
 
 
-def _fits(stop: Entry, qty: Decimal, books: Books) -> bool:
+def _fits(stop: Entry, qty: Decimal, books: Books, step: Decimal) -> bool:
     """Whether a stop is for a quantity; one that came with its entry leaves room for the fee."""
     if stop.order.remaining == qty:
         return True
@@ -90,7 +91,7 @@ def _fits(stop: Entry, qty: Decimal, books: Books) -> bool:
         # It has been triggered, and goes on; what is left of it may be too little for a new one.
         return stop.order.remaining <= abs(books.held(stop.order.symbol))
     came = any(books.entries[name].order.leg not in ("stop", "target") for name in books.lists.get(stop.list_id, []))
-    return came and qty * (1 - 2 * FEE_ROOM) <= stop.order.remaining < qty
+    return came and qty * (1 - 2 * FEE_ROOM) - step <= stop.order.remaining < qty
 
 
 # Share of an entry that its fee may take from what is bought, at most.

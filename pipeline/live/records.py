@@ -40,12 +40,14 @@ class Protection:
 class Work:
     """A plan that is being worked, by the id of its intent, of which the children are attempts.
 
-    live: client id of the child that may be filled or whose outcome is not settled; empty for none.
+    expires_ms: after this an entry is given up, 0 for never. live: client id of the child that may be filled or whose
+    outcome is not settled; empty for none.
     """
 
     intent: Intent
     plan: Plan
     reduce_only: bool
+    expires_ms: int = 0
     children: int = 0
     live: str = ""
 
@@ -131,12 +133,18 @@ def protection_of(body: Mapping[str, Any]) -> Protection:
 
 def work_record(work: Work) -> dict[str, Any]:
     """A plan that begins, as the record WORK keeps it."""
-    return {"id": work.id, **_intent(work.intent), "reduce_only": work.reduce_only, "plan": to_record(work.plan)}
+    return {
+        "id": work.id,
+        **_intent(work.intent),
+        "reduce_only": work.reduce_only,
+        "expires": work.expires_ms,
+        "plan": to_record(work.plan),
+    }
 
 
 def work_of(body: Mapping[str, Any]) -> Work:
     """The plan of a record WORK. Raises BadInput: it is damaged."""
-    return Work(intent_of(body), from_record(body["plan"]), bool(body["reduce_only"]))
+    return Work(intent_of(body), from_record(body["plan"]), bool(body["reduce_only"]), int(body["expires"]))
 
 
 def intent_of(body: Mapping[str, Any]) -> Intent:

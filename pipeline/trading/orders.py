@@ -1,5 +1,6 @@
 """The order's life: an explicit table of states, and orders as values that only fills and the table change."""
 
+import functools
 import hashlib
 import json
 import re
@@ -224,6 +225,7 @@ def _moved(order: Order, event: Event) -> Order:
     return replace(order, state=TRANSITIONS[order.state, event])
 
 
+@functools.lru_cache(maxsize=4096)
 def client_order_id(bundle: str, symbol: str, open_time_ms: int, leg: str, attempt: int) -> str:
     """The id of an intent: the same intent has the same id for ever, and no other has it.
 
