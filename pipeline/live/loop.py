@@ -5,11 +5,23 @@ import contextlib
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from typing import Any, Protocol
 
 from pipeline.config import Config, interval_ms
 from pipeline.errors import PipelineError
-from pipeline.exchange.port import AccountChange, Clock, ClosedBar, Event, Exchange, Interrupted, Report, Unavailable
+from pipeline.exchange.port import (
+    AccountChange,
+    Clock,
+    ClosedBar,
+    Event,
+    Exchange,
+    Interrupted,
+    Quote,
+    Report,
+    Traded,
+    Unavailable,
+)
 from pipeline.live.desk import Desk
 from pipeline.live.driver import Driver
 from pipeline.live.effects import Effect, Write
@@ -51,6 +63,9 @@ class Trader(Protocol):
 
     def heard(self, change: AccountChange, now_ms: int) -> None:
         """Balances have changed."""
+
+    def on_tick(self, symbol: str, bid: Decimal, ask: Decimal, now_ms: int) -> list[Effect]:
+        """The best prices of the book."""
 
 
 @dataclass
@@ -161,6 +176,8 @@ class Loop:
         work = [
             asyncio.ensure_future(one) for one in (self._listen(), self._decide_on(), self._look())
         ]  # fmt: skip
+        if self.portfolio.mode == "live" and wants_quotes(self.config):
+            work.append(asyncio.ensure_future(self._follow_quotes()))
         ends: list[asyncio.Future[Any]] = [*work, self.stopped, self.driver.failed]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -199,6 +216,23 @@ class Loop:
             self._tell("exchange", reason=f"the {event.stream} stream began anew: comparing with the exchange")
             await self.reconcile()
 
+    async def _follow_quotes(self) -> None:
+        """Let plans and trailing stops follow the book, each symbol at most every so often."""
+        least, looked = self.config.serve.trailing_interval, dict.fromkeys(self.config.symbols, -1e9)
+        async for told in self._exchange.quotes(self.config.symbols):
+            if isinstance(told, Traded):
+                if self.desk.books.works_of(told.symbol):
+                    await self.driver.do(partial(self._on_traded, told), [told.symbol])
+            elif self._clock.monotonic() - looked[told.symbol] >= least:
+                looked[told.symbol] = self._clock.monotonic()
+                await self.driver.do(partial(self._on_quote, told), [told.symbol])
+
+    def _on_traded(self, told: Traded) -> list[Effect]:
+        return self.desk.volume(told.symbol, told.qty, self._clock.now_ms())
+
+    def _on_quote(self, told: Quote) -> list[Effect]:
+        return self._trader.on_tick(told.symbol, told.bid, told.ask, self._clock.now_ms())
+
     async def reconcile(self) -> None:
         """Ask the exchange what is true, and compare. In shadow there is nothing to compare."""
         self._reconciled_ms = self._clock.now_ms()
@@ -214,9 +248,7 @@ class Loop:
         for symbol, rules in self.desk.rules.items():
             held = self._trader.balances.get(rules.base_asset)
             if held is not None:
-                await self.driver.do(
-                    lambda symbol=symbol, held=held: self.desk.holdings(symbol, held, self._clock.now_ms())  # type: ignore[misc]
-                )
+                await self.driver.do(partial(self.desk.holdings, symbol, held, self._clock.now_ms()))
 
     # Bars
 
@@ -443,3 +475,11 @@ class Loop:
         await self.driver.do(lambda: [Write("BUNDLE", body)])
         self._tell("bundle", bundle=mind.bundle, before=self.mind.bundle)
         self.mind = mind
+
+
+def wants_quotes(config: Config) -> bool:
+    """Whether anything follows the book between two bars."""
+    exits = config.simulate.exits
+    trails = exits.trailing_stop is not None or exits.trailing_atr is not None
+    plans = {config.serve.entry.plan, config.serve.exit.plan} != {"market"}
+    return plans or trails or (config.risk.enabled and config.risk.gates.spread is not None)

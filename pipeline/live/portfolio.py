@@ -34,7 +34,7 @@ _ENDS = ("cancel", "expire", "reject", "prove absent", "abandon")
 _ROWS = 2
 _KINDS = (
     "START", "BAR", "INTENT", "FILL", "OUTCOME", "LAPSE", "QUIT", "DUST", "PROTECT", "BREAKER", "RESET", "COMMAND",
-    "BUNDLE", "TRADE",
+    "BUNDLE", "TRADE", "WORK", "WORKED",
 )  # fmt: skip
 # Orders that have ended are remembered for a while: a fill of theirs may be told late.
 _LEGS = 2000
@@ -51,6 +51,7 @@ class Leg:
     open_time_ms: int
     filled: Decimal = Decimal(0)
     ended: bool = False
+    work: str = ""
 
 
 class Portfolio:
@@ -83,6 +84,7 @@ class Portfolio:
         self.interval = ""
         self._modes: dict[str, Any] = {}
         self.dust = dict(dust or {})
+        self._works: dict[str, str] = {}
         self._place = {symbol: s for s, symbol in enumerate(self.symbols)}
         self.closed: dict[int, dict[str, Any]] = {}
         self._trades = np.zeros(_ROWS, TRADE)
@@ -169,7 +171,8 @@ class Portfolio:
     def _intent(self, body: Mapping[str, Any]) -> None:
         if body["symbol"] in self._place:
             self.legs[body["id"]] = Leg(
-                body["symbol"], body["leg"], body["side"], Decimal(body["qty"]), int(body["bar"])
+                body["symbol"], body["leg"], body["side"], Decimal(body["qty"]), int(body["bar"]),
+                work=str(body.get("work", "")),
             )  # fmt: skip
             self._orders.setdefault(body["symbol"], []).append(body["id"])
             while len(self.legs) > _LEGS:
@@ -225,7 +228,8 @@ class Portfolio:
         if leg is None or leg.ended or body["event"] not in _ENDS:
             return
         leg.ended = True
-        if leg.leg == "entry" and not self._entering(leg):
+        # A plan has further orders; its own end tells.
+        if leg.leg == "entry" and not leg.work and not self._entering(leg):
             if self.positions[self._place[leg.symbol]]["side"] == 0:
                 self._lapse({"symbol": leg.symbol})
             else:
@@ -261,6 +265,18 @@ class Portfolio:
 
     def _bundle(self, body: Mapping[str, Any]) -> None:
         self.bundle = str(body["bundle"])
+
+    def _work(self, body: Mapping[str, Any]) -> None:
+        if body["leg"] == "entry":
+            self._works[body["id"]] = str(body["symbol"])
+
+    def _worked(self, body: Mapping[str, Any]) -> None:
+        symbol = self._works.pop(body["id"], "")
+        if symbol in self._place:
+            position = self.positions[self._place[symbol]]
+            if position["side"] == 0:
+                self._lapse({"symbol": symbol})
+            position["enter"] = 0
 
     def _trade(self, body: Mapping[str, Any]) -> None:
         self.closed.pop(int(body["number"]), None)

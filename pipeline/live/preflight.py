@@ -33,7 +33,7 @@ class Check:
 async def at_exchange(
     config: Config, exchange: Exchange, rules: Mapping[str, SymbolFilters], skew_ms: float, real: bool
 ) -> list[Check]:
-    """Checks of key, clock, filters, fees and balances. real: whether it is real money. Raises Unavailable, WrongKey."""
+    """Checks of key, clock, filters, fees and balances. real: with real money. Raises Unavailable, WrongKey."""
     return [
         await _key(exchange, real),
         _clock(config, skew_ms),

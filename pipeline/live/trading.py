@@ -68,6 +68,10 @@ class PaperTrader:
         """None of its own."""
         return {}
 
+    def on_tick(self, symbol: str, bid: Decimal, ask: Decimal, now_ms: int) -> list[Effect]:
+        """Nothing: the fill model looks at whole bars."""
+        return []
+
     def heard(self, change: AccountChange, now_ms: int) -> None:
         """Balances mean nothing here."""
 
