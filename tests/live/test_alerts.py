@@ -175,6 +175,25 @@ def test_a_service_that_hangs_holds_up_neither_the_others_nor_the_caller(receive
     listener.close(patience=0)
 
 
+def test_at_the_end_what_waits_is_tried_once_more_without_its_pause():
+    tries: list[str] = []
+    first = threading.Event()
+
+    def send(one: Message) -> bool:
+        tries.append(one.title)
+        first.set()
+        return False
+
+    listener = Alerts({"x": send}, EVERYTHING, Redactor(), monotonic=lambda: 0.0)
+    listener("stop", {})
+    assert first.wait(20)
+    with listener._channels[0]._changed:
+        while not listener._channels[0]._outbox.failures:
+            listener._channels[0]._changed.wait(0.01)
+    listener.close(patience=20)
+    assert tries == ["stopped", "stopped"]
+
+
 HANGS = """
 import sys
 from pipeline.config.serve import Notify
