@@ -68,6 +68,20 @@ class TripleBarrier(Section):
     name: str = "triple_barrier"
 
 
+class Meta(Section):
+    """Is a trade entered at this close right: does it earn more than it costs, by the triple barrier?"""
+
+    horizon: Length
+    profit_take: float = Field(2.0, ge=0, description="Multiple of volatility; 0 switches it off.")
+    stop_loss: float = Field(2.0, ge=0, description="Multiple of volatility; 0 switches it off.")
+    volatility_span: Length = Field(100, description="Span of the exponential standard deviation of returns.")
+    min_return: float = Field(0.0, ge=0, description="Smallest distance of a barrier, as a fraction.")
+    cost: float = Field(0.002, ge=0, lt=1, description="What entry and exit cost together, as a fraction.")
+    side: Literal["long", "short", "both"] = Field("long", description="Adds {name}_long, {name}_short, or both.")
+    tie: Literal["failure", "success"] = "failure"
+    name: str = "right"
+
+
 class LabelEntry(OneOf):
     """One entry of `labels`."""
 
@@ -76,3 +90,4 @@ class LabelEntry(OneOf):
     topbot2: TopBot2 | None = None
     fixed_horizon: FixedHorizon | None = None
     triple_barrier: TripleBarrier | None = None
+    meta: Meta | None = None

@@ -7,6 +7,7 @@ from pipeline.config.drift import Drift
 from pipeline.config.durations import Interval, Length, bars_in, interval_ms
 from pipeline.config.features import FeatureEntry
 from pipeline.config.labels import LabelEntry
+from pipeline.config.meta import SecondStage
 from pipeline.config.risk import Risk, Sizing
 from pipeline.config.search import Optimize
 from pipeline.config.section import Section
@@ -29,6 +30,7 @@ class Config(Section):
     features: list[FeatureEntry] = []
     labels: list[LabelEntry] = []
     train: Train = Train()
+    meta: SecondStage | None = None
     predict: Predict = Predict()
     predict_rolling: PredictRolling = PredictRolling()
     cross_validation: CrossValidation = CrossValidation()

@@ -8,6 +8,22 @@ from pipeline.config.durations import Length
 from pipeline.config.section import Date, Fraction, Section
 
 
+class Probability(Section):
+    """A size is multiplied by what the second stage's probability that the trade is right is worth, from 0 to 1."""
+
+    floor: float = Field(0.5, ge=0, lt=1, description="No trade at this probability or below.")
+    full: float = Field(0.7, gt=0, le=1, description="linear: the whole size from this probability on.")
+    shape: Literal["linear", "normal"] = Field(
+        "linear", description="normal: 2Φ(z) − 1 with z = (p − floor) / √(p (1 − p)); `full` is not used."
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Probability":
+        if self.shape == "linear" and self.floor >= self.full:
+            raise ValueError(f"floor ({self.floor:g}) must be below full ({self.full:g})")
+        return self
+
+
 class Sizing(Section):
     """How large a position is, before the caps of `risk.limits`. Fractions are of the equity."""
 
@@ -24,6 +40,7 @@ class Sizing(Section):
     kelly_prior: float = Field(30, gt=0, description="kelly: trades' worth of doubt that shrinks win rate and payoff.")
     kelly_start: Fraction = Field(0.01, description="kelly: fraction until kelly_prior trades are closed.")
     risk: Fraction = Field(0.01, description="risk_per_trade: share lost when the stop is hit.")
+    probability: Probability | None = Field(None, description="Size by the probability of the section `meta`.")
 
     @model_validator(mode="after")
     def _complete(self) -> "Sizing":

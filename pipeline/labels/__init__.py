@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.config import Config
-from pipeline.config.labels import FixedHorizon, HighLow, HighLow2, LabelEntry, TopBot2, TripleBarrier
+from pipeline.config.labels import FixedHorizon, HighLow, HighLow2, LabelEntry, Meta, TopBot2, TripleBarrier
 from pipeline.errors import BadInput
 from pipeline.labels.column import LabelColumn
 from pipeline.market import candles
@@ -60,7 +60,7 @@ def compute(config: Config, table: pa.Table) -> pa.Table:
 
 
 def _names(config: Config, number: int, entry: LabelEntry) -> list[str]:
-    from pipeline.labels import fixed_horizon, high_low, high_low2, top_bot2, triple_barrier
+    from pipeline.labels import fixed_horizon, high_low, high_low2, meta, top_bot2, triple_barrier
 
     spec = entry.spec
     if isinstance(spec, HighLow):
@@ -71,12 +71,14 @@ def _names(config: Config, number: int, entry: LabelEntry) -> list[str]:
         return fixed_horizon.names(spec, [_bars(config, number, entry, h) for h in spec.horizons])
     if isinstance(spec, TopBot2):
         return top_bot2.names(spec)
+    if isinstance(spec, Meta):
+        return meta.names(spec)
     assert isinstance(spec, TripleBarrier)
     return triple_barrier.names(spec)
 
 
 def _compute(config: Config, number: int, entry: LabelEntry, table: pa.Table) -> Iterator[LabelColumn]:
-    from pipeline.labels import fixed_horizon, high_low, high_low2, top_bot2, triple_barrier
+    from pipeline.labels import fixed_horizon, high_low, high_low2, meta, top_bot2, triple_barrier
 
     spec, rows = entry.spec, table.num_rows
 
@@ -100,6 +102,9 @@ def _compute(config: Config, number: int, entry: LabelEntry, table: pa.Table) ->
         if spec.column not in table.schema.names:
             raise BadInput(f"labels[{number}].topbot2.column: the merged table has no column '{spec.column}'")
         yield from top_bot2.compute(spec, candles.column(table, spec.column))
+    elif isinstance(spec, Meta):
+        span = _bars(config, number, entry, spec.volatility_span)
+        yield from meta.compute(spec, bars(spec.horizon), span, close, high, low)
     elif isinstance(spec, TripleBarrier):
         span = _bars(config, number, entry, spec.volatility_span)
         yield triple_barrier.compute(spec, bars(spec.horizon), span, close, high, low)

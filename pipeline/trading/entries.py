@@ -12,6 +12,8 @@ from pipeline.trading.market import (
     MIN_QTY,
     REFUSE_LONG,
     REFUSE_SHORT,
+    RIGHT_LONG,
+    RIGHT_SHORT,
     SCORE,
     STEP,
     VOLATILITY,
@@ -36,8 +38,8 @@ from pipeline.trading.reasons import (
     TRADED,
 )
 from pipeline.trading.records import Account, Position
-from pipeline.trading.rules import DAY_MS, KELLY, Rules
-from pipeline.trading.sizing import wanted
+from pipeline.trading.rules import ANY_PROBABILITY, DAY_MS, KELLY, Rules
+from pipeline.trading.sizing import trust, wanted
 
 Positions = npt.NDArray
 # Share of the equity below which an order is not worth its name: what rounding leaves of an exhausted limit.
@@ -107,6 +109,13 @@ def _enter(
     )
     if not size > 0:
         return NO_EDGE if rules.sizing == KELLY else NO_CASH if not account.equity > 0 else MISSING_INPUT
+    if rules.probability != ANY_PROBABILITY:
+        right = market.numbers[RIGHT_LONG, s, at] if side > 0 else market.numbers[RIGHT_SHORT, s, at]
+        if np.isnan(right):
+            return MISSING_INPUT
+        size *= trust(right, rules)
+        if not size > 0:
+            return NO_EDGE
     size, bound = capped(account, positions, s, side, size, price, gross, market, rules)
     # Less than one lot, or than the exchange takes, is no order.
     filters = market.filters

@@ -14,9 +14,11 @@ BUY, SELL = 1, 2
 
 
 # Rows of `Market.numbers` and of `Market.flags`.
-NUMBERS = ("open", "high", "low", "close", "volume", "volatility", "atr", "score", "funding")
+NUMBERS = (
+    "open", "high", "low", "close", "volume", "volatility", "atr", "score", "funding", "right_long", "right_short",
+)  # fmt: skip
 FLAGS = ("filled", "signal", "refuse_long", "refuse_short", "fails")
-OPEN, HIGH, LOW, CLOSE, VOLUME, VOLATILITY, ATR, SCORE, FUNDING = range(len(NUMBERS))
+OPEN, HIGH, LOW, CLOSE, VOLUME, VOLATILITY, ATR, SCORE, FUNDING, RIGHT_LONG, RIGHT_SHORT = range(len(NUMBERS))
 FILLED, SIGNALS, REFUSE_LONG, REFUSE_SHORT, FAILS = range(len(FLAGS))
 
 
@@ -25,7 +27,8 @@ class Market(NamedTuple):
 
     numbers: float64 [len(NUMBERS), symbols, n]: prices; volume in the quote asset; volatility, the forecast of the
     next bar's standard deviation; atr, for stops, in units of the price; score, by whose size entries of one
-    bar are ranked; funding, the rate due at the bar's open.
+    bar are ranked; funding, the rate due at the bar's open; right_long and right_short, the probability that a trade
+    entered at this close would be right.
     flags: uint8 [len(FLAGS), symbols, n]: filled, made-up bars, on which nothing is traded; signal, BUY, SELL or both;
     refuse_long and refuse_short, the gate that refuses an entry (`gates.refusals`), 0 if none; fails, orders that
     would fill in this bar fail.

@@ -24,7 +24,7 @@ REASONS = {
     "open_positions": "as many positions as allowed are open",
     "orders_per_second": "as many orders as allowed in a second",
     "orders_per_day": "as many orders as allowed today",
-    "no_edge": "past trades show no edge to size a position by",
+    "no_edge": "past trades, or the second-stage model, show no edge to size a position by",
     "order_notional": "the order would be below the smallest after the cap on its amount",
     "order_qty": "the order would be below the smallest after the cap on its quantity",
     "symbol_exposure": "the symbol's exposure is at its limit",

@@ -1,7 +1,7 @@
 """What the trading core is told once: directions, size, costs, exits, limits and breakers, as plain numbers."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,7 @@ DAY_MS = 86_400_000
 
 FIXED_FRACTION, FIXED_QUOTE, VOLATILITY_TARGET, KELLY, RISK_PER_TRADE = range(5)
 SIZING_METHODS = ("fixed_fraction", "fixed_quote", "volatility_target", "kelly", "risk_per_trade")
+ANY_PROBABILITY, LINEAR, NORMAL = range(3)
 STOP_FIRST, TARGET_FIRST, OHLC, OLHC, RANDOM = range(5)
 PATHS = ("stop_first", "target_first", "ohlc", "olhc", "random")
 
@@ -72,6 +73,9 @@ class Rules(NamedTuple):
     kelly_prior: float = 30.0
     kelly_start: float = 0.01
     risk: float = 0.01
+    probability: int = ANY_PROBABILITY
+    probability_floor: float = 0.5
+    probability_full: float = 0.7
     # Limits.
     order_notional: float = math.inf
     order_qty: float = math.inf
@@ -141,6 +145,7 @@ def rules_of(simulate: Simulate, interval: str, sizing: Sizing | None = None, ri
         kelly_prior=float(sizing.kelly_prior),
         kelly_start=float(sizing.kelly_start),
         risk=float(sizing.risk),
+        **_probability(sizing),
     )
     return rules if risk is None or not risk.enabled else _limited(rules, risk, interval, simulate.leverage)
 
@@ -164,6 +169,14 @@ def _limited(rules: Rules, risk: Risk, interval: str, leverage: float) -> Rules:
         pause=bars_covering(breakers.cool_down, interval),
         reset_next_day=breakers.reset == "next_day",
     )
+
+
+def _probability(sizing: Sizing) -> dict[str, Any]:
+    if sizing.probability is None:
+        return {}
+    shape = {"linear": LINEAR, "normal": NORMAL}[sizing.probability.shape]
+    floor, full = sizing.probability.floor, sizing.probability.full
+    return {"probability": shape, "probability_floor": float(floor), "probability_full": float(full)}
 
 
 def minutes_of(clock: str) -> int:

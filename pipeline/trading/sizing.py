@@ -1,14 +1,16 @@
 """How much to spend on an entry: one method, then the caps. Amounts in the quote asset, fee included.
 
-Properties that tests hold on random input: 0 ≤ size ≤ every cap; more volatility or a wider stop never
-gives a larger size; an input that is not a number gives 0.
+Properties that tests hold on random input: 0 ≤ size ≤ every cap; more volatility, a wider stop or a smaller
+probability that the trade is right never gives a larger size; an input that is not a number gives 0.
 """
+
+import math
 
 import numpy as np
 
 from pipeline.trading.compiled import compiled
 from pipeline.trading.records import Account
-from pipeline.trading.rules import FIXED_QUOTE, KELLY, RISK_PER_TRADE, VOLATILITY_TARGET, Rules
+from pipeline.trading.rules import ANY_PROBABILITY, FIXED_QUOTE, KELLY, LINEAR, RISK_PER_TRADE, VOLATILITY_TARGET, Rules
 
 
 @compiled(inline="always")
@@ -52,3 +54,23 @@ def kelly_fraction(account: Account, rules: Rules) -> float:
     payoff = (count * (win / loss) + doubt) / (count + doubt) if loss > 0 else np.inf
     edge = p - (1 - p) / payoff
     return min(rules.kelly_cap, rules.kelly_share * edge) if edge > 0 else 0.0
+
+
+@compiled()
+def trust(probability: float, rules: Rules) -> float:
+    """Part of the size, 0 to 1, that a probability that the trade is right is worth; 0 if it is not a number.
+
+    linear: from 0 at `probability_floor` to 1 at `probability_full`. normal: 2Φ(z) − 1 with
+    z = (p − floor) / √(p (1 − p)), which for a floor of one half is the source's bet size.
+    Source: López de Prado, Advances in Financial Machine Learning (2018), 10.3.
+    """
+    if rules.probability == ANY_PROBABILITY:
+        return 1.0
+    if not probability > rules.probability_floor:
+        return 0.0
+    if rules.probability == LINEAR:
+        return min(1.0, (probability - rules.probability_floor) / (rules.probability_full - rules.probability_floor))
+    if probability >= 1:
+        return 1.0
+    z = (probability - rules.probability_floor) / math.sqrt(probability * (1 - probability))
+    return math.erf(z / math.sqrt(2.0))

@@ -1,6 +1,7 @@
 """Sizes stay within every cap, and more risk never makes them larger."""
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -10,9 +11,18 @@ from trading.markets import as_market, at, market, random_market, rules
 
 from pipeline.config.risk import Sizing
 from pipeline.trading.records import new_account
-from pipeline.trading.rules import FIXED_QUOTE, KELLY, RISK_PER_TRADE, SIZING_METHODS, VOLATILITY_TARGET, Rules
+from pipeline.trading.rules import (
+    FIXED_QUOTE,
+    KELLY,
+    LINEAR,
+    NORMAL,
+    RISK_PER_TRADE,
+    SIZING_METHODS,
+    VOLATILITY_TARGET,
+    Rules,
+)
 from pipeline.trading.simulation import simulate
-from pipeline.trading.sizing import kelly_fraction, wanted
+from pipeline.trading.sizing import kelly_fraction, trust, wanted
 from pipeline.trading.volatility import WARM_UP, Forecast
 
 FLAT = (100.0, 101.0, 99.0, 100.0)
@@ -136,3 +146,71 @@ def test_forecasts_look_back_only_and_are_the_same_bar_by_bar(forecast: str) -> 
     assert np.array_equal(shorter, table[:2000], equal_nan=True)
     assert np.isnan(table[:WARM_UP]).all()
     assert np.nanmean(table) == pytest.approx(0.01, rel=0.1)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(LINEAR, NORMAL), st.floats(0, 1), st.floats(0, 1), st.floats(0, 0.99), st.floats(0.001, 1))
+def test_a_smaller_probability_never_gives_a_larger_part_of_the_size(
+    shape: int, one: float, two: float, floor: float, above: float
+) -> None:
+    record = rules(probability=shape, probability_floor=floor, probability_full=min(floor + above, 1.0)).record()
+    low, high = sorted((one, two))
+    assert 0 <= trust(low, record) <= trust(high, record) + 1e-12 <= 1 + 1e-12
+    assert trust(floor, record) == 0 and trust(math.nan, record) == 0
+    assert trust(1.0, record) == 1.0
+
+
+def test_the_bet_size_of_a_probability_is_the_book_s() -> None:
+    # AFML 10.3: z = (p − 1/2) / √(p (1 − p)), m = 2Φ(z) − 1.
+    record = rules(probability=NORMAL, probability_floor=0.5).record()
+    for p in (0.51, 0.6, 0.75, 0.99):
+        z = (p - 0.5) / math.sqrt(p * (1 - p))
+        assert trust(p, record) == pytest.approx(2 * NormalDist().cdf(z) - 1, abs=1e-12)
+    linear = rules(probability=LINEAR, probability_floor=0.5, probability_full=0.7).record()
+    assert [trust(p, linear) for p in (0.4, 0.6, 0.7, 0.9)] == pytest.approx([0, 0.5, 1, 1])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 5000), methods, st.floats(0.05, 1), st.integers(LINEAR, NORMAL))
+def test_a_probability_only_ever_makes_positions_smaller_within_every_cap(
+    seed: int, method: int, cap: float, shape: int
+) -> None:
+    rng, n = np.random.default_rng(seed), 300
+    bars = random_market(n, seed)
+    base = rules(
+        trade_short=True, sizing=method, quote=2_000.0, target_volatility=0.01, stop_loss=0.02, symbol_exposure=cap
+    )
+    sure = rng.random(n)
+    buy, sell = rng.random(n) < 0.3, rng.random(n) < 0.3
+    context = {"volatility": rng.uniform(0.001, 0.1, n), "right_short": rng.random(n)}
+    judged = base._replace(probability=shape, probability_floor=0.3, probability_full=0.8)
+
+    def first(right_long: np.ndarray, record: Rules) -> np.ndarray:
+        trades = simulate(as_market(bars, buy, sell & False, right_long=right_long, **context), record, 10_000.0).trades
+        return trades[:1]
+
+    whole, part, less = first(sure, base), first(sure, judged), first(0.8 * sure, judged)
+    if len(part) and part["entry_bar"] == whole["entry_bar"]:
+        assert part["qty"] <= whole["qty"] * (1 + 1e-12)
+    if len(less) and less["entry_bar"] == part["entry_bar"]:
+        assert 0 < less["qty"] <= part["qty"] * (1 + 1e-12)
+    everything = simulate(as_market(bars, buy, sell, right_long=sure, **context), judged, 10_000.0)
+    for trade in everything.trades:
+        decided = trade["entry_bar"] - 1
+        value = trade["qty"] * trade["entry_price"]
+        assert value <= cap * everything.equity[decided] * (1 + 1e-9)
+        right = sure if trade["side"] > 0 else context["right_short"]
+        assert right[decided] > 0.3
+
+
+def test_without_a_probability_nothing_is_entered_and_the_reason_is_counted() -> None:
+    from pipeline.trading.reasons import CODES
+
+    bars = market(*[FLAT] * 4)
+    judged = rules(probability=LINEAR)
+    for value, reason in ((math.nan, "missing_input"), (0.5, "no_edge"), (0.51, "traded")):
+        one = as_market(bars, at(4, 0), at(4), right_long=np.full(4, value))
+        assert simulate(one, judged, 1000.0).refused[CODES[reason]] == 1
+    # Short entries look at their own side.
+    both = as_market(bars, at(4), at(4, 0), right_long=np.full(4, 0.9), right_short=np.full(4, 0.1))
+    assert simulate(both, judged._replace(trade_short=True), 1000.0).refused[CODES["no_edge"]] == 1
