@@ -30,11 +30,11 @@ class Evidence:
     n: returns. sharpe, skew, kurtosis: of them (a normal distribution's kurtosis is 3). psr: probability that the true
     Sharpe ratio is above 0, had this been the only trial. n_trials, n_effective: trials, and how many independent ones
     reach as high by luck. trial_std: how widely the trials' Sharpe ratios scatter. sr0: the highest that such trials
-    show by luck on average. dsr: probability that the true Sharpe ratio is above `sr0`. min_trl: returns after which this ratio would
-    be significantly above 0; None if never. min_btl_years: length of history below which the best of the trials
-    shows such a ratio by luck; None for a ratio that is not positive. power: chance that a true Sharpe ratio of 3
-    would pass here. detectable: the true Sharpe ratio that passes in four cases of five. confidence: that psr and dsr
-    must reach. sentence: all that in plain words.
+    show by luck on average. dsr: probability that the true Sharpe ratio is above `sr0`. min_trl: returns after which
+    this ratio would be significantly above 0; None if never. min_btl_years: length of history below which the best of
+    the trials shows such a ratio by luck; None for a ratio that is not positive. power: chance that a true Sharpe
+    ratio of 3 would pass here. detectable: the true Sharpe ratio that passes in four cases of five. confidence: that
+    psr and dsr must reach. sentence: all that in plain words.
     """
 
     n: int
@@ -127,6 +127,12 @@ def sharpe_ratio(returns: npt.ArrayLike) -> float | None:
     if len(values) < 2 or np.ptp(values) == 0:
         return None
     return float(values.mean() / values.std(ddof=1))
+
+
+def annual_sharpe(returns: npt.ArrayLike, periods_per_year: float = DAYS_A_YEAR) -> float | None:
+    """Sharpe ratio of a year, by default of daily returns; None if the returns do not vary."""
+    ratio = sharpe_ratio(returns)
+    return None if ratio is None else ratio * math.sqrt(periods_per_year)
 
 
 def deflated(

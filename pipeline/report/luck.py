@@ -17,17 +17,13 @@ def luck(data: ReportData) -> str:
         simulate = data.command.replace("output", "simulate", 1)
         return section("luck", TITLE, note(f"Not judged. `{simulate}`, then `{data.command}` add it."))
     lead = (
-        f"Of the {text.number(found['n'])} {_periods(found)} {text.in_words(data.metrics, found['part'])}; Sharpe "
+        f"Of the {text.number(found['n'])} daily returns {text.in_words(data.metrics, found['part'])}; Sharpe "
         "ratios here are of those returns, for a year. Every parameter set that was ever simulated for this config "
         "counts as a trial, also those of earlier runs."
     )
     sentences = [*found["sentences"], *_random(data.metrics)]
     said = f'<ul class="luck">{"".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)}</ul>'
     return section("luck", TITLE, said, columns(key_values(_record(found)), key_values(_search(found))), lead=lead)
-
-
-def _periods(found: Mapping[str, Any]) -> str:
-    return "daily returns" if found["period"] == "day" else f"returns of {found['period']}"
 
 
 def _random(metrics: Mapping[str, Any]) -> list[str]:
@@ -46,7 +42,7 @@ def _record(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("skew, kurtosis", f"{text.number(found['skew'])}, {text.number(found['kurtosis'], 1)}"),
         ("PSR, as if it were the only trial", text.number(found["psr"])),
         ("DSR, after all trials", f"{text.number(found['dsr'])} (needed: {found['confidence']:g})"),
-        ("MinTRL, as the only trial", _length(found["min_trl"], found)),
+        ("MinTRL, as the only trial", "never" if found["min_trl"] is None else _years(found["min_trl"] / 365)),
         ("MinBTL, of the best of so many", _years(found["min_btl_years"])),
     ]
 
@@ -70,10 +66,6 @@ def _search(found: Mapping[str, Any]) -> list[tuple[str, str]]:
             ("the chosen set lost elsewhere", text.percent(pbo["loss"], 0, sign=False)),
         ]
     return rows
-
-
-def _length(returns: float | None, found: Mapping[str, Any]) -> str:
-    return "never" if returns is None else _years(returns / found["periods_per_year"])
 
 
 def _years(years: float | None) -> str:

@@ -4,7 +4,6 @@ import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from pipeline.config import Config
 from pipeline.stages.simulation_result import Choice, Traded, headline_part
 
 if TYPE_CHECKING:
-    from pipeline.evaluation.daily import Periodic
     from pipeline.evaluation.portfolio import Period
     from pipeline.evaluation.trials import Tried
     from pipeline.stages.history import History
@@ -51,9 +49,9 @@ def searched(
 
     rules: those of the config; each set puts its own stops and sizes in. part: that the figures shown are of.
     """
-    from pipeline.evaluation.daily import by_day
+    from pipeline.evaluation.daily import daily_returns
     from pipeline.evaluation.effective_trials import effective_trials
-    from pipeline.evaluation.significance import sharpe_ratio
+    from pipeline.evaluation.significance import annual_sharpe
     from pipeline.evaluation.thresholds import variants
 
     if choice.table is None or config.simulate.grid is None or not choice.table.num_rows:
@@ -65,11 +63,8 @@ def searched(
 
     def trade(one: dict[str, float]) -> tuple[Array | None, float | None]:
         equity = _equity(history, rules, one, config.simulate.initial_cash)
-        whole = by_day(history.times, equity, config.interval)
-        own = by_day(history.times[shown], equity[shown], config.interval)
-        sharpe = sharpe_ratio(own.returns) if own else None
-        annual = None if sharpe is None or own is None else sharpe * own.per_year**0.5
-        return None if whole is None else whole.returns, annual
+        own = daily_returns(history.times[shown], equity[shown])
+        return daily_returns(history.times, equity), None if own is None else annual_sharpe(own)
 
     with ThreadPoolExecutor(max_workers=min(workers, os.cpu_count() or 1)) as pool:
         outcomes = list(pool.map(trade, sets))
@@ -88,7 +83,7 @@ def significance(
 
     tried: all of the ledger, this run included.
     """
-    from pipeline.evaluation.daily import by_day
+    from pipeline.evaluation.daily import daily_returns
     from pipeline.evaluation.portfolio import aligned, together
     from pipeline.evaluation.significance import deflated
 
@@ -96,16 +91,15 @@ def significance(
     own = _shown(config, periods, traded)
     if own is None:
         return None
-    evidence = deflated(own.returns, tried, periods_per_year=own.per_year)
+    evidence = deflated(own, tried)
     hold, times = (
         together(list(traded.hold[part].values())),
         traded.whole.times[_rows(periods[part], traded.whole.times)],
     )
-    held = by_day(times, aligned(times, hold.times, hold.equity), config.interval)
+    held = daily_returns(times, aligned(times, hold.times, hold.equity))
     section: dict[str, Any] = {
         "part": part,
-        "period": own.period,
-        "periods_per_year": own.per_year,
+        "returns": "daily",
         **asdict(evidence),
         "passes": evidence.passes,
         "overfitting": _overfitting(found, config.seed),
@@ -117,7 +111,7 @@ def significance(
             "clusters": found.clusters,
             "effective": found.effective,
         },
-        "than_holding": None if held is None else _than_holding(own.returns, held.returns, own.per_year, config.seed),
+        "than_holding": None if held is None else _than_holding(own, held, config.seed),
     }
     section["sentences"] = _sentences(section)
     return section
@@ -133,7 +127,7 @@ def record_trials(
     metrics: Mapping[str, Any],
 ) -> "Tried":
     """Into the ledger: the run, and the grid as one line of many sets. Returns all that was ever tried."""
-    from pipeline.evaluation.significance import sharpe_ratio
+    from pipeline.evaluation.significance import annual_sharpe
     from pipeline.evaluation.thresholds import axis_values, variants
     from pipeline.stages.trials import record
 
@@ -141,8 +135,8 @@ def record_trials(
     inputs = [path(symbol) for symbol in config.symbols for path in (layout.signals, layout.merged)]
     sections = ("symbols", "interval", "signals", "sizing", "risk", "simulate")
     own = _shown(config, periods, traded)
-    sharpe = sharpe_ratio(own.returns) if own else None
-    known = None if sharpe is None or own is None else [round(sharpe * own.per_year**0.5, DECIMALS)]
+    sharpe = None if own is None else annual_sharpe(own)
+    known = None if sharpe is None else [round(sharpe, DECIMALS)]
     used = {"buy": choice.buy, "sell": choice.sell, **choice.variant, "chosen_by": choice.chosen_by}
     # What the grid chose is one of its sets.
     counted = 0.0 if choice.chosen_by == "grid" else None
@@ -159,11 +153,11 @@ def record_trials(
     return book.tried()
 
 
-def _shown(config: Config, periods: Mapping[str, "Period"], traded: Traded) -> "Periodic | None":
-    from pipeline.evaluation.daily import by_day
+def _shown(config: Config, periods: Mapping[str, "Period"], traded: Traded) -> Array | None:
+    from pipeline.evaluation.daily import daily_returns
 
     rows = _rows(periods[headline_part(config)], traded.whole.times)
-    return by_day(traded.whole.times[rows], traded.whole.equity[rows], config.interval)
+    return daily_returns(traded.whole.times[rows], traded.whole.equity[rows])
 
 
 def _rows(period: "Period", times: npt.NDArray[np.int64]) -> slice:
@@ -217,23 +211,22 @@ def _overfitting(found: Searched | None, seed: int) -> dict[str, Any] | None:
     return asdict(pbo(returns, blocks, periods=periods, seed=seed))
 
 
-def _than_holding(own: Array, held: Array, per_year: float, seed: int) -> dict[str, Any] | None:
-    from pipeline.evaluation.bootstrap import FEWEST_PERIODS, annual_sharpe, better
+def _than_holding(own: Array, held: Array, seed: int) -> dict[str, Any] | None:
+    from pipeline.evaluation.bootstrap import FEWEST_PERIODS, better
 
     if len(own) < FEWEST_PERIODS:
         return None
     names = ("The strategy's Sharpe ratio", "buy & hold's")
-    return asdict(better(own, held, partial(annual_sharpe, periods_per_year=per_year), names=names, seed=seed))
+    return asdict(better(own, held, names=names, seed=seed))
 
 
 def _sentences(section: Mapping[str, Any]) -> list[str]:
     # What the report and the summary say, most important first.
     said = [section["sentence"]]
     if section["min_trl"] is not None and not section["passes"]:
-        days = section["min_trl"] * 365 / section["periods_per_year"]
         said.append(
-            f"Had it been the only trial, {days:,.0f} days of this would be enough "
-            f"(there are {section['n'] * 365 / section['periods_per_year']:,.0f}; PSR {section['psr']:.2f})."
+            f"Had it been the only trial, {section['min_trl']:,.0f} days of this would be enough "
+            f"(there are {section['n']:,}; PSR {section['psr']:.2f})."
         )
     if section["power"] is not None:
         said.append(
