@@ -187,17 +187,20 @@ def retrain(
     dry_run: DryRun = False,
     json: Json = False,
     keep: Annotated[int, typer.Option("--keep", min=1, metavar="N", help="Bundles to keep, newest first.")] = 10,
+    if_drift: Annotated[
+        bool, typer.Option("--if-drift", help="Only if the current bundle has drifted away from the newest bars.")
+    ] = False,
 ) -> None:
     """Fetch new bars, train a new bundle beside the old, and switch to it if everything succeeded.
 
     Made for cron: one line on standard output, and an exit code.
 
-    Example: pipeline retrain -c configs/btcusdt-5m.yaml
+    Example: pipeline retrain -c configs/btcusdt-5m.yaml --if-drift
     """
-    from pipeline.stages.retrain import retrain
+    from pipeline.stages.retrain import retrain, retrain_if_drift
     from pipeline.stages.runner import Options
 
-    retrain(Options(config, overrides=set_ or (), dry_run=dry_run, json=json), keep)
+    (retrain_if_drift if if_drift else retrain)(Options(config, overrides=set_ or (), dry_run=dry_run, json=json), keep)
 
 
 @_command("exchange")

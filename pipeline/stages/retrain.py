@@ -9,7 +9,7 @@ import datetime as dt
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,13 @@ from pipeline.artifacts import (
 from pipeline.config import Config
 from pipeline.errors import BadInput, CheckFailed, PipelineError, StorageError
 from pipeline.evaluation.leaks.findings import table
+from pipeline.stages.drift import look
 from pipeline.stages.reporting import Plan, print_json
 from pipeline.stages.runner import Options, plan_stage, run_stage
 from pipeline.stages.verify import certificate_for, certify, require_passed
+
+# Whether there is drift can be told after these.
+DATA = ("download", "merge", "features", "labels")
 
 
 def stages_of(config: Config) -> list[str]:
@@ -45,17 +49,69 @@ def retrain(options: Options, keep: int) -> None:
     failed, with its name.
     """
     config, layout = options.load()
-    work = Layout.in_workdir(config.name, Path("runs") / f"retrain-{config.name}")
+    work = _work(config)
     if options.dry_run:
         print(_plan(config, layout, work).text())
         return
     start = time.perf_counter()
-    with exclusive(layout.data / ".locks" / f"{config.name}.retrain.lock", f"`pipeline retrain` of '{config.name}'"):
-        _run_all(config, layout, work)
-        bundle = store_bundle(work, layout)
-        write_text(layout.current, f"{bundle}\n")
-        prune_bundles(layout, keep)
-        _say(config, layout, work, bundle, time.perf_counter() - start, options.json)
+    with _alone(config, layout):
+        _run(config, layout, work, stages_of(config))
+        _finish(config, layout, work, keep, start, options.json)
+
+
+def retrain_if_drift(options: Options, keep: int) -> None:
+    """Fetch new bars, and retrain only if the current bundle has drifted away from them, or there is none.
+
+    Prints one line in either case. Arguments and errors are those of `retrain`.
+    """
+    config, layout = options.load()
+    work = _work(config)
+    if options.dry_run:
+        print(_plan(config, layout, work, [f"only if there is drift, looked for after {DATA[-1]}"]).text())
+        return
+    start = time.perf_counter()
+    with _alone(config, layout):
+        _run(config, layout, work, DATA)
+        reason = _reason(config, layout, work)
+        if reason is None:
+            _say_none(config, layout, options.json)
+            return
+        with _log(work.data.parent / "retrain.log", "a"):
+            print(f"retrain: {reason}", file=sys.stderr, flush=True)
+        _run(config, layout, work, [stage for stage in stages_of(config) if stage not in DATA], "a")
+        _finish(config, layout, work, keep, start, options.json)
+
+
+def _work(config: Config) -> Layout:
+    return Layout.in_workdir(config.name, Path("runs") / f"retrain-{config.name}")
+
+
+def _alone(config: Config, layout: Layout) -> contextlib.AbstractContextManager[None]:
+    lock = layout.data / ".locks" / f"{config.name}.retrain.lock"
+    return exclusive(lock, f"`pipeline retrain` of '{config.name}'")
+
+
+def _finish(config: Config, layout: Layout, work: Layout, keep: int, start: float, as_json: bool) -> None:
+    _certify(config, layout, work)
+    bundle = store_bundle(work, layout)
+    write_text(layout.current, f"{bundle}\n")
+    prune_bundles(layout, keep)
+    _say(config, layout, work, bundle, time.perf_counter() - start, as_json)
+
+
+def _reason(config: Config, layout: Layout, work: Layout) -> str | None:
+    # Why to train anew; None if the current bundle still fits its market.
+    current = current_bundle(layout)
+    if current is None:
+        return "there is no bundle yet"
+    if "drift" not in read_json(layout.bundles / current / "manifest.json", "retrain"):
+        return f"{current} does not say what it was trained on"
+    try:
+        found = look(config, work, layout.bundles / current)
+    except PipelineError as error:
+        raise _failed(config, layout, "drift", error) from error
+    alarms = [f"{one.symbol}: {one.alarm}" for one in found if one.alarm]
+    return "; ".join(alarms) or None
 
 
 def current_bundle(layout: Layout) -> str | None:
@@ -122,11 +178,12 @@ def prune_bundles(layout: Layout, keep: int) -> None:
         shutil.rmtree(path)
 
 
-def _run_all(config: Config, layout: Layout, work: Layout) -> None:
+def _run(config: Config, layout: Layout, work: Layout, stages: Sequence[str], mode: str = "w") -> None:
+    # mode: of opening the log, as `open` has it.
     run_lock = layout.data / ".locks" / f"{config.name}.lock"
     work_lock = work.data / ".locks" / f"{config.name}.lock"
-    with _log(work.data.parent / "retrain.log"):
-        for stage in stages_of(config):
+    with _log(work.data.parent / "retrain.log", mode):
+        for stage in stages:
             # data/raw is shared with `pipeline download` and `dvc repro`; the rest is in the work folder.
             lock = run_lock if stage == "download" else work_lock
             try:
@@ -134,6 +191,11 @@ def _run_all(config: Config, layout: Layout, work: Layout) -> None:
                     print(run_stage(stage, config, work).text(), file=sys.stderr, flush=True)
             except PipelineError as error:
                 raise _failed(config, layout, stage, error) from error
+
+
+def _certify(config: Config, layout: Layout, work: Layout) -> None:
+    work_lock = work.data / ".locks" / f"{config.name}.lock"
+    with _log(work.data.parent / "retrain.log", "a"):
         try:
             with exclusive(work_lock, f"another stage of '{config.name}'"):
                 certificate = certify(config, work, "fast")
@@ -155,22 +217,31 @@ def _failed(config: Config, layout: Layout, stage: str, error: PipelineError) ->
 
 
 @contextlib.contextmanager
-def _log(path: Path) -> Iterator[None]:
+def _log(path: Path, mode: str = "w") -> Iterator[None]:
     # cron mails what a job prints: there the stages' summaries and progress go to a file instead.
     if sys.stderr.isatty():
         yield
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as file, contextlib.redirect_stderr(file):
+    with path.open(mode, encoding="utf-8") as file, contextlib.redirect_stderr(file):
         yield
 
 
-def _plan(config: Config, layout: Layout, work: Layout) -> Plan:
+def _plan(config: Config, layout: Layout, work: Layout, more: Sequence[str] = ()) -> Plan:
     plan = plan_stage("download", config, layout)
     outputs = [work.run, work.trained, layout.bundles / "<last bar>-<hash>", layout.current]
     stages = [*stages_of(config), "verify"]
-    notes = [f"stages: {', '.join(stages)}", f"current bundle: {current_bundle(layout) or 'none'}"]
+    notes = [f"stages: {', '.join(stages)}", f"current bundle: {current_bundle(layout) or 'none'}", *more]
     return Plan("retrain", plan.inputs, [*plan.outputs, *outputs], notes=[*plan.notes, *notes])
+
+
+def _say_none(config: Config, layout: Layout, as_json: bool) -> None:
+    bundle = current_bundle(layout)
+    if as_json:
+        print_json({"stage": "retrain", "name": config.name, "bundle": bundle, "drift": False})
+        return
+    now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    print(f"{now} retrain {config.name} no drift, bundle={bundle} stays")
 
 
 def _say(config: Config, layout: Layout, work: Layout, bundle: str, seconds: float, as_json: bool) -> None:

@@ -16,6 +16,7 @@ from pipeline.errors import BadInput, CheckFailed, ExchangeError, StorageError
 from pipeline.evaluation.certificate import Certificate, read, valid_for
 from pipeline.evaluation.leaks.findings import CHECKS, Finding
 from pipeline.stages import retrain as subject
+from pipeline.stages.drift import Looked
 from pipeline.stages.reporting import Summary
 from pipeline.stages.runner import Options
 from pipeline.stages.verify import certificate_path
@@ -222,3 +223,51 @@ def test_dry_run_writes_nothing(options: Options, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(subject, "plan_stage", lambda *_: Plan("download"))
     subject.retrain(Options(options.config, dry_run=True), 10)
     assert [path.name for path in workspace.iterdir()] == ["small.yaml"]
+
+
+def test_without_drift_the_current_bundle_stays_and_nothing_is_trained(
+    options: Options, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(subject, "run_stage", fake_stage())
+    ran: list[str] = []
+    looked: list[Path] = []
+
+    def look(config: Config, layout: Layout, folder: Path) -> list[Looked]:
+        looked.append(folder)
+        alarm = None if len(looked) == 1 else "rsi has moved"
+        return [Looked("BTCUSDT", 10, "now", True, 5, [], alarm)]
+
+    monkeypatch.setattr(subject, "look", look)
+    subject.retrain_if_drift(options, 10)
+    first = subject.current_bundle(LAYOUT)
+    assert first is not None and not looked
+    manifest = LAYOUT.bundles / first / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"drift": {}}))
+    capsys.readouterr()
+
+    def watched(stage: str, config: Config, layout: Layout) -> Summary:
+        ran.append(stage)
+        return fake_stage("new tree", "2024-02-01T00:00:00+00:00")(stage, config, layout)
+
+    monkeypatch.setattr(subject, "run_stage", watched)
+    subject.retrain_if_drift(options, 10)
+    out = capsys.readouterr()
+    assert len(out.out.splitlines()) == 1 and f" retrain small no drift, bundle={first} stays" in out.out
+    assert ran == list(subject.DATA) and subject.current_bundle(LAYOUT) == first
+    assert looked == [LAYOUT.bundles / first]
+    # The second look finds some.
+    ran.clear()
+    subject.retrain_if_drift(options, 10)
+    assert ran == subject.stages_of(Config()) and subject.current_bundle(LAYOUT) != first
+    assert "rsi has moved" in Path("runs/retrain-small/retrain.log").read_text()
+
+
+def test_a_bundle_that_cannot_be_judged_is_named_and_stays(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "run_stage", fake_stage())
+    subject.retrain(options, 10)
+    before = subject.current_bundle(LAYOUT)
+    path = LAYOUT.bundles / str(before) / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"drift": {}}))
+    with pytest.raises(BadInput, match=r"retrain small: failed in drift: .*current bundle stays"):
+        subject.retrain_if_drift(options, 10)
+    assert subject.current_bundle(LAYOUT) == before
