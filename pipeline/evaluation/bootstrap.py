@@ -22,6 +22,8 @@ DAYS_A_YEAR = 365.0
 DRAWS = 2000
 INTERVAL = 0.9
 FEWEST_PERIODS = 10
+# A spread smaller than this part of the mean is what rounding leaves of equal returns.
+ROUNDING = 1e-12
 # Numbers that are resampled at a time: some megabytes, whatever the length of the history.
 AT_ONCE = 2_000_000
 
@@ -50,9 +52,11 @@ class Comparison:
 
 def annual_sharpe(returns: Array, periods_per_year: float = DAYS_A_YEAR) -> Array:
     """Annual Sharpe ratios of rows of returns, by default of days; 0 of rows that do not vary."""
-    spread = returns.std(axis=-1, ddof=1)
-    ratio = returns.mean(axis=-1) / np.where(spread > 0, spread, 1.0) * math.sqrt(periods_per_year)
-    return np.asarray(np.where(np.ptp(returns, axis=-1) > 0, ratio, 0.0))
+    mean = returns.mean(axis=-1)
+    off = returns - mean[..., None]
+    spread = np.sqrt(np.einsum("...n,...n->...", off, off) / (returns.shape[-1] - 1))
+    varies = spread > ROUNDING * np.abs(mean)
+    return np.asarray(np.where(varies, mean / np.where(varies, spread, 1.0), 0.0) * math.sqrt(periods_per_year))
 
 
 def annual_mean(returns: Array, periods_per_year: float = DAYS_A_YEAR) -> Array:
