@@ -288,6 +288,7 @@ class Session:
             finally:
                 await loop.driver.close()
         await self._write("STOP", {"reason": reason, "at": self.clock.now_ms()})
+        await self._in_writer(self._write_tables)
         self.tell("stop", reason=reason, bundle=loop.mind.bundle)
         return self._summary(loop, reason, ready, perf_counter() - begun)
 
@@ -509,6 +510,11 @@ class Session:
         except (Unavailable, WrongKey) as error:
             raise ExchangeError(f"the exchange cannot be reached: {error}") from None
 
+    def _write_tables(self) -> None:
+        from pipeline.live import ledgers
+
+        ledgers.update(self.journal, self.layout.run / "serve")
+
     async def _write(self, kind: str, body: Mapping[str, Any]) -> None:
         await self._in_writer(lambda: self.journal.append(kind, body))
 
@@ -522,7 +528,7 @@ class Session:
         folder = self.layout.run / "serve"
         return Summary(
             "serve",
-            [self.layout.journal, folder / "serve.log"],
+            [self.layout.journal, folder / "decisions.parquet", folder / "trades.parquet", folder / "serve.log"],
             {
                 "mode": self.wish.mode,
                 "bundle": loop.mind.bundle,
