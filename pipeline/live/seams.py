@@ -1,7 +1,16 @@
 """The seams of live code: what it may know of the disk; of time and the exchange, `pipeline.exchange.port` says it.
 
 Behind each stands the real thing or a deterministic simulation. Nothing else in this package may read a clock, sleep,
-draw a random number, open a socket or a file.
+draw a random number, open a socket or a file, or start a thread; `tests/live/test_seams.py` looks. These modules are
+what stands behind the seams in earnest:
+
+- `system`: the clock, and sleeping
+- `journal`, `journal_postgres`, `journal_export`: records on disk, and in a database
+- `ledgers`: tables on disk
+- `logs`: the file of the log
+- `alerts`: threads that send messages
+- `control`: the socket of commands, its file and its token
+- `kill_switch`: a look at the disk
 """
 
 from collections.abc import Iterable, Mapping
