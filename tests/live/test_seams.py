@@ -19,10 +19,11 @@ NETWORK = (
     "asyncio.open_connection", "asyncio.start_server", "asyncio.open_unix_connection", "asyncio.start_unix_server",
 )  # fmt: skip
 DISK = (
-    "open", "io.open", "os.open", "os.fdopen", "os.replace", "os.rename", "os.remove", "os.unlink", "os.mkdir",
-    "os.makedirs", "os.fsync", "os.stat", "tempfile.", "shutil.", "sqlite3.", "psycopg.", "mmap.", "filelock.",
-    "pyarrow.parquet.", "pipeline.artifacts.read_table", "pipeline.artifacts.write_table",
-    "pipeline.artifacts.write_text", "pipeline.artifacts.write_json", "pipeline.artifacts.read_json", "pipeline.artifacts.atomic_file",
+    "open", "io.open", "os.open", "os.fdopen", "os.replace", "os.rename", "os.remove", "os.unlink",
+    "os.mkdir", "os.makedirs", "os.fsync", "os.stat", "tempfile.", "shutil.", "sqlite3.", "psycopg.", "mmap.",
+    "filelock.", "pyarrow.parquet.", "pipeline.artifacts.read_table", "pipeline.artifacts.write_table",
+    "pipeline.artifacts.write_text", "pipeline.artifacts.write_json", "pipeline.artifacts.read_json",
+    "pipeline.artifacts.atomic_file",
 )  # fmt: skip
 THREADS = ("threading.", "multiprocessing.", "subprocess.", "concurrent.", "asyncio.to_thread", "joblib.")
 # Methods of paths and loops, whatever they are called on.
