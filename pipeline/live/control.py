@@ -119,7 +119,7 @@ class ControlServer:
                 line = await reader.readuntil(b"\n")
             answer = await self._answer(line)
             if answer is not None:
-                writer.write(json.dumps(answer, default=plain).encode() + b"\n")
+                writer.write(_line(answer))
                 async with asyncio.timeout(self._patience.answer):
                     await writer.drain()
                     writer.close()
@@ -142,8 +142,6 @@ class ControlServer:
         command = self._commands.get(name)
         if command is None:
             return _error(f"'{name[:40]}' is not a command", f"there are: {', '.join(sorted(self._commands))}")
-        if name != "status":
-            self._tell("command", command=name, args=args)
         return await self._run(name, command, args)
 
     async def _run(self, name: str, command: Command, args: dict[str, Any]) -> dict[str, Any]:
@@ -263,6 +261,12 @@ def _request(line: bytes) -> tuple[str, str, dict[str, Any]] | None:
     if not (isinstance(token, str) and isinstance(command, str) and isinstance(args, dict)):
         return None
     return token, command, args
+
+
+def _line(answer: dict[str, Any]) -> bytes:
+    """An answer as JSON, null for what is no number."""
+    text = json.dumps(answer, default=plain)
+    return json.dumps(json.loads(text, parse_constant=lambda name: None)).encode() + b"\n"
 
 
 def _error(message: str, hint: str) -> dict[str, Any]:
