@@ -13,7 +13,7 @@ Times = npt.NDArray[np.int64]
 DAY_MS = 86_400_000
 
 
-def daily_returns(times_ms: Times, equity: Floats) -> tuple[Times, Floats]:
+def returns_by_day(times_ms: Times, equity: Floats) -> tuple[Times, Floats]:
     """Days (UTC, since the epoch) and what the equity made on each, from its last bar to the last bar of the day.
 
     times_ms: open times of consecutive bars [n]. equity: at their closes [n]; the first is what it starts from.
@@ -25,7 +25,7 @@ def daily_returns(times_ms: Times, equity: Floats) -> tuple[Times, Floats]:
     return days[last], np.divide(ends, before, out=np.ones(len(ends)), where=before > 0) - 1
 
 
-def annual_sharpe(returns: Floats) -> float:
+def sharpe_or_zero(returns: Floats) -> float:
     """Sharpe ratio of daily returns in a market that never closes; 0 if they do not vary."""
     ratio = sharpe_ratio(returns)
     return 0.0 if ratio is None else ratio * math.sqrt(DAYS_A_YEAR)

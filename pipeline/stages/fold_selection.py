@@ -29,9 +29,6 @@ def choose_by_block(config: Config, samples: Samples, labels: list[str], blocks:
 
     if not selects(config):
         return {}
-    # Before there are threads: while it is imported, sklearn is not to be had by another one.
-    import pipeline.models.lightgbm  # noqa: F401
-
     tasks = [(block, label) for block in blocks for label in labels]
     # Rank correlations are sums, which depend on the number of BLAS threads.
     with threadpool_limits(1, user_api="blas"):

@@ -295,11 +295,11 @@ def _holdout(search: Search, opened: "optuna.Study", chosen: "FrozenTrial") -> O
 
 def _record_look(search: Search, chosen: "FrozenTrial", tried: Tried) -> None:
     from pipeline import __version__
-    from pipeline.evaluation.search import annual_sharpe
+    from pipeline.evaluation.search import sharpe_or_zero
     from pipeline.evaluation.trials import Trial
 
     study = search.study
-    sharpe = annual_sharpe(tried.returns) if len(tried.days) else None
+    sharpe = sharpe_or_zero(tried.returns) if len(tried.days) else None
     what = {"values": values_of(chosen, study.space.axes)}
     end = iso(search.outer[-1][1])
     common = (study.identity, study.data, __version__, search.config.seed)

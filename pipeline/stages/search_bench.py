@@ -166,7 +166,7 @@ def _traded(config: Config, start: int, stop: int) -> Config:
 
 
 def _trade(config: Config, layout: BenchLayout) -> tuple[Times, Floats, int, float]:
-    from pipeline.evaluation.search import daily_returns
+    from pipeline.evaluation.search import returns_by_day
     from pipeline.stages.history import read_history
     from pipeline.stages.signals import signal_table
     from pipeline.trading.rules import rules_of
@@ -178,7 +178,7 @@ def _trade(config: Config, layout: BenchLayout) -> tuple[Times, Floats, int, flo
     rules = rules_of(config.simulate, config.interval, config.sizing, config.risk)
     rules = rules._replace(origin_ms=int(history.times[0]), seed=config.seed)
     simulation = simulate(history.market, rules, config.simulate.initial_cash)
-    days, returns = daily_returns(history.times, simulation.equity)
+    days, returns = returns_by_day(history.times, simulation.equity)
     total = float(simulation.equity[-1] / config.simulate.initial_cash - 1)
     return days, returns, len(simulation.trades), total
 

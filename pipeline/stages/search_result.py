@@ -129,7 +129,7 @@ def _luck(study: Study, opened: "optuna.Study", chosen: "FrozenTrial") -> tuple[
     told = study.ledger.tried()
     lines = {line.identity for line in study.ledger.read() if line.kind == KIND and line.config == study.identity}
     # Sets that were ended early were tried as well: as alike as those that were not.
-    alike = effective_trials(matrix, seed=study.config.seed).n / max(len(whole), 1) * len(lines)
+    alike = effective_trials(matrix, of=max(len(lines), len(whole)), seed=study.config.seed).n
     effective = min(max(told.effective - len(lines) + alike, 1.0), float(told.count))
     evidence = asdict(deflated(matrix[:, place], Tried(told.count, effective, told.variance)))
     try:
@@ -141,7 +141,7 @@ def _luck(study: Study, opened: "optuna.Study", chosen: "FrozenTrial") -> tuple[
 
 
 def _holdout(outcome: "Outcome | None") -> dict[str, Any] | None:
-    from pipeline.evaluation.search import annual_sharpe
+    from pipeline.evaluation.search import sharpe_or_zero
     from pipeline.evaluation.significance import deflated
 
     if outcome is None:
@@ -151,7 +151,7 @@ def _holdout(outcome: "Outcome | None") -> dict[str, Any] | None:
     # One set was chosen before these days were seen: nothing to deflate.
     alone = deflated(tried.returns, [0.0]) if traded else None
     return {
-        "sharpe": annual_sharpe(tried.returns) if traded else None,
+        "sharpe": sharpe_or_zero(tried.returns) if traded else None,
         "psr": alone.psr if alone else None,
         "days": len(tried.days),
         "total_return": tried.total_return,

@@ -72,7 +72,11 @@ class Space:
             try:
                 value = value_at(self.raw, key)
             except KeyError:
-                return None
+                # Not written, so it has its default: the choice that changes nothing.
+                same = [choice for choice in axis.choices or () if self.config({key: choice}) == self.config({})]
+                if not same:
+                    return None
+                value = same[0]
             if axis.choices is None and not axis.whole and isinstance(value, int) and not isinstance(value, bool):
                 value = float(value)
             if not axis.holds(value):

@@ -205,10 +205,13 @@ def _ask(study: Study, opened: "optuna.Study", target: int, deadline: float | No
         return None
     # A fresh sampler for each: its luck follows from the seed and from how many there were, not from this process.
     opened.sampler = _sampler(study.config.optimize, study.config.seed * 1_000_003 + begun)
-    if begun == 0 and not opened.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-        standing = study.space.standing()
-        if standing is not None:
-            opened.enqueue_trial({key: _proposed(value, study.space.axes[key]) for key, value in standing.items()})
+    standing = study.space.standing()
+    if standing is not None:
+        # The config as it stands comes first.
+        proposed = {key: _proposed(value, study.space.axes[key]) for key, value in standing.items()}
+        others = [trial for trial in opened.get_trials(deepcopy=False) if trial.state != TrialState.FAIL]
+        if all(proposed not in (trial.params, trial.system_attrs.get("fixed_params")) for trial in others):
+            opened.enqueue_trial(proposed)
     return opened.ask()
 
 
@@ -245,11 +248,11 @@ def _try(study: Study, opened: "optuna.Study", trial: "optuna.Trial", bench: Ben
 
 
 def _worth(settings: Optimize, tried: Tried) -> tuple[float, dict[str, Any]]:
-    from pipeline.evaluation.search import annual_sharpe, worth
+    from pipeline.evaluation.search import sharpe_or_zero, worth
 
     found: dict[str, Any] = {"skill": tried.skill}
     if len(tried.days):
-        found |= {"sharpe": annual_sharpe(tried.returns), "trades": tried.trades, "total_return": tried.total_return}
+        found |= {"sharpe": sharpe_or_zero(tried.returns), "trades": tried.trades, "total_return": tried.total_return}
     if settings.objective == "log_loss":
         value = float(np.mean(list(tried.skill.values()))) if tried.skill else 0.0
         found["objective"] = value

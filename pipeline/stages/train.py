@@ -18,11 +18,14 @@ from pipeline.stages.calibrating import calibrated, calibrates, calibration_rows
 from pipeline.stages.drift_reference import features_of, model_reference, windows_of, without
 from pipeline.stages.reporting import Plan, Summary
 from pipeline.stages.samples import feature_columns, label_columns, read_samples
+from pipeline.stages.second_stage import TrainedSecond, second_labels, train_second
 from pipeline.stages.times import iso
 from pipeline.stages.window_fit import columns_of, held_out, select_features, selects
 
 Indices = npt.NDArray[np.int64]
 SECTIONS = ("symbols", "interval", "seed", "features", "labels", "train")
+# What models with a second stage depend on besides: which bars have a signal.
+SECOND_SECTIONS = ("meta", "signals")
 # In-sample figures need no more rows than this; they are not evidence anyway.
 IN_SAMPLE_ROWS = 100_000
 
@@ -53,6 +56,7 @@ def plan(config: Config, layout: Layout) -> Plan:
     check_parameters(config.train.algorithms)
     names, labels = feature_columns(config, layout), label_columns(config, layout)
     inputs = [path(s) for s in config.symbols for path in (layout.features, layout.labels, layout.merged)]
+    second_labels(config)
     return Plan(
         "train",
         inputs,
@@ -70,7 +74,7 @@ def run(config: Config, layout: Layout) -> Summary:
     from pipeline.models.fitting import binned_rows, learns_from_bins
 
     names, labels = feature_columns(config, layout), label_columns(config, layout)
-    samples = read_samples(config, layout, names, labels, window_lengths(config))
+    samples = read_samples(config, layout, names, [*labels, *second_labels(config)], window_lengths(config))
     rows = {label: training_rows(config, samples, label) for label in labels}
     _check_targets(config, samples, rows)
     constant = _constant(samples)
@@ -80,15 +84,22 @@ def run(config: Config, layout: Layout) -> Summary:
     binned: dict[str, Any] = {}
     if not selects(config):
         binned = binned_rows(samples, config.train.algorithms, np.flatnonzero(_union(samples, rows)), workers)
-    if learns_from_bins(config.train.algorithms) and not selects(config):
+    if learns_from_bins(config.train.algorithms) and not selects(config) and config.meta is None:
         # The matrix is the largest thing in memory, and the fits need theirs.
         samples = samples.keeping(_scored(config, samples, rows, windows))
     trained = _train_all(config, samples, binned, rows, windows, workers)
+    second = _train_second(config, samples, binned, rows)
     manifest = _manifest(config, layout, samples, rows, trained)
-    unused = set(samples.names) - {name for one in trained for name in one.features(samples.names)}
+    if second:
+        manifest["second"] = {name: one.facts for name, one in second.items()}
+        last = iso(max(one.label_end_ms for one in second.values()))
+        manifest["train"]["label_end"] = max(manifest["train"]["label_end"], last)
+    used = {name for one in trained for name in one.features(samples.names)}
+    unused = set() if second else set(samples.names) - used
     manifest["drift"] = without(drift, unused) | {"models": {one.name: one.drift for one in trained}}
     models = {one.name: (f"{one.label}-{one.algorithm.name}", one.model) for one in trained}
-    replace_folder(layout.trained, lambda folder: bundle.save(folder, manifest, models))
+    judges = {name: (name, one.model) for name, one in second.items()}
+    replace_folder(layout.trained, lambda folder: bundle.save(folder, manifest, models, judges))
     _record(config, layout, manifest)
     summary = _summary(layout, samples, manifest, constant)
     if unfinished := [one.name for one in trained if not one.model.converged]:
@@ -165,9 +176,6 @@ def _train_all(
     from joblib import Parallel, delayed
     from threadpoolctl import threadpool_limits
 
-    # Before there are threads: while it is imported, sklearn is not to be had by another one.
-    import pipeline.models.lightgbm  # noqa: F401
-
     tasks = [(label, algorithm) for label in rows for algorithm in config.train.algorithms]
     parts = {label: held_out(samples, label, chosen, config.train.validation) for label, chosen in rows.items()}
     ranges = [(label, chosen, "the training range") for label, chosen in rows.items()]
@@ -227,6 +235,17 @@ def _train_one(
     return Trained(f"{label}_{algorithm.name}", label, algorithm, model, rows, validation, in_sample, chosen, drift)
 
 
+def _train_second(
+    config: Config, samples: Samples, binned: dict[str, Any], rows: dict[str, Indices]
+) -> dict[str, TrainedSecond]:
+    if config.meta is None:
+        return {}
+    allowed = rows | {label: training_rows(config, samples, label) for label in second_labels(config)}
+    times = samples.times[np.concatenate(list(rows.values()))]
+    region = (samples.times >= times.min()) & (samples.times <= times.max())
+    return train_second(config, samples, binned, allowed, region)
+
+
 def _manifest(
     config: Config, layout: Layout, samples: Samples, rows: dict[str, Indices], trained: list[Trained]
 ) -> dict[str, Any]:
@@ -236,7 +255,7 @@ def _manifest(
     every = _union(samples, rows)
     label_end = max(int(samples.targets[label].end_ms[chosen].max()) for label, chosen in rows.items())
     resolved = config.model_dump(mode="json", exclude_none=True)
-    section = {key: resolved[key] for key in SECTIONS}
+    section = {key: resolved[key] for key in (*SECTIONS, *(SECOND_SECTIONS if config.meta is not None else ()))}
     # Made from the data's own clock: the same data give the same bytes.
     last = int(samples.times.max()) + samples.step_ms
     inputs = [path(symbol) for symbol in config.symbols for path in (layout.features, layout.labels)]
@@ -312,6 +331,10 @@ def _summary(layout: Layout, samples: Samples, manifest: dict[str, Any], constan
         shown = "no held-out part" if score is None else describe_scores(score) + " held out"
         used = f", {len(facts['features'])} features" if "features" in facts else ""
         summary.figures[name] = f"{shown}, {facts['rounds']} rounds{used}"
+    for name, facts in manifest.get("second", {}).items():
+        score = facts["validation"]
+        shown = "no held-out part" if score is None else describe_scores(score) + " held out"
+        summary.figures[name] = f"{shown}, of {facts['rows']:,} signals {facts['base_rate']:.1%} right"
     if constant:
         summary.warnings.append(f"constant features tell nothing: {', '.join(constant[:8])}")
     return summary

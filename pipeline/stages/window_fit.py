@@ -37,7 +37,12 @@ def held_out(samples: Samples, label: str, rows: Indices, share: float) -> tuple
 
 def selects(config: Config) -> bool:
     """Whether models learn from features chosen in each window, and so need the features themselves."""
-    return config.train.selection.method != "none"
+    if config.train.selection.method == "none":
+        return False
+    # Asked before there are threads: while this is imported, sklearn is not to be had by another one.
+    import pipeline.models.lightgbm  # noqa: F401
+
+    return True
 
 
 def select_features(config: Config, samples: Samples, label: str, rows: Indices, where: str) -> Selected | None:

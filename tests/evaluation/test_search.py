@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.evaluation.search import DAY_MS, annual_sharpe, daily_returns, skill, worth
+from pipeline.evaluation.search import DAY_MS, returns_by_day, sharpe_or_zero, skill, worth
 
 
 @given(st.integers(1, 200), st.integers(0, 1000), st.integers(0, 23))
@@ -13,27 +13,27 @@ def test_days_multiply_to_the_whole(n: int, seed: int, hour: int) -> None:
     rng = np.random.default_rng(seed)
     equity = 100 * np.exp(np.cumsum(rng.normal(0, 0.01, n)))
     times = hour * 3_600_000 + np.arange(n, dtype=np.int64) * 3_600_000
-    days, returns = daily_returns(times, equity)
+    days, returns = returns_by_day(times, equity)
     assert np.prod(1 + returns) == pytest.approx(equity[-1] / equity[0])
     assert np.array_equal(days, np.unique(times // DAY_MS))
 
 
 def test_a_day_ends_at_its_last_bar() -> None:
     times = np.array([22, 23, 24, 25, 47, 48]) * 3_600_000
-    days, returns = daily_returns(times, np.array([100.0, 110.0, 120.0, 99.0, 121.0, 60.5]))
+    days, returns = returns_by_day(times, np.array([100.0, 110.0, 120.0, 99.0, 121.0, 60.5]))
     np.testing.assert_array_equal(days, [0, 1, 2])
     np.testing.assert_allclose(returns, [0.1, 0.1, -0.5])
 
 
 def test_a_ruined_account_stays_where_it_is() -> None:
-    _, returns = daily_returns(np.arange(3) * DAY_MS, np.array([1.0, 0.0, 0.0]))
+    _, returns = returns_by_day(np.arange(3) * DAY_MS, np.array([1.0, 0.0, 0.0]))
     np.testing.assert_array_equal(returns, [0.0, -1.0, 0.0])
 
 
 def test_sharpe_is_that_of_a_market_that_never_closes() -> None:
     returns = np.array([0.01, -0.02, 0.03, 0.0])
-    assert annual_sharpe(returns) == pytest.approx(returns.mean() / returns.std(ddof=1) * 365**0.5)
-    assert annual_sharpe(np.zeros(10)) == 0.0
+    assert sharpe_or_zero(returns) == pytest.approx(returns.mean() / returns.std(ddof=1) * 365**0.5)
+    assert sharpe_or_zero(np.zeros(10)) == 0.0
 
 
 @given(st.floats(-5, 5), st.integers(0, 60))
