@@ -180,7 +180,12 @@ def luck_variance(sharpes: npt.NDArray[np.float64], weights: npt.NDArray[np.floa
 
 
 def _plain(trial: Trial) -> dict[str, Any]:
-    return {name: getattr(trial, name) for name in Trial.__dataclass_fields__}
+    # What was not measured is left out.
+    return {
+        name: value
+        for name in Trial.__dataclass_fields__
+        if (value := getattr(trial, name)) is not None or name == "value"
+    }
 
 
 def _sealed(line: dict[str, Any], before: str) -> dict[str, Any]:
