@@ -1,5 +1,6 @@
 """What a search found, as result.json: trials, importances, how much of the best is luck, and the holdout."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -175,7 +176,9 @@ def _importances(opened: "optuna.Study", seed: int) -> dict[str, dict[str, float
         ("ped_anova", PedAnovaImportanceEvaluator()),
     ):
         try:
-            shares = get_param_importances(opened, evaluator=evaluator)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # of few trials; the page says that it is rough
+                shares = get_param_importances(opened, evaluator=evaluator)
         except (ValueError, RuntimeError):
             continue  # too few trials, or all of the same worth
         found[name] = {key: float(share) for key, share in shares.items() if np.isfinite(share)}
