@@ -46,11 +46,13 @@ class Alerts:
         self._monotonic = monotonic
         # By symbol: when a line about its score was last sent, and the band it was in.
         self._scores: dict[str, tuple[float, int]] = {}
+        # By symbol: the side of the last signal that was sent.
+        self._sides: dict[str, str] = {}
         self._channels = [Channel(key, send, settings.per_hour, monotonic) for key, send in services.items()]
 
     def __call__(self, event: str, fields: Mapping[str, Any]) -> None:
         """Queue what was told, if anybody wants to know."""
-        if event in self._events:
+        if event in self._events and not (event == "signal" and self._is_repeated(fields)):
             self._put(message(event, fields, self._name, self._options))
         elif event == "bar" and self._settings.score:
             self._score(fields)
@@ -72,6 +74,12 @@ class Alerts:
         clean = Message(self._redactor.text(one.title), self._redactor.text(one.body), one.kind, one.urgent)
         for channel in self._channels:
             channel.put(clean)
+
+    def _is_repeated(self, fields: Mapping[str, Any]) -> bool:
+        """Whether a signal says at the next bar what the last one said, and nothing comes of it."""
+        symbol, side = str(fields.get("symbol", "")), str(fields.get("side", ""))
+        before, self._sides[symbol] = self._sides.get(symbol), side
+        return before == side and fields.get("ordered") is False
 
     def _score(self, fields: Mapping[str, Any]) -> None:
         symbol, price, score = str(fields.get("symbol", "")), fields.get("price"), fields.get("score")

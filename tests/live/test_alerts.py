@@ -111,6 +111,24 @@ def test_only_the_events_that_were_chosen_are_sent(receiver):
     assert receiver.next().startswith("⚡💰 SOLD BTCUSDT") and receiver.received.empty()
 
 
+def test_a_signal_that_goes_on_without_consequence_is_told_once():
+    heard: queue.Queue[str] = queue.Queue()
+
+    def send(one: Message) -> bool:
+        heard.put(f"{one.title} {'' if 'not' in one.body else 'ordered'}".strip())
+        return True
+
+    listener = Alerts({"x": send}, EVERYTHING, Redactor())
+    for symbol, side, ordered in (("A", "buy", True), ("A", "buy", False), ("B", "buy", False), ("A", "sell", False),
+                                  ("A", "sell", False), ("A", "sell", True), ("B", "buy", False)):  # fmt: skip
+        listener("signal", {"symbol": symbol, "side": side, "ordered": ordered})
+    listener.close(patience=20)
+    assert [heard.get(timeout=20) for _ in range(4)] == [
+        "BUY signal A ordered", "BUY signal B", "SELL signal A", "SELL signal A ordered"
+    ]  # fmt: skip
+    assert heard.empty()
+
+
 def test_a_message_is_tried_again_until_the_service_takes_it(tmp_path):
     server = Receiver(500, 429, 200)
     log = ServeLog(tmp_path / "serve.log", Log(), lambda: 0, Redactor([server.url]))
