@@ -8,6 +8,7 @@ import contextlib
 import json
 import logging
 import logging.handlers
+import resource
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
@@ -134,7 +135,8 @@ class ServeLog:
     def hearing_libraries(self) -> Iterator[None]:
         """For the block, write what libraries say to the log as well, and uncaught errors without secrets.
 
-        Warnings and errors of all of them; with `level: debug` also what they call information.
+        Warnings and errors of all of them; with `level: debug` also what they call information. A crash of the
+        interpreter leaves no image of its memory, where the keys are.
         """
         root = logging.getLogger()
         kept = root.handlers[:], root.level, sys.excepthook, threading.excepthook
@@ -146,9 +148,12 @@ class ServeLog:
             logging.getLogger(name).setLevel(logging.NOTSET)
         logging.captureWarnings(True)
         sys.excepthook, threading.excepthook = self._uncaught, self._uncaught_in_thread
+        core = resource.getrlimit(resource.RLIMIT_CORE)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, core[1]))
         try:
             yield
         finally:
+            resource.setrlimit(resource.RLIMIT_CORE, core)
             logging.captureWarnings(False)
             root.handlers, level, sys.excepthook, threading.excepthook = kept
             root.setLevel(level)

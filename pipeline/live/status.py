@@ -53,7 +53,7 @@ class ExchangeStatus(TypedDict, total=False):
 
 
 class LatencyStatus(TypedDict, total=False):
-    """Milliseconds from a bar's close as it was heard to the order as it was sent, of the last `count` orders."""
+    """Milliseconds from the arrival of a bar to the decision on it, of the last `count` bars."""
 
     p50_ms: float
     p99_ms: float

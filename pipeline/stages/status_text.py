@@ -1,5 +1,6 @@
 """A status as people read it."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,7 +36,7 @@ def _lines(status: Status) -> Iterator[tuple[str, str]]:
     latency = status.get("latency") or {}
     if latency.get("count"):
         figures = f"p50 {latency.get('p50_ms', 0):,.1f} ms, p99 {latency.get('p99_ms', 0):,.1f} ms"
-        yield "latency", f"{figures} from bar to order, last {latency['count']:,}"
+        yield "latency", f"{figures} from bar to decision, last {latency['count']:,}"
     if counters := status.get("counters"):
         yield "counted", ", ".join(f"{name} {count:,}" for name, count in counters.items())
     if status.get("since"):
@@ -121,4 +122,5 @@ def duration(seconds: float) -> str:
 
 def _moment(iso: str) -> str:
     # 2024-01-31T12:00:00.000Z → 2024-01-31 12:00:00 UTC
-    return f"{iso[:19].replace('T', ' ').removesuffix('Z')} UTC"
+    found = re.match(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d(?::\d\d)?)", iso)
+    return f"{found[1]} {found[2]} UTC" if found else iso

@@ -21,7 +21,8 @@ from pipeline.stages.status_text import duration, status_text
 FULL: Status = {
     "name": "default", "mode": "live", "bundle": "20240131-ab12", "version": "0.1.0", "pid": 42,
     "since": "2024-01-31T09:00:00.000Z", "now": "2024-01-31T12:01:12.000Z", "bar": "2024-01-31T12:00Z",
-    "bar_age_s": 12.3, "quote_asset": "USDT", "equity": 10_012.3, "cash": 4000.0, "day_pnl": 12.3, "day_return": 0.00123,
+    "bar_age_s": 12.3, "quote_asset": "USDT", "equity": 10_012.3, "cash": 4000.0, "day_pnl": 12.3,
+    "day_return": 0.00123,
     "paused": "", "kill_switch": "",
     "positions": [
         {"symbol": "BTCUSDT", "side": "long", "qty": "0.1", "entry_price": "60000", "price": "60123.4", "pnl": 12.34,
@@ -134,7 +135,7 @@ def test_a_run_in_another_folder_is_found_there(workspace, capsys):
         (lambda o: control.resume(o, ["BTCUSDT"]), ("resume", {"symbols": ["BTCUSDT"]}), "resumed: BTCUSDT"),
         (lambda o: control.flatten(o, ["BTCUSDT"], True), ("flatten", {"symbols": ["BTCUSDT"]}), "flat: positions"),
         (lambda o: control.reset_breaker(o, []), ("reset-breaker", {"breakers": []}), "reset: all breakers"),
-        (lambda o: control.reset_breaker(o, ["drawdown"]), ("reset-breaker", {"breakers": ["drawdown"]}), "reset: draw"),
+        (lambda o: control.reset_breaker(o, ["x", "y"]), ("reset-breaker", {"breakers": ["x", "y"]}), "reset: x, y"),
     ],
 )  # fmt: skip
 def test_a_command_says_what_it_has_done(serve, capsys, call, asked, says):
@@ -214,7 +215,7 @@ default: live, stopped by a breaker
   position   BNBUSDT long 2 from 300, stop 290 NOT ON THE EXCHANGE
   order      BTCUSDT stop: SELL 0.1 STOP_LOSS stop 59000, OPEN [x-1]
   order      ETHUSDT entry: BUY 2 LIMIT at 3000.10, PARTIALLY_FILLED, filled 1 [x-2]
-  latency    p50 3.2 ms, p99 12.0 ms from bar to order, last 1,200
+  latency    p50 3.2 ms, p99 12.0 ms from bar to decision, last 1,200
   counted    bars 1,234, orders 24
   running    since 2024-01-31 09:00:00 UTC, process 42"""
     )
@@ -262,3 +263,16 @@ def test_a_lost_connection_is_loud():
 )
 def test_durations_read_well(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("iso", "text"),
+    [
+        ("2024-01-31T12:00Z", "2024-01-31 12:00 UTC"),
+        ("2024-01-31T12:00+00:00", "2024-01-31 12:00 UTC"),
+        ("2024-01-31T12:00:01.123456+00:00", "2024-01-31 12:00:01 UTC"),
+        ("soon", "soon"),
+    ],
+)
+def test_times_read_well(iso, text):
+    assert status_text({"bar": iso}).splitlines()[1] == f"  last bar   {text}"

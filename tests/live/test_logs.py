@@ -180,6 +180,26 @@ def test_what_libraries_say_is_heard_only_meanwhile_and_only_when_it_matters(tmp
     Canaries().assert_unseen(tmp_path)
 
 
+DUMP = """
+import os, resource, sys
+from pathlib import Path
+from pipeline.config.serve import Log
+from pipeline.live.logs import ServeLog
+from pipeline.live.redaction import Redactor
+hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+with ServeLog(Path(sys.argv[1]), Log(), lambda: 0, Redactor()).hearing_libraries():
+    print(resource.getrlimit(resource.RLIMIT_CORE)[0], flush=True)
+print(resource.getrlimit(resource.RLIMIT_CORE)[0] == hard, flush=True)
+"""
+
+
+def test_a_crash_of_the_interpreter_leaves_no_image_of_its_memory(tmp_path):
+    command = [sys.executable, "-c", DUMP, str(tmp_path / "serve.log")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    assert done.stdout == "0\nTrue\n"
+
+
 CRASH = """
 import sys, threading
 from pathlib import Path
