@@ -1,10 +1,11 @@
 """The commands that look at what live trading did: where an order came from, and whether it was right."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from pipeline.cli_options import ConfigFile, Json, Overrides, Workdir
+from pipeline.cli_options import ConfigFile, IntervalOption, Json, Overrides, Symbols, Workdir
 
 Store = Annotated[
     str | None, typer.Option("--store", metavar="WHERE", help="A file or postgresql://… instead of the config's.")
@@ -27,3 +28,31 @@ def lineage(
     from pipeline.stages.runner import Options
 
     walk(Options(config, (), None, set_ or (), False, json, workdir), order, store)
+
+
+class Mode(StrEnum):
+    """Which account of a journal."""
+
+    shadow = "shadow"
+    live = "live"
+
+
+def shadow_report(
+    config: ConfigFile = None,
+    symbol: Symbols = None,
+    interval: IntervalOption = None,
+    set_: Overrides = None,
+    json: Json = False,
+    workdir: Workdir = None,
+    mode: Annotated[Mode | None, typer.Option("--mode", help="Whose trades; of the last start if absent.")] = None,
+    store: Store = None,
+) -> None:
+    """Hold what was traded against a simulation of the same bars; exit 1 if the gate's checks fail.
+
+    Example: pipeline shadow-report -c configs/demo.yaml
+    """
+    from pipeline.stages.runner import Options
+    from pipeline.stages.shadow_report import shadow_report as compare
+
+    options = Options(config, symbol or (), interval, set_ or (), False, json, workdir)
+    compare(options, mode.value if mode else None, store)

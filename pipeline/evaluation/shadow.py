@@ -73,7 +73,7 @@ class ShadowRun:
 
     mode: shadow or live. bars: compared; absent: bars of the journal that are not on file. late: bars decided too late
     to enter. fields: what the journal and the simulation say of each bar, by name. age_ms: how old bars were when they
-    were decided.
+    were decided. same_config: whether the simulation was made with the config that the run was.
     """
 
     mode: str
@@ -83,6 +83,7 @@ class ShadowRun:
     fields: Mapping[str, Difference]
     trades: Matching
     age_ms: Sequence[float] = ()
+    same_config: bool = True
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,10 @@ def shadow_checks(run: ShadowRun, limits: Limits | None = None) -> list[Check]:
     """The gate's checks of a run, in the order to show."""
     limits = limits or Limits()
     checks = [
+        Check(
+            "config", run.same_config, "the run's" if run.same_config else "another one", "the run's",
+            "give the config, --set and --symbol that `pipeline serve` was started with",
+        ),
         Check("bars compared", run.bars >= limits.bars, f"{run.bars:,}", f"at least {limits.bars:,}"),
         Check(
             "bars on file", run.absent == 0, f"{run.absent:,} missing", "none missing",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.artifacts import Layout, read_json, read_table, sha256_file, sha256_json
 from pipeline.config import Config, utc_ms
 from pipeline.errors import BadInput, CheckFailed, PipelineError
+from pipeline.stages.past_bundle import folder_of, is_rules, require_same
 from pipeline.stages.reporting import print_json
 from pipeline.stages.runner import Options
 from pipeline.stages.times import iso
@@ -180,15 +181,12 @@ def _bundle(config: Config, layout: Layout, name: str) -> "tuple[Link, Bundle | 
     from pipeline.models import bundle
 
     link = Link("bundle", {"id": name})
-    if name.startswith("rules-"):
-        expected = f"rules-{sha256_json(config.model_dump(mode='json'))[:12]}"
-        link.broken = "" if name == expected else f"these rules are {expected}"
-        return link, None
-    folder = layout.trained if name.startswith("trained-") else layout.bundles / name
     try:
+        require_same(config, layout, name)
+        if is_rules(name):
+            return link, None
+        folder = folder_of(layout, name)
         manifest = bundle.read_manifest(folder)
-        if name.startswith("trained-") and f"trained-{sha256_json(manifest)[:12]}" != name:
-            raise BadInput(f"{folder} has been trained again since, and only promoted bundles are kept")
         bundle.verify(folder, manifest)
         link.below = [_model(folder, name, facts) for name, facts in manifest["models"].items()]
         train, hashes = manifest["train"], manifest.get("hashes", {})

@@ -49,6 +49,7 @@ def test_equal_trades_and_bars_pass() -> None:
 @pytest.mark.parametrize(
     ("changes", "name"),
     [
+        ({"same_config": False}, "config"),
         ({"bars": 0}, "bars compared"),
         ({"absent": 1}, "bars on file"),
         ({"late": 1}, "late bars"),

@@ -1,0 +1,96 @@
+"""A run of live trading as its journal tells it: the bars of one account since it was opened, and its orders."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from pipeline.errors import BadInput
+
+Body = Mapping[str, Any]
+ZERO = Decimal(0)
+
+
+@dataclass
+class PastOrder:
+    """An order that was sent: decided at the bar of `open_time_ms`. fills: (qty, price); fees by asset."""
+
+    symbol: str
+    leg: str
+    side: str
+    qty: Decimal
+    open_time_ms: int
+    base: str = ""
+    sent_ms: int | None = None
+    fills: list[tuple[Decimal, Decimal]] = field(default_factory=list)
+    fees: dict[str, Decimal] = field(default_factory=dict)
+
+    def fees_quote(self) -> Decimal:
+        """Fees in the quote asset; those in the base asset at the order's own prices, others are left out."""
+        filled = sum((qty for qty, _ in self.fills), ZERO)
+        price = sum((qty * price for qty, price in self.fills), ZERO) / filled if filled else ZERO
+        quote = self.symbol.removeprefix(self.base) if self.base else ""
+        return self.fees.get(quote, ZERO) + self.fees.get(self.base, ZERO) * price
+
+
+@dataclass
+class PastRun:
+    """An account's life.
+
+    origin_ms: from which its bars are counted. capital: at the start. starts: each start's first bar number and
+    bundle. bars: bodies of BAR. trades: of the account. orders: by client id.
+    """
+
+    mode: str
+    interval: str
+    origin_ms: int
+    capital: float
+    config: str
+    starts: list[tuple[int, str]] = field(default_factory=list)
+    bars: list[Body] = field(default_factory=list)
+    trades: list[Body] = field(default_factory=list)
+    orders: dict[str, PastOrder] = field(default_factory=dict)
+
+
+def past_run(records: Iterable[tuple[int, str, Body]], mode: str | None = None) -> PastRun:
+    """The last account of a mode, the mode of the last start if None. Raises BadInput: there is none, or no bar."""
+    runs: dict[str, PastRun] = {}
+    current: PastRun | None = None
+    for _, kind, body in records:
+        if kind == "START":
+            current = _started(runs, body)
+        elif current is not None:
+            _add(current, kind, body)
+    wanted = mode or (current.mode if current else "")
+    if wanted not in runs or not runs[wanted].bars:
+        raise BadInput(f"the journal has no bar of a {wanted or 'shadow or live'} run", "`pipeline serve` makes one")
+    return runs[wanted]
+
+
+def _started(runs: dict[str, PastRun], body: Body) -> PastRun:
+    mode = str(body["mode"])
+    if mode not in runs or body.get("fresh"):
+        runs[mode] = PastRun(
+            mode, str(body["interval"]), int(body["origin"]), float(body["capital"]), str(body["config"])
+        )
+    run = runs[mode]
+    run.starts.append((len(run.bars), str(body["bundle"])))
+    return run
+
+
+def _add(run: PastRun, kind: str, body: Body) -> None:
+    if kind == "BAR":
+        run.bars.append({key: value for key, value in body.items() if key != "state"})
+        run.trades += body.get("trades", ())
+    elif kind == "TRADE":
+        run.trades.append(body)
+    elif kind == "INTENT":
+        run.orders[body["id"]] = PastOrder(
+            body["symbol"], body["leg"], body["side"], Decimal(body["qty"]), int(body["bar"]), body.get("base", "")
+        )
+    elif kind == "SENT" and body["id"] in run.orders:
+        run.orders[body["id"]].sent_ms = int(body["time"])
+    elif kind == "FILL" and body["id"] in run.orders:
+        order, asset = run.orders[body["id"]], str(body["fee_asset"])
+        order.fills.append((Decimal(body["qty"]), Decimal(body["price"])))
+        order.fees[asset] = order.fees.get(asset, ZERO) + Decimal(body["fee"])
