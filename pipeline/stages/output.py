@@ -103,7 +103,7 @@ def _headline(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "max drawdown": f"{text.percent(own['max_drawdown'])} (buy & hold {text.percent(hold['max_drawdown'])})",
         "trades": own["trades"],
         "p-value against random entries": random.get("p_value"),
-        **({"luck": significance["sentence"]} if (significance := metrics.get("significance")) else {}),
+        **({"luck, by daily returns": significance["sentence"]} if (significance := metrics.get("significance")) else {}),
     }
 
 

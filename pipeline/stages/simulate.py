@@ -299,7 +299,7 @@ def _summary(
         "p-value against random entries": metrics["random_entry"]["p_value"] if metrics["random_entry"] else None,
     }
     if metrics["significance"]:
-        summary.figures["luck"] = metrics["significance"]["sentence"]
+        summary.figures["luck, by daily returns"] = metrics["significance"]["sentence"]
         if metrics["significance"]["overfitting"]:
             summary.figures["overfitting"] = metrics["significance"]["overfitting"]["sentence"]
     for row in metrics["stress"] or []:

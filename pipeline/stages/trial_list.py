@@ -23,15 +23,19 @@ def show(options: Options, verify: bool) -> None:
             raise CheckFailed(error.message, error.hint) from None
         raise
     counts = {"simulated": book.count(*SIMULATED), "fitted": book.count(*FITTED)}
+    effective = book.tried().effective if counts["simulated"] else 0.0
     if options.json:
-        print_json({"lines": len(trials), **counts, "latest": [_row(trial) for trial in trials[-20:]]})
+        print_json(
+            {"lines": len(trials), **counts, "effective": effective, "latest": [_row(trial) for trial in trials[-20:]]}
+        )
         return
     for trial in trials[-20:]:
         value = "" if trial.value is None else f"{trial.value:.4g}"
         what = ", ".join(f"{key} {_short(shown)}" for key, shown in trial.what.items())
         print(f"{trial.time[:10]}  {trial.kind:<9}{trial.sets:>7,}  {trial.metric:<14}{value:>10}  {what}")
     chain = "the chain of hashes is whole" if verify else "--verify checks the chain"
-    print(f"{counts['simulated']:,} parameter sets simulated, {counts['fitted']:,} models fitted; {chain}")
+    simulated = f"{counts['simulated']:,} parameter sets simulated (as many as {effective:,.0f} independent ones)"
+    print(f"{simulated}, {counts['fitted']:,} models fitted; {chain}")
 
 
 def _short(value: Any) -> str:
