@@ -6,6 +6,7 @@ from pipeline.config.cross_validation import CrossValidation
 from pipeline.config.drift import Drift
 from pipeline.config.durations import Interval, Length, bars_in, interval_ms
 from pipeline.config.features import FeatureEntry
+from pipeline.config.intervals import Intervals
 from pipeline.config.labels import LabelEntry
 from pipeline.config.meta import SecondStage
 from pipeline.config.risk import Risk, Sizing
@@ -34,6 +35,7 @@ class Config(Section):
     predict: Predict = Predict()
     predict_rolling: PredictRolling = PredictRolling()
     cross_validation: CrossValidation = CrossValidation()
+    intervals: Intervals | None = None
     drift: Drift = Drift()
     signals: Signals = Signals()
     sizing: Sizing = Sizing()

@@ -65,12 +65,22 @@ class RuleSet(Section):
         return self
 
 
+class Abstain(Section):
+    """No score, and so no signal, where a model's interval is too wide or not known; needs `intervals`."""
+
+    column: str = Field("trade_score", description="Score to pass on.")
+    models: list[str] = Field(min_length=1, description="Models whose intervals are looked at: {label}_{algorithm}.")
+    max_width: float = Field(gt=0, description="Widest interval, high less low, at which the score is believed.")
+    name: str = "sure_score"
+
+
 class SignalStep(OneOf):
     """One step of `signals.steps`."""
 
     combine: Combine | None = None
     smooth: Smooth | None = None
     rules: RuleSet | None = None
+    abstain: Abstain | None = None
     threshold: Threshold | None = None
 
 

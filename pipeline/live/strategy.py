@@ -16,6 +16,7 @@ from pipeline.config import Config, utc_ms
 from pipeline.config.trading import Filters
 from pipeline.errors import BadInput
 from pipeline.features import FeatureStream, compute, feature_names, required_columns
+from pipeline.live.intervals import LaneIntervals, interval_names, models_read
 from pipeline.live.merging import MergedBar
 from pipeline.live.scoring import is_finite, row_scorer
 from pipeline.market import candles
@@ -192,6 +193,7 @@ class _Lane:
         self._forecast = Forecast(config.sizing, config.interval)
         self._volatility = np.nan
         self._pays = config.simulate.funding
+        self._intervals = scorer.intervals()
         if history is not None and history.num_rows:
             self._open(history)
 
@@ -219,13 +221,20 @@ class _Lane:
     def _replay_scores(self, history: pa.Table) -> None:
         table = compute(self._config, history)
         predictions = self._scorer.over(table)
+        if self._intervals is not None:
+            predictions = self._intervals.over(candles.times_ms(history).tolist(), history, predictions)
         filled = history.column("is_filled").to_numpy()
         names = list(predictions)
         for t, values in enumerate(zip(*(column.tolist() for column in predictions.values()), strict=True)):
             self._signals.update(dict(zip(names, values, strict=True)), bool(filled[t]))
 
-    def _signal(self, features: npt.NDArray[np.float32], open_time_ms: int, filled: bool) -> Mapping[str, float | bool]:
-        return self._signals.update(self._scorer.one(features, open_time_ms), filled)
+    def _signal(
+        self, features: Row, open_time_ms: int, filled: bool, prices: Mapping[str, float] | None = None
+    ) -> Mapping[str, float | bool]:
+        scores = self._scorer.one(features, open_time_ms)
+        if self._intervals is not None and prices is not None:
+            scores = self._intervals.update(open_time_ms, prices, scores)
+        return self._signals.update(scores, filled)
 
     def update(self, bar: MergedBar) -> _Seen:
         values = bar.values
@@ -241,7 +250,7 @@ class _Lane:
                 features = self._features.update(values, bar.open_time_ms)
             except BadInput as error:
                 raise BadInput(f"{self._symbol}: {error.message}", error.hint) from None
-        scores = self._signal(features, bar.open_time_ms, bar.filled)
+        scores = self._signal(features, bar.open_time_ms, bar.filled, values)
         close = values["close"]
         if not bar.filled:
             self._volatility = self._forecast.update(close)
@@ -268,6 +277,7 @@ class _Scorer:
     # Features → what the signals' steps read: scores of the models, or the features themselves.
     def __init__(self, config: Config, bundle: Bundle | None, names: list[str]) -> None:
         self._bundle = bundle if config.signals.predictions != "features" else None
+        self._ranges: tuple[Config, Bundle, list[str]] | None = None
         self._start_ms = utc_ms(config.predict.start) if self._bundle and config.predict.start else None
         if config.signals.predictions == "features":
             self.reads = check_columns(config.signals, names, "the features")
@@ -280,10 +290,18 @@ class _Scorer:
         for name in bundle.features:
             if name not in names:
                 raise BadInput(f"the bundle wants a feature '{name}', which the config does not make")
-        self.reads = check_columns(config.signals, bundle.models, "the bundle")
+        ranged = interval_names(config, bundle)
+        available = [*bundle.models, *(f"{name}{end}" for name in ranged for end in ("_low", "_high"))]
+        columns = check_columns(config.signals, available, "the bundle")
+        self.reads = models_read(columns, ranged)
+        self._ranges = (config, bundle, columns) if columns != self.reads else None
         self._places = np.array([names.index(name) for name in bundle.features])
         self._models = {name: bundle.models[name] for name in self.reads}
         self._rows = {name: row_scorer(model, len(self._places)) for name, model in self._models.items()}
+
+    def intervals(self) -> LaneIntervals | None:
+        # A new lane's, if the signals read any.
+        return None if self._ranges is None else LaneIntervals(*self._ranges)
 
     def one(self, features: npt.NDArray[np.float32], open_time_ms: int) -> dict[str, float]:
         row = features.take(self._places)
@@ -367,6 +385,8 @@ class _Correlation:
 
 def signal_memory(config: Config) -> int | None:
     """Bars before the next one on which its signals depend; None for all, as with an exponential average."""
+    if config.intervals is not None:
+        return None
     memory = 0
     for step in config.signals.steps:
         if step.smooth is not None and step.smooth.window is not None:

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.config.trading import Combine, RuleSet, Signals, SignalStep, Smooth, Threshold
+from pipeline.config.trading import Abstain, Combine, RuleSet, Signals, SignalStep, Smooth, Threshold
 from pipeline.errors import BadInput, ConfigError
+from pipeline.signals import abstain
 from pipeline.signals.combine import combine, combine_one
 from pipeline.signals.rules import RulesStream, columns_of, rules
 from pipeline.signals.smooth import SmoothStream, smooth
@@ -46,7 +47,7 @@ def check_columns(signals: Signals, available: Iterable[str], source: str) -> li
             if name not in predictions:
                 raise BadInput(f"{where}: no column '{name}' in {source}", _nearest(name, [*made, *predictions]))
             read.append(name)
-        if isinstance(spec, Combine | Smooth | RuleSet):
+        if isinstance(spec, Combine | Smooth | RuleSet | Abstain):
             if spec.name in predictions:
                 raise BadInput(f"{where}.name: '{spec.name}' is a prediction's name already", "choose another name")
             made.append(spec.name)
@@ -56,6 +57,8 @@ def check_columns(signals: Signals, available: Iterable[str], source: str) -> li
 def _reads(spec: object) -> list[str]:
     if isinstance(spec, Threshold):
         return [spec.column]
+    if isinstance(spec, Abstain):
+        return abstain.columns_of(spec)
     return columns_of(spec) if isinstance(spec, RuleSet) else spec.columns  # type: ignore[attr-defined]
 
 
@@ -74,6 +77,8 @@ def compute(signals: Signals, predictions: Mapping[str, Array], filled: npt.NDAr
             columns[spec.name] = smooth(np.column_stack([columns[name] for name in spec.columns]), spec)
         elif isinstance(spec, RuleSet):
             columns[spec.name] = rules({name: columns[name] for name in columns_of(spec)}, spec)
+        elif isinstance(spec, Abstain):
+            columns[spec.name] = abstain.abstain(columns, spec)
         elif isinstance(spec, Threshold):
             buy, sell = threshold(columns[spec.column], filled, spec)
     return {**columns, "buy_signal": buy, "sell_signal": sell}
@@ -98,6 +103,8 @@ class SignalStream:
                 values[spec.name] = stream.update(values)  # type: ignore[attr-defined]
             elif isinstance(stream, SmoothStream):
                 values[spec.name] = stream.update([values[name] for name in spec.columns])  # type: ignore[attr-defined]
+            elif isinstance(spec, Abstain):
+                values[spec.name] = abstain.abstain_one(values, spec)
             elif isinstance(spec, Threshold):
                 buy, sell = threshold_one(values[spec.column], filled, spec)
         values["buy_signal"], values["sell_signal"] = buy, sell

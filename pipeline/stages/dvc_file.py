@@ -63,10 +63,14 @@ RECIPES = {
         ("symbols", "seed", "features", "labels", "train", "drift"),
         ("stages/train.py", "stages/drift_reference.py", *LEARNING),
     ),
-    "predict": Recipe(("symbols", "predict"), ("stages/predict.py", "stages/train.py", *LEARNING)),
+    "predict": Recipe(
+        ("symbols", "predict", "intervals"),
+        ("stages/predict.py", "stages/intervals.py", "stages/train.py", *LEARNING),
+    ),
     "predict-rolling": Recipe(
-        ("symbols", "seed", "labels", "train", "predict_rolling"),
+        ("symbols", "seed", "labels", "train", "predict_rolling", "intervals"),
         (
+            "stages/intervals.py",
             "stages/predict_rolling.py",
             "stages/null_run.py",
             "stages/features.py",
@@ -188,7 +192,7 @@ def _inputs(name: str, config: Config, layout: Layout) -> list[Path]:
         "features": [run / "merged", *_custom_code(config)],
         "labels": [run / "merged"],
         "train": [run / "features", run / "labels", run / "merged"],
-        "predict": [run / "features", layout.trained],
+        "predict": [run / "features", layout.trained, *([run / "labels"] if config.intervals else [])],
         "predict-rolling": [run / "features", run / "labels", run / "merged"],
         "signals": [run / "merged", scores],
         "simulate": [run / "merged", run / "signals", *([run / "features"] if _reads_features(config) else [])],

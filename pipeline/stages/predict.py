@@ -13,6 +13,7 @@ from pipeline.artifacts import Layout, count_rows, read_table, write_table
 from pipeline.config import Config, utc_ms
 from pipeline.errors import BadInput
 from pipeline.market import candles
+from pipeline.stages.intervals import check_intervals, interval_columns
 from pipeline.stages.reporting import Plan, Summary
 from pipeline.stages.train import describe_scores
 
@@ -23,6 +24,7 @@ def plan(config: Config, layout: Layout) -> Plan:
 
     manifest = read_manifest(layout.trained)
     _require_interval(config, layout, manifest)
+    check_intervals(config, list(manifest["models"]))
     return Plan(
         "predict",
         [layout.trained, *(layout.features(symbol) for symbol in config.symbols)],
@@ -64,7 +66,10 @@ def run(config: Config, layout: Layout) -> Summary:
             scores[name] = np.full(len(times), np.nan)
             scores[name][finite] = model.predict_rows(matrix.T, finite, threads)
         in_sample = times <= seen_until
-        columns = {"open_time": candles.time_array(times), **scores, "in_sample": in_sample}
+        # Errors on rows that the models learned from are too small to say anything of others.
+        fresh = {name: np.where(in_sample, np.nan, scores[name]) for name in loaded.models}
+        ranges, _ = interval_columns(config, layout, symbol, times, fresh)
+        columns = {"open_time": candles.time_array(times), **scores, **ranges, "in_sample": in_sample}
         write_table(layout.predictions(symbol), pa.table(columns))
         summary.outputs.append(layout.predictions(symbol))
         summary.figures[f"{symbol} rows"] = len(times)

@@ -20,6 +20,7 @@ from pipeline.models.selection import Selected
 from pipeline.stages.blocks import Block, Scorer, block_rows, make_blocks, scorers
 from pipeline.stages.calibrating import add_uncalibrated, calibrates
 from pipeline.stages.fold_selection import add_selection, choose_by_block
+from pipeline.stages.intervals import Coverage, add_coverage, check_intervals, interval_columns
 from pipeline.stages.null_run import null_auc
 from pipeline.stages.reporting import Plan, Summary, progress
 from pipeline.stages.samples import feature_columns, label_columns, read_samples
@@ -43,6 +44,7 @@ def plan(config: Config, layout: Layout) -> Plan:
     inputs = [path(s) for s in config.symbols for path in (layout.features, layout.labels, layout.merged)]
     outputs = [*(layout.rolling(symbol) for symbol in config.symbols), layout.folds]
     columns = [f"{label}_{a.name}" for label in labels for a in config.train.algorithms]
+    check_intervals(config, columns)
     return Plan("predict-rolling", inputs, outputs, rows, [*columns, "fold"], [f"{len(names)} features"])
 
 
@@ -78,12 +80,18 @@ def run(config: Config, layout: Layout) -> Summary:
             pooled["null_auc"] = null[name]
     summary = Summary("predict-rolling", next="pipeline signals", warnings=[no_null] if no_null else [])
     folds = _fold_numbers(samples, blocks)
+    coverage: list[dict[str, Coverage]] = []
     for number, symbol in enumerate(config.symbols):
         rows = np.flatnonzero((samples.symbols == number) & (folds >= 0))
-        columns = {"open_time": candles.time_array(samples.times[rows])}
-        columns |= {name: values[rows] for name, values in scores.items()}
-        write_table(layout.rolling(symbol), pa.table({**columns, "fold": folds[rows]}))
+        own = {name: values[rows] for name, values in scores.items()}
+        ranges, covered = interval_columns(
+            config, layout, symbol, samples.times[rows], {name: own[name] for name in wanted if name in own}
+        )
+        columns = {"open_time": candles.time_array(samples.times[rows]), **own, **ranges, "fold": folds[rows]}
+        write_table(layout.rolling(symbol), pa.table(columns))
+        coverage.append(covered)
         summary.outputs.append(layout.rolling(symbol))
+    summary.figures |= add_coverage(report, coverage)
     write_json(layout.folds, report)
     _record(config, layout, report)
     summary.outputs.append(layout.folds)

@@ -43,6 +43,31 @@ def test_models_over_gaps_and_higher_timeframes(workspace: Path) -> None:
     assert "trades.parquet" not in table and table["trade ledger"].compared > 16 * 10
 
 
+@pytest.mark.parametrize("method", ["isotonic", "sigmoid", "venn_abers"])
+def test_calibrated_scores_whose_wide_intervals_are_passed_over(workspace: Path, method: str) -> None:
+    # A number beside a yes or no, so that intervals of both kinds are lived through.
+    train = MODELS["train"] | {"end": "2024-01-05", "calibration": {"method": method}}
+    labels = [*MODELS["labels"][:1], {"fixed_horizon": {"horizons": [12]}}]
+    combine = {"columns": ["up_gb", "return_12_gb"], "coefficient": 0.1}
+    steps = [
+        {"combine": combine},
+        {"abstain": {"models": ["up_gb", "return_12_gb"], "max_width": 0.86, "column": "trade_score"}},
+        {"threshold": {"column": "sure_score", "buy": 0.02, "sell": 0.01}},
+    ]
+    signals = {"predictions": "predict", "steps": steps}
+    intervals = {"window": 100, "least": 30, "rate": 0.05, "coverage": 0.8}
+    declared = config(MODELS, train=train, labels=labels, signals=signals, intervals=intervals)
+    write_downloads(declared, 2400, native="1h")
+    run_batch(declared)
+    table = replayed(declared, ("2024-01-01", "2024-02-01"))
+    assert_equal(table)
+    assert_equal(replayed(declared, ("2024-01-06T07:35", "2024-01-08"), 150))
+    made = read_table(LAYOUT.signals("BTCUSDT"), "signals")
+    passed_over = np.isnan(made["sure_score"].to_numpy()) & ~np.isnan(made["trade_score"].to_numpy())
+    fresh = made["open_time"].to_numpy() >= np.datetime64("2024-01-06")
+    assert 0.05 < passed_over[fresh].mean() < 0.95
+
+
 @pytest.mark.parametrize("restart_every", [None, 500, 37])
 def test_rules_with_every_gate_and_a_symbol_that_begins_later(workspace: Path, restart_every: int | None) -> None:
     declared = config(RULES)
