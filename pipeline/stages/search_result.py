@@ -72,15 +72,22 @@ def sentence(result: Mapping[str, Any]) -> str:
     days = evidence["n"] if evidence else 0
     text = f"Of {len(result['trials'])} sets the best was trial {best['number']}"
     if evidence and evidence["sharpe"] is not None:
-        proof = "more than luck explains" if evidence["dsr"] >= evidence["confidence"] else "no more than luck explains"
-        text += f": a Sharpe ratio of {evidence['sharpe']:.2f} over {days} days of inner blocks, which is {proof}"
-        text += f" (DSR {evidence['dsr']:.2f})"
+        text += f": a Sharpe ratio of {evidence['sharpe']:.2f} over {days} days of inner blocks, {_proof(evidence)}"
     if holdout is None:
         return f"{text}. The holdout has not been looked at."
     text += f". On the bars kept out of the search: {_held(holdout)}."
     if holdout["looks"] > 1:
         text += f" It is the {holdout['looks']}th set tried on them, so they are no longer unseen."
     return text
+
+
+def _proof(evidence: Mapping[str, Any]) -> str:
+    if evidence["dsr"] >= evidence["confidence"]:
+        return f"more than luck explains (DSR {evidence['dsr']:.2f})"
+    if evidence["sharpe"] <= evidence["sr0"]:
+        return f"no more than luck alone shows ({evidence['sr0']:.2f}; DSR {evidence['dsr']:.2f})"
+    beyond = f"more than luck shows on average ({evidence['sr0']:.2f})"
+    return f"{beyond}, but not beyond doubt (DSR {evidence['dsr']:.2f}, {evidence['confidence']:.2f} needed)"
 
 
 def _told(trial: Mapping[str, Any], objective: str) -> str:

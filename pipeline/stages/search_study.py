@@ -267,11 +267,9 @@ def _line_of(study: Study, opened: "optuna.Study", number: int, target: int) -> 
     attrs, leader = trial.user_attrs, best(opened, study.config)
     seen = attrs.get("blocks", 0)
     ended = f"after {seen} of {study.config.optimize.folds} blocks" if 0 < seen < study.config.optimize.folds else ""
-    told = (
-        f"refused: {attrs['refused']}"
-        if "refused" in attrs
-        else f"{study.config.optimize.objective} {attrs['objective']:.3f}"
-    )
+    traded = f", {attrs['trades']} trades" if "trades" in attrs else ""
+    told = "" if "objective" not in attrs else f"{study.config.optimize.objective} {attrs['objective']:.3f}{traded}"
+    told = f"refused: {attrs['refused']}" if "refused" in attrs else told
     top = f"; best {leader.user_attrs['objective']:.3f}, trial {leader.number}" if leader else ""
     return f"optimize: {len(finished(opened))}/{target} trial {number}: {told} {ended}".rstrip() + top
 
