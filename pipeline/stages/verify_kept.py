@@ -60,6 +60,7 @@ class Kept:
                 read_schema(layout.labels(symbol), "labels")
             if self.source == "rolling":
                 read_schema(layout.rolling(symbol), "predict-rolling")
+        read_json(layout.simulation / "metrics.json", "simulate")
         self.rolling = self.learns and all(layout.rolling(symbol).is_file() for symbol in config.symbols)
         self.predicted = self.learns and all(layout.predictions(symbol).is_file() for symbol in config.symbols)
         self.bundle = self.learns and (layout.trained / "manifest.json").is_file()
