@@ -17,10 +17,15 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Coverage:
-    """How one model's intervals did on one symbol: outcomes that had an interval, those inside, sum of the widths."""
+    """How one model's intervals did on one symbol.
+
+    known: outcomes that had an interval. inside: those that lay in it. bounded: intervals with two ends; width: the sum
+    of theirs.
+    """
 
     known: int
     inside: int
+    bounded: int
     width: float
 
 
@@ -76,12 +81,15 @@ def interval_columns(
         columns[f"{name}_low"], columns[f"{name}_high"] = low[place], high[place]
         known = ~np.isnan(low) & np.isfinite(outcomes)
         inside = known & (outcomes >= low) & (outcomes <= high)
-        coverage[name] = Coverage(int(known.sum()), int(inside.sum()), float((high - low)[known].sum()))
+        ended = known & np.isfinite(low) & np.isfinite(high)
+        width = float((high - low)[ended].sum())
+        coverage[name] = Coverage(int(known.sum()), int(inside.sum()), int(ended.sum()), width)
     return columns, coverage
 
 
 def add_coverage(report: dict[str, Any], found: list[dict[str, Coverage]]) -> dict[str, str]:
-    """Add `interval` to the pooled figures of folds.json: share of outcomes inside, mean width, over all symbols.
+    """Add `interval` to the pooled figures of folds.json: share of outcomes inside, mean width of the intervals that
+    end, share of those that do not, over all symbols.
 
     Returns the same in words, for the summary. Models without any outcome are left out.
     """
@@ -90,7 +98,10 @@ def add_coverage(report: dict[str, Any], found: list[dict[str, Coverage]]) -> di
         parts = [one[name] for one in found if name in one]
         known = sum(part.known for part in parts)
         if known:
-            share, width = sum(part.inside for part in parts) / known, sum(part.width for part in parts) / known
-            report["pooled"][name]["interval"] = {"coverage": share, "mean_width": width, "outcomes": known}
-            words[f"{name} interval"] = f"{share:.1%} of {known:,} outcomes inside, mean width {width:.4g}"
+            share, ended = sum(part.inside for part in parts) / known, sum(part.bounded for part in parts)
+            width = sum(part.width for part in parts) / ended if ended else None
+            kept = {"coverage": share, "mean_width": width, "without_end": 1 - ended / known, "outcomes": known}
+            report["pooled"][name]["interval"] = kept
+            shown = "" if width is None else f", mean width {width:.4g}"
+            words[f"{name} interval"] = f"{share:.1%} of {known:,} outcomes inside{shown}"
     return words
