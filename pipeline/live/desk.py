@@ -195,7 +195,7 @@ class Desk(Clerk):
         wanted = self.books.protections.get(symbol)
         if wanted is None or any(one.order.leg == "exit" for one in self.books.open(symbol)):
             return False
-        qty = protecting.coverable(self.books, symbol, wanted, self._rules(symbol))
+        qty = self._coverable(symbol, wanted)
         return qty > 0 and self._cover(symbol, wanted, qty) != Cover.RIGHT
 
     def dust(self, symbol: str) -> Decimal:
@@ -316,7 +316,7 @@ class Desk(Clerk):
         if wanted is None:
             self._cancel_guards(symbol)
             return
-        qty = protecting.coverable(books, symbol, wanted, self._rules(symbol))
+        qty = self._coverable(symbol, wanted)
         now = self._cover(symbol, wanted, qty)
         if now != Cover.PARTLY:
             self._partly_since.pop(symbol, None)
@@ -332,6 +332,9 @@ class Desk(Clerk):
         elif qty == 0 and not books.open(symbol) and not books.works_of(symbol):
             # The position is over, or never came to be.
             self._write("UNPROTECT", {"symbol": symbol})
+
+    def _coverable(self, symbol: str, wanted: Protection) -> Decimal:
+        return protecting.coverable(self.books, symbol, wanted, self._rules(symbol))
 
     def _cover(self, symbol: str, wanted: Protection, qty: Decimal) -> Cover:
         return protecting.cover(self.books, symbol, wanted, qty, self._rules(symbol).lots.step)
@@ -358,7 +361,7 @@ class Desk(Clerk):
         order, request = self.books.leaving[symbol]
         qty = self._exit_qty(order.side, symbol, request.qty, request.kind)
         if qty == 0:
-            self._write("STAY", {"symbol": symbol})
+            self._write("STAY", {"symbol": symbol, "id": order.client_order_id})
             self._effects.append(Alert("nothing_to_sell", f"{symbol}: nothing is held that could be sold"))
             return
         order, request = replace(order, qty=qty), replace(request, qty=qty)
@@ -375,6 +378,9 @@ class Desk(Clerk):
     def _on_refusal(self, entries: list[Entry], message: str, now_ms: int | None) -> None:
         symbol = entries[0].order.symbol
         wanted = self.books.protections.get(symbol)
+        if symbol in self.books.leaving:
+            # That needs no stop any more.
+            return
         if wanted is None or all(entry.order.leg not in GUARDS for entry in entries):
             return
         if now_ms is not None and _PASSED not in message:
@@ -382,7 +388,7 @@ class Desk(Clerk):
             self._not_before[symbol] = now_ms + wait
             self._failures[symbol] = self._failures.get(symbol, 0) + 1
         if _PASSED in message:
-            qty = protecting.coverable(self.books, symbol, wanted, self._rules(symbol))
+            qty = self._coverable(symbol, wanted)
             if qty > 0:
                 order, request = protecting.market_exit(self.books, symbol, wanted, qty)
                 self._effects.append(Alert("unprotected", f"{symbol}: the price has passed the stop; sold at market"))

@@ -4,26 +4,30 @@ Everything is drawn from one seed and runs on virtual time, so the same seed giv
 made to crash at any crossing, that is before or after any effect is carried out.
 """
 
-import heapq
+import copy
 import random
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container
+from dataclasses import dataclass
 from decimal import Decimal
+from heapq import heappop
 from typing import Any
 
-from pipeline.exchange.port import Report, Request
-from pipeline.live.books import Books, books_of
-from pipeline.live.clerk import MARGIN_MS, WINDOW_MS
-from pipeline.live.desk import Desk
-from pipeline.live.effects import AskFills, AskOpen, Cancel, Effect, Find, Send, Write
-from pipeline.trading.orders import Fill, Intent, is_live
+from live import truth
+from live.network import EXCUSES, Faults, Network
+from live.trader import Trader
+from live.venue import RULES, SYMBOL, Placed
 
-SYMBOL = "BTCUSDT"
-BAR_MS = 12_000
-BARS = 6
-# After the last bar there is time for the slowest question to be answered.
-END_MS = BARS * BAR_MS + 20 * (WINDOW_MS + MARGIN_MS)
-UNIT = Decimal("0.1")
+from pipeline.exchange.port import Request
+from pipeline.live import effects as fx
+from pipeline.live.books import Books
+from pipeline.live.clerk import MARGIN_MS, WINDOW_MS
+from pipeline.live.desk import Desk, Settings
+
+BARS, BAR_MS, STEP_MS = 8, 12_000, 1000
+# After the last bar, and after the last crash, nothing goes wrong any more, and the slowest question is answered.
+CALM_MS = 4 * (WINDOW_MS + MARGIN_MS)
+RECONCILE_MS = 30_000
+SETTINGS = Settings(order_timeout_ms=6000)
 
 
 class Crash(Exception):
@@ -31,83 +35,125 @@ class Crash(Exception):
 
 
 @dataclass
-class Placed:
-    """An order as the exchange has it."""
+class Sometimes:
+    """Crossings at which a process dies: each with a probability, and so many at most. Each is asked for once."""
 
-    request: Request
-    accepted_ms: int
-    visible_ms: int
-    status: str = "NEW"
-    fills: list[Fill] = field(default_factory=list)
+    draw: random.Random
+    probability: float
+    left: int = 12
 
-    @property
-    def executed(self) -> Decimal:
-        return sum((fill.qty for fill in self.fills), Decimal(0))
-
-    def report(self, fills: tuple[Fill, ...] = ()) -> Report:
-        return Report(SYMBOL, self.request.client_order_id, self.status, self.executed, 0, fills)
+    def __contains__(self, crossing: object) -> bool:
+        hit = self.left > 0 and self.draw.random() < self.probability
+        self.left -= hit
+        return hit
 
 
-@dataclass(frozen=True)
-class Faults:
-    """Probabilities of what goes wrong."""
-
-    never_arrives: float = 0.15
-    arrives_late: float = 0.2
-    reply_lost: float = 0.25
-    lag: float = 0.4
-    event_lost: float = 0.3
-    event_twice: float = 0.2
-    query_fails: float = 0.1
-    partial: float = 0.4
-    cancel_lost: float = 0.2
-    cancel_never_arrives: float = 0.15
+def sometimes(seed: int, probability: float = 0.05) -> Sometimes:
+    """The same crossings for the same seed."""
+    return Sometimes(random.Random(f"crash {seed}"), probability)
 
 
-class World:
-    """One run. crash_at: number of the crossing at which the process dies, 0 for never."""
+class World(Network):
+    """One run. crashes: numbers of the crossings at which the process dies.
+
+    wrong: what has been wrong so far; `faults_found` adds what is wrong at the end. injected: faults of the network and
+    the exchange; crashed: how often the process died.
+    """
 
     def __init__(
         self,
         seed: int,
-        crash_at: int = 0,
-        make: Callable[[Books], Desk] = Desk,
+        crashes: Container[int] = (),
+        make: Callable[..., Desk] = Desk,
         faults: Faults | None = None,
-        **policy: bool,
+        *,
+        bar_ms: int = BAR_MS,
+        forgetful: bool = False,
     ) -> None:
-        self.random = random.Random(seed)
-        self.faults = faults or Faults()
-        self.make = make
-        self.policy = policy
-        self.now = 0
-        self.queue: list[tuple[int, int, Callable[[], None]]] = []
-        self.count = 0
-        self.placed: list[Placed] = []
-        self.trade = 100
+        super().__init__(seed, faults)
+        self.seed, self.crashes, self.make = seed, crashes, make
+        self.bar_ms, self.forgetful = bar_ms, forgetful
+        self.first_bar = self.begun = self.window = self.end_ms = 0
+        self.checkpoint = Books()
         self.journal: list[tuple[str, dict[str, Any]]] = []
-        self.crossing = 0
-        self.crash_at = crash_at
-        self.life = 0
-        self.is_alive = False
-        self.desk: Desk
+        self.crossing = self.crashed = 0
         self.trace: list[tuple[int, object]] = []
+        self.wrong: list[str] = []
+        self.bare_ms = self.longest_bare_ms = self.watched_ms = 0
+        self.foreign: str | None = None
+        self.flattens = False
+        self.trader = Trader(self)
 
     # Time
 
-    def at(self, delay: int, what: Callable[[], None]) -> None:
-        """Let something happen later."""
-        self.count += 1
-        heapq.heappush(self.queue, (self.now + delay, self.count, what))
-
     def run(self) -> "World":
-        """Live through all of it."""
-        for bar in range(BARS):
-            self.at(bar * BAR_MS + 1, lambda bar=bar: self.is_alive and self.for_process(lambda: self.bar(bar)))
-        self.start()
-        while self.queue and self.now < END_MS:
-            self.now, _, what = heapq.heappop(self.queue)
+        """Live through some bars, and until everything has settled."""
+        draw = random.Random(f"plan {self.seed} {self.first_bar}")
+        self.begun, self.window = self.now, self.window + 1
+        span = BARS * self.bar_ms
+        self.calm_ms = self.now + span
+        self.end_ms = self.calm_ms + CALM_MS
+        for number in range(self.first_bar, self.first_bar + BARS):
+            open_in = (number - self.first_bar) * self.bar_ms
+            self.at(open_in + 1, lambda n=number: self.for_process(lambda: self.trader.bar(n)))
+        self.flattens = draw.random() < 0.5
+        if draw.random() < self.faults.outage:
+            self.at(draw.randrange(span), lambda: self.go_down(draw.choice((3000, 15_000))))
+        self.foreign = f"theirs-{self.now}" if draw.random() < self.faults.foreign else None
+        if self.foreign is not None:
+            self.at(draw.randrange(span // 2), self.meddle)
+        self.at(STEP_MS, lambda window=self.window: self.step(window))
+        if not self.life:
+            self.start()
+        while self.queue and self.now < self.end_ms:
+            self.now, _, what = heappop(self.queue)
             what()
         return self
+
+    def step(self, window: int) -> None:
+        """A moment of the market: prices move, and the process is told of them."""
+        if window != self.window:
+            return
+        calm = self.now >= self.calm_ms
+        if self.now >= self.down_until:
+            if not calm:
+                self.venue.move()
+            elif self.venue.live:
+                self.venue.match()
+        truth.watch_cover(self)
+        self.for_process(self.trader.look)
+        # Nothing happens while nothing is held or ordered.
+        busy = bool(self.venue.live) or not self.is_alive or bool(self.desk.books.symbols())
+        wait = STEP_MS if busy else 5 * STEP_MS if calm else max(STEP_MS, self.bar_ms // 12)
+        self.at(wait, lambda: self.step(window))
+
+    def go_down(self, length: int) -> None:
+        """The exchange restarts: it answers nothing, and keeps its state."""
+        self.injected += 1
+        self.down_until = self.now + length
+
+    def meddle(self) -> None:
+        """Somebody else trades on the account."""
+        self.injected += 1
+        request = Request(SYMBOL, "BUY", "LIMIT", Decimal(1), self.foreign or "", Decimal(1))
+        self.venue.orders[request.client_order_id] = self.venue.live[request.client_order_id] = Placed(request, 0)
+
+    def settle(self) -> None:
+        """After a run without fault: forget what is over, so that the next run begins where this one ended."""
+        for kind, body in self.journal:
+            if kind != "BAR":
+                self.checkpoint.add(kind, body)
+        self.journal = []
+        if self.foreign is not None:
+            self.venue.live.pop(self.foreign, None)
+            self.for_process(lambda: self.do(self.desk.resume(SYMBOL, self.now)))
+        venue = self.venue
+        live_lists = {order.list_id for order in venue.live.values()}
+        venue.lists = {name: names for name, names in venue.lists.items() if name in live_lists}
+        venue.orders = {n: o for n, o in venue.orders.items() if o.is_live or o.list_id in venue.lists}
+        venue.best_stop = dict(list(venue.best_stop.items())[-1:])
+        venue.names, self.trace, self.excuses, self.trader.promised = [], [], [], []
+        self.first_bar += BARS
 
     # The process
 
@@ -116,219 +162,86 @@ class World:
         self.life += 1
         self.is_alive = True
         life = self.life
-        self.desk = self.make(books_of(self.journal))
+        books = copy.deepcopy(self.checkpoint)
+        for kind, body in self.journal:
+            if kind != "BAR":
+                books.add(kind, body)
+        self.desk = self.make(books, {SYMBOL: RULES}, SETTINGS)
         self.for_process(lambda: self.do(self.desk.recover([SYMBOL], self.now)))
 
         def again() -> None:
             if self.is_alive and life == self.life:
                 self.for_process(lambda: self.do(self.desk.recover([SYMBOL], self.now)))
-                self.at(30_000, again)
+                self.at(RECONCILE_MS, again)
 
-        self.at(30_000, again)
+        self.at(RECONCILE_MS, again)
         if life > 1:
+            self.later(5000, lambda: self.trader.repair(self.now))
             # Bars that closed while it was away are seen now; those already lived through are in the journal.
-            for bar in range(min(BARS, self.now // BAR_MS + 1)):
-                self.later(1, lambda bar=bar: self.bar(bar))
+            seen = (self.now - self.begun) // self.bar_ms + 1
+            for number in range(self.first_bar, self.first_bar + min(BARS, seen)):
+                self.later(1, lambda n=number: self.trader.bar(n))
 
-    def for_process(self, what: Callable[[], None]) -> None:
+    def for_process(self, what: Callable[[], object]) -> None:
         """Do something in the process, which may die of it and is started again after a while."""
+        if not self.is_alive:
+            return
         try:
             what()
         except Crash:
             self.is_alive = False
+            self.crashed += 1
+            self.excuses.append((self.now, EXCUSES["crash"]))
             self.trace.append((self.now, f"crash at {self.crossing}"))
+            self.end_ms = max(self.end_ms, self.now + CALM_MS)
             self.at(self.random.choice((5, 1500, 20_000)), self.start)
 
     def cross(self) -> None:
         self.crossing += 1
-        if self.crossing == self.crash_at:
+        if self.crossing in self.crashes:
             raise Crash
 
-    def do(self, effects: list[Effect]) -> None:
+    def do(self, effects: list[fx.Effect]) -> None:
         """Carry out effects in order."""
         for effect in effects:
             self.cross()
             self.trace.append((self.now, effect))
-            if isinstance(effect, Write):
-                if not self.policy.get("forgetful"):
-                    self.journal.append((effect.kind, dict(effect.body)))
-            elif isinstance(effect, Send):
-                self.send(effect.request)
-            elif isinstance(effect, Cancel):
-                self.cancel(effect.client_order_id)
-            elif isinstance(effect, Find):
-                self.later(max(effect.not_before_ms - self.now, 0), lambda e=effect: self.find(e))
-            elif isinstance(effect, AskFills):
-                self.later(20, lambda e=effect: self.ask_fills(e))
-            elif isinstance(effect, AskOpen):
-                self.later(20, self.ask_open)
+            match effect:
+                case fx.Write(kind, body):
+                    if not self.forgetful:
+                        self.journal.append((kind, dict(body)))
+                case fx.Send(request):
+                    truth.watch_sending(self, effect)
+                    self.send(request.client_order_id, lambda r=request: [self.venue.place(r, self.visible())], effect)
+                case fx.SendList(request):
+                    truth.watch_sending(self, effect)
+                    name = request.list_client_order_id
+                    self.send(name, lambda r=request: self.venue.place_list(r, self.visible()), effect)
+                case fx.Cancel(_, name):
+                    self.cancel(name, self.venue.cancel)
+                case fx.CancelList(_, name):
+                    self.cancel(name, self.venue.cancel_list)
+                case fx.Find(_, _, when) | fx.FindList(_, _, when):
+                    self.later(max(when - self.now, 0), lambda e=effect: self.ask(e))
+                case fx.AskFills() | fx.AskOpen():
+                    self.later(20, lambda e=effect: self.ask(e))
             self.cross()
 
-    def later(self, delay: int, what: Callable[[], None]) -> None:
+    def later(self, delay: int, what: Callable[[], object]) -> None:
         """Let the process do something later, if it is alive and still lives by then."""
         life = self.life
         if self.is_alive:
-            self.at(delay, lambda: self.is_alive and life == self.life and self.for_process(what))
+            self.at(delay, lambda: self.for_process(what) if life == self.life else None)
 
-    def hear(self, delay: int, tell: Callable[[], list[Effect]]) -> None:
+    def hear(self, delay: int, tell: Callable[[], list[fx.Effect]]) -> None:
         """Let the desk hear something later, if the process still lives by then."""
         self.later(delay, lambda: self.do(tell()))
 
-    def bar(self, number: int) -> None:
-        """A bar has closed: once, and only if it is fresh, something is wanted."""
-        if any(kind == "BAR" and body["bar"] == number for kind, body in self.journal):
-            return
-        wish = random.Random(f"{number}")
-        side = "BUY" if number % 3 < 2 else "SELL"
-        if self.now - number * BAR_MS < 5000:
-            kind = wish.choice(("MARKET", "LIMIT"))
-            intent = Intent("b", SYMBOL, number * BAR_MS, "entry" if side == "BUY" else "exit")
-            held = self.desk.books.position(SYMBOL)
-            qty = UNIT * wish.randint(2, 9) if side == "BUY" else max(held, UNIT)
-            price = Decimal(100) if kind == "LIMIT" else None
-            request = Request(SYMBOL, side, kind, qty, intent.client_order_id, price)
-            self.do(self.desk.order(intent, request, self.now, reduce_only=number % 2 == 1))
-            if kind == "LIMIT":
-                # Sometimes before the order itself has arrived.
-                wait = wish.choice((1000, 3000, 20_000))
-                self.hear(wait, lambda: self.desk.cancel(intent.client_order_id))
-        self.do([Write("BAR", {"bar": number})])
-
-    # The network and the exchange
-
-    def chance(self, probability: float) -> bool:
-        return self.random.random() < probability
-
-    def send(self, request: Request) -> None:
-        faults = self.faults
-        if self.chance(faults.never_arrives):
-            self.hear(6000, lambda: self.desk.lost(request.client_order_id, self.now))
-            return
-        late = self.chance(faults.arrives_late)
-        delay = self.random.randint(10, WINDOW_MS - 10) if late else self.random.randint(5, 50)
-        reply = not self.chance(faults.reply_lost)
-        life = self.life
-        self.at(delay, lambda: self.accept(request, reply, life))
-
-    def accept(self, request: Request, reply: bool, life: int) -> None:
-        name = request.client_order_id
-        if any(
-            one.request.client_order_id == name and one.status in ("NEW", "PARTIALLY_FILLED") for one in self.placed
-        ):
-            self.hear(10, lambda: self.desk.refused(name, -2010, "Duplicate order sent."))
-            return
-        lag = self.random.randint(100, 4000) if self.chance(self.faults.lag) else 0
-        order = Placed(request, self.now, self.now + lag)
-        self.placed.append(order)
-        if request.kind == "MARKET":
-            part = self.chance(self.faults.partial)
-            self.fill(order, UNIT * int(request.qty / UNIT / 2) if part else request.qty)
-            if order.executed < request.qty:
-                order.status = "EXPIRED"
-                self.event(order.report())
-        else:
-            for _ in range(self.random.randint(0, 2)):
-                self.at(self.random.randint(10, 25_000), lambda: self.fill(order, UNIT))
-        report = order.report(tuple(order.fills) if self.chance(0.5) else ())
-        if life != self.life or not self.is_alive:
-            return  # Who asked is gone; its connection with it.
-        if reply:
-            self.hear(self.random.randint(5, 50), lambda: self.desk.replied(report, self.now))
-        else:
-            self.hear(6000, lambda: self.desk.lost(name, self.now))
-
-    def fill(self, order: Placed, qty: Decimal) -> None:
-        qty = min(qty, order.request.qty - order.executed)
-        if order.status not in ("NEW", "PARTIALLY_FILLED") or qty <= 0:
-            return
-        self.trade += 1
-        order.fills.append(Fill(self.trade, qty, Decimal(100), Decimal(0), "BTC"))
-        order.status = "FILLED" if order.executed == order.request.qty else "PARTIALLY_FILLED"
-        self.event(order.report((order.fills[-1],)))
-
-    def event(self, report: Report) -> None:
-        """An event of the user stream: late, twice, or never."""
-        times = 0 if self.chance(self.faults.event_lost) else 2 if self.chance(self.faults.event_twice) else 1
-        for _ in range(times):
-            self.hear(self.random.randint(1, 3000), lambda: self.desk.replied(report, self.now))
-
-    def cancel(self, name: str) -> None:
-        lost = self.chance(self.faults.cancel_lost)
-
-        def arrive() -> None:
-            order = next((one for one in self.placed if one.request.client_order_id == name), None)
-            if order is None or order.status not in ("NEW", "PARTIALLY_FILLED"):
-                self.hear(10, lambda: self.desk.cancel_refused(name, self.now))
-                return
-            order.status = "CANCELED"
-            report = order.report()
-            self.event(report)
-            if lost:
-                self.hear(6000, lambda: self.desk.lost(name, self.now))
-            else:
-                self.hear(10, lambda: self.desk.replied(report, self.now))
-
-        if self.chance(self.faults.cancel_never_arrives):
-            self.hear(6000, lambda: self.desk.lost(name, self.now))
-            return
-        self.at(self.random.randint(5, 500), arrive)
-
-    def find(self, effect: Find) -> None:
-        if self.chance(self.faults.query_fails):
-            self.later(1000, lambda: self.find(effect))
-            return
-        asked = self.now
-        known = [one for one in self.placed if one.request.client_order_id == effect.client_order_id]
-        visible = [one for one in known if one.visible_ms <= self.now]
-        report = visible[-1].report() if visible else None
-        self.hear(20, lambda: self.desk.found(effect.client_order_id, report, asked, self.now))
-
-    def ask_fills(self, effect: AskFills) -> None:
-        if self.chance(self.faults.query_fails):
-            self.later(1000, lambda: self.ask_fills(effect))
-            return
-        told = [
-            (one.request.client_order_id, fill) for one in self.placed for fill in one.fills
-            if fill.trade_id > effect.after_trade_id
-        ]  # fmt: skip
-        self.hear(20, lambda: self.desk.fills(SYMBOL, told))
-
-    def ask_open(self) -> None:
-        live = [one.report() for one in self.placed if one.status in ("NEW", "PARTIALLY_FILLED")]
-        self.hear(20, lambda: self.desk.open_orders(SYMBOL, live, self.now))
-
-    # What must hold
-
     def faults_found(self) -> list[str]:
         """What is wrong at the end; nothing, it is hoped."""
-        wrong = []
-        books = self.desk.books
-        names = [one.request.client_order_id for one in self.placed]
-        for name in sorted(set(names)):
-            if names.count(name) > 1:
-                wrong.append(f"{name} was placed {names.count(name)} times")
-            if name not in books.entries:
-                wrong.append(f"{name} is at the exchange and not in the books")
-        for name, entry in books.entries.items():
-            there = [one for one in self.placed if one.request.client_order_id == name]
-            executed = sum((one.executed for one in there), Decimal(0))
-            if entry.order.filled != executed:
-                wrong.append(f"{name}: {entry.order.filled} in the books, {executed} at the exchange")
-            alive = any(one.status in ("NEW", "PARTIALLY_FILLED") for one in there)
-            if alive != is_live(entry.order.state):
-                wrong.append(f"{name} is {entry.order.state} in the books, and {'' if alive else 'not '}live")
-        if books.halted:
-            wrong.append(f"halted: {books.halted}")
-        if books_of(self.journal).entries != books.entries:
-            wrong.append("the journal tells other books than those in memory")
-        intents = {(e.order.intent.open_time_ms, e.order.leg) for e in books.entries.values()}
-        for bar, leg in sorted(intents):
-            tried = [n for n, e in books.entries.items() if (e.order.intent.open_time_ms, e.order.leg) == (bar, leg)]
-            if sum(name in names for name in tried) > 1:
-                wrong.append(f"bar {bar}, {leg}: {tried} are all at the exchange")
-        return wrong
+        return truth.found(self)
 
 
-def crossings(seed: int, make: Callable[[Books], Desk] = Desk, faults: Faults | None = None, **policy: bool) -> int:
+def crossings(seed: int, make: Callable[..., Desk] = Desk, faults: Faults | None = None) -> int:
     """How many crossings a run of a seed has without a crash."""
-    return World(seed, 0, make, faults, **policy).run().crossing
+    return World(seed, (), make, faults).run().crossing
