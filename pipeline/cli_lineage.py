@@ -56,3 +56,19 @@ def shadow_report(
 
     options = Options(config, symbol or (), interval, set_ or (), False, json, workdir)
     compare(options, mode.value if mode else None, store)
+
+
+def stress(
+    speed: Annotated[float, typer.Option("--speed", help="Timetable's time over real time.")] = 60.0,
+    hours: Annotated[float, typer.Option("--hours", help="Of the timetable, for each rate.")] = 1.0,
+    seed: Annotated[int, typer.Option("--seed", help="Of the times and the market.")] = 7,
+    least: Annotated[float, typer.Option("--least", help="Share of orders that has to be filled.")] = 0.99,
+    json: Json = False,
+) -> None:
+    """Put the path of an order under load on a local exchange, and compare with the last time.
+
+    Example: pipeline stress --speed 360 --hours 0.5
+    """
+    from pipeline.stages.stress import stress as run
+
+    run(speed, hours, seed, least, json)
