@@ -48,6 +48,7 @@ def serve(
     speed: Annotated[
         float, typer.Option("--speed", min=0, metavar="X", help="Of a rehearsal; 0 waits for each decision.")
     ] = 0.0,
+    resume: Annotated[bool, typer.Option("--resume", help="Of a rehearsal: go on where the last one ended.")] = False,
     bars: Annotated[int | None, typer.Option("--bars", min=1, metavar="N", help="End after so many bars.")] = None,
     store: Annotated[
         str | None, typer.Option("--store", metavar="WHERE", help="Journal: a file or postgresql://….")
@@ -73,7 +74,7 @@ def serve(
         return
     from pipeline.stages.serve_live import Wish, serve
 
-    serve(options, Wish(live, once, bars, yes, uncertified, store, rehearse, speed))
+    serve(options, Wish(live, once, bars, yes, uncertified, store, rehearse, speed, resume))
 
 
 def journal(

@@ -48,6 +48,7 @@ class Trader(Protocol):
     """What is done at a closed bar, and when something was heard or some time has passed."""
 
     balances: dict[str, Decimal]
+    balance_ms: int
 
     def on_bar(self, outlook: Outlook, refuse: Mapping[str, int], facts: Mapping[str, Any]) -> list[Effect]:
         """Live through a bar; the record BAR is among the effects."""
@@ -154,10 +155,12 @@ class Loop:
         self._next: asyncio.Task[Mind] | None = None
         self._since: list[tuple[Gathered, Mapping[str, Mapping[str, Bar | None]]]] = []
         self._day = -1
+        self._balance_age_ms = config.risk.gates.max_balance_age * 1000
         self._reconciled_ms = 0
         last = mind.follower.last_open_ms
         names = [*config.symbols, *config.merge.symbols]
-        patience = int(config.serve.max_decision_age * 1000 * _PATIENCE_SHARE)
+        # A market that waits for us shows by its next bar that there was none.
+        patience = int(config.serve.max_decision_age * 1000 * _PATIENCE_SHARE) if step is None else 1 << 50
         self._gatherer = Gatherer(
             config.symbols, config.merge.symbols, dict.fromkeys(names, last + self._step_ms), self._step_ms, patience
         )
@@ -239,8 +242,12 @@ class Loop:
         if self.portfolio.mode != "live":
             return
         await self.driver.do(lambda: self.desk.recover(self.config.symbols, self._clock.now_ms()))
+        await self._ask_balances()
+
+    async def _ask_balances(self) -> None:
+        asked = self._clock.now_ms()
         with contextlib.suppress(Unavailable):
-            self._trader.heard(AccountChange(await self._exchange.balances()), self._clock.now_ms())
+            self._trader.heard(AccountChange(await self._exchange.balances()), asked)
             await self._compare_holdings()
 
     async def _compare_holdings(self) -> None:
@@ -267,7 +274,7 @@ class Loop:
             if self._step is not None and not await self._move_market(self._step):
                 self.stop("the market has ended")
                 return
-            wait = self._gatherer.wait_ms(now)
+            wait = self._gatherer.wait_ms(now) if self._step is None else None
             await self._sleep(_LOOK_SECONDS if wait is None else max(wait, 1) / 1000)
 
     async def _move_market(self, step: Callable[[], Awaitable[bool]]) -> bool:
@@ -337,7 +344,7 @@ class Loop:
         if not self._is_replay:
             return float(now - close_ms)
         # History may run faster than we do: late is what came when the next bar had closed as well.
-        if now >= close_ms + self._step_ms:
+        if self._step is None and now >= close_ms + self._step_ms:
             return float(now - close_ms)
         return (self._clock.monotonic() - self._came.get(open_time_ms, self._clock.monotonic())) * 1000
 
@@ -405,8 +412,11 @@ class Loop:
             await self._clock.sleep(_LOOK_SECONDS)
             await self._break_if_due()
             await self.driver.do(lambda: self.desk.timer(self._clock.now_ms()), self.config.symbols)
-            if self._clock.now_ms() - self._reconciled_ms > self.config.serve.reconcile_every * 1000:
+            now = self._clock.now_ms()
+            if now - self._reconciled_ms > self.config.serve.reconcile_every * 1000:
                 await self.reconcile()
+            elif self.portfolio.mode == "live" and now - self._trader.balance_ms > self._balance_age_ms / 2:
+                await self._ask_balances()
             self._begin_swap()
 
     async def _break_if_due(self) -> None:

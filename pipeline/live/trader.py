@@ -29,7 +29,7 @@ from pipeline.trading.reasons import CODES
 SAME_LEVEL = Decimal("0.0001")
 # Of the free balance, what an order may use: prices move while it is on its way.
 _USABLE = Decimal("0.998")
-# After an exit that came to nothing, ms until the next attempt, twice as long each time.
+# After an exit that did not end the position, ms until the next attempt, twice as long each time; a bar at most.
 _AGAIN_MS, _LONGEST_MS = 1000, 60_000
 
 
@@ -56,7 +56,7 @@ class LiveTrader:
         self.prices: dict[str, tuple[Decimal, Decimal, int]] = {}
         self._config, self._rules, self._now_ms, self._tell = config, rules, now_ms, tell
         self._sends = not config.serve.no_trades_only_data_processing
-        self._tried: dict[tuple[str, int], tuple[int, int]] = {}
+        self._tried: dict[tuple[str, int], tuple[int, int, int]] = {}
         self._entries: list[int] = []
         self._moved_ms: dict[str, int] = {}
 
@@ -128,8 +128,9 @@ class LiveTrader:
         if busy or any(one.order.leg == "exit" for one in books.open(symbol)) or books.unresolved(symbol):
             return []
         key = (symbol, int(self.portfolio.position(symbol)["entry_bar"]))
-        attempt, again_ms = self._tried.get(key, (0, 0))
-        if now < again_ms:
+        open_time = self.portfolio.last_open_ms or 0
+        attempt, again_ms, bar = self._tried.get(key, (0, 0, 0))
+        if now < again_ms and open_time == bar:
             return []
         qty = protecting.sellable(books, symbol, self._rules[symbol])
         if qty == 0:
@@ -137,13 +138,13 @@ class LiveTrader:
                 # What is left cannot be sold.
                 return [Write("DUST", {"symbol": symbol})]
             return []
-        open_time = self.portfolio.last_open_ms or 0
         intent = Intent(self.portfolio.bundle, symbol, open_time, "exit", attempt)
         while books.is_ours(intent.client_order_id):
             attempt += 1
             intent = Intent(self.portfolio.bundle, symbol, open_time, "exit", attempt)
         wait = min(_AGAIN_MS * 2 ** min(attempt, 10), _LONGEST_MS)
-        self._tried = {key: (attempt + 1, now + wait)} | {k: v for k, v in self._tried.items() if k[0] != symbol}
+        self._tried = {one: tried for one, tried in self._tried.items() if one[0] != symbol}
+        self._tried[key] = attempt + 1, now + wait, open_time
         plan = self._plan(self._config.serve.exit, "SELL", symbol, qty) if attempt == 0 else None
         reason = int(self.portfolio.position(symbol)["leave"])
         self._tell("order", symbol=symbol, side="sell", qty=str(qty), leg="exit", reason=reason)

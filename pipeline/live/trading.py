@@ -29,6 +29,7 @@ class PaperTrader:
     def __init__(self, portfolio: Portfolio) -> None:
         self.portfolio = portfolio
         self.balances: dict[str, Decimal] = {}
+        self.balance_ms = 0
         self._trades = np.zeros(1024, TRADE)
 
     def on_bar(self, outlook: Outlook, refuse: Mapping[str, int], facts: Mapping[str, Any]) -> list[Effect]:

@@ -43,7 +43,7 @@ class Wish:
     live: real orders. once: the bars that have closed, then the end. bars: decided bars, then the end. yes: no
     question. uncertified: a bundle without certificate will do. store: journal in place of the config's. rehearse:
     first time and end of a local exchange's market, in place of the config's exchange. speed: its market time over
-    real time; 0 waits for each decision.
+    real time; 0 waits for each decision. resume: go on with the last rehearsal's journal.
     """
 
     live: bool = False
@@ -54,10 +54,19 @@ class Wish:
     store: str | None = None
     rehearse: tuple[str, str] | None = None
     speed: float = 0.0
+    resume: bool = False
 
     @property
     def mode(self) -> str:
         return "live" if self.live else "shadow"
+
+    def folder(self, layout: Layout) -> Path:
+        """Where journal, log and tables go: a rehearsal's are not mixed with those of the real market."""
+        return layout.run / "serve" / "rehearsal" if self.rehearse else layout.run / "serve"
+
+    def journal(self, config: Config, layout: Layout) -> "str | Path":
+        """The journal's file, or its database."""
+        return self.store or (None if self.rehearse else config.serve.store) or self.folder(layout) / "journal.sqlite"
 
 
 @dataclass(frozen=True)
@@ -88,9 +97,12 @@ def _serve(options: Options, wish: Wish) -> None:
     if options.dry_run:
         print_json(plan.json()) if options.json else print(plan.text())
         return
-    folder = layout.run / "serve"
+    folder = wish.folder(layout)
     folder.mkdir(parents=True, exist_ok=True)
-    with exclusive(folder / "serve.lock", f"`pipeline serve` of '{config.name}'"):
+    with exclusive(layout.run / "serve" / "serve.lock", f"`pipeline serve` of '{config.name}'"):
+        if wish.rehearse and not wish.resume:
+            for path in folder.iterdir():
+                path.unlink()
         summary = asyncio.run(_run(config, layout, wish))
     if options.json:
         print_json(summary.json())
@@ -513,7 +525,7 @@ class Session:
     def _write_tables(self) -> None:
         from pipeline.live import ledgers
 
-        ledgers.update(self.journal, self.layout.run / "serve")
+        ledgers.update(self.journal, self.wish.folder(self.layout))
 
     async def _write(self, kind: str, body: Mapping[str, Any]) -> None:
         await self._in_writer(lambda: self.journal.append(kind, body))
@@ -525,10 +537,15 @@ class Session:
     def _summary(self, loop: "Loop", reason: str, ready: float, seconds: float) -> Summary:
         account = loop.portfolio.account
         latency = [loop.latency.quantile(share) for share in (0.5, 0.99)]
-        folder = self.layout.run / "serve"
+        folder = self.wish.folder(self.layout)
         return Summary(
             "serve",
-            [self.layout.journal, folder / "decisions.parquet", folder / "trades.parquet", folder / "serve.log"],
+            [
+                Path(self.wish.journal(self.config, self.layout)),
+                folder / "decisions.parquet",
+                folder / "trades.parquet",
+                folder / "serve.log",
+            ],
             {
                 "mode": self.wish.mode,
                 "bundle": loop.mind.bundle,
@@ -560,7 +577,7 @@ def _signals(loop: "Loop") -> Iterator[None]:
 def _journal(config: Config, layout: Layout, wish: Wish) -> "Iterator[JournalReader]":
     from pipeline.live.journal import open_journal
 
-    journal = open_journal(wish.store or config.serve.store or layout.journal, config.name)
+    journal = open_journal(wish.journal(config, layout), config.name)
     try:
         yield journal
     finally:
@@ -581,7 +598,7 @@ async def _at_exchange(config: Config, layout: Layout, wish: Wish) -> "AsyncIter
     with contextlib.ExitStack() as stack:
         place = stack.enter_context(_place(config, layout, wish))
         redactor = Redactor(environment_secrets(os.environ, config.serve.notify.variable))
-        log = ServeLog(layout.run / "serve" / "serve.log", config.serve.log, clock.now_ms, redactor)
+        log = ServeLog(wish.folder(layout) / "serve.log", config.serve.log, clock.now_ms, redactor)
         stack.callback(log.close)
         stack.enter_context(log.hearing_libraries())
         tell = FanOut(log)
@@ -633,6 +650,22 @@ def _keys() -> Any:
     return Keys(SecretStr(os.environ[KEY]), SecretStr(os.environ[SECRET]))
 
 
+def _last_bar(config: Config, layout: Layout, wish: Wish) -> int | None:
+    """Open time of the last bar in a rehearsal's journal."""
+    from pipeline.live.journal import open_reader
+
+    target = wish.journal(config, layout)
+    if isinstance(target, Path) and not target.is_file():
+        return None
+    if wish.live:
+        raise BadInput("--resume: the local exchange of a rehearsal forgets its orders", "rehearse in shadow")
+    reader = open_reader(target, config.name)
+    try:
+        return max((int(body["t"]) for _, kind, body in reader.read() if kind == "BAR"), default=None)
+    finally:
+        reader.close()
+
+
 @contextlib.contextmanager
 def _rehearsal(config: Config, layout: Layout, wish: Wish) -> Iterator[Place]:
     """A local exchange over the config's own bars, which opens at the first time and ends at the second."""
@@ -649,6 +682,10 @@ def _rehearsal(config: Config, layout: Layout, wish: Wish) -> Iterator[Place]:
         raise BadInput(f"--rehearse: {error}", "write 2024-01-31 or 2024-01-31T12:00") from None
     if begin >= end:
         raise BadInput(f"--rehearse: {wish.rehearse[1]} is not after {wish.rehearse[0]}")
+    if wish.resume and (last := _last_bar(config, layout, wish)) is not None:
+        begin = max(begin, last + config.step_ms)
+        if begin >= end:
+            raise BadInput(f"--rehearse: the last one went on until {iso(begin)}", "leave out --resume to begin anew")
     names = tuple(dict.fromkeys([*config.symbols, *config.merge.symbols]))
     raw = layout.raw / config.download.venue / config.download.market
     setup = Setup(names, config.interval, raw, 0, begin, end, wish.speed)
