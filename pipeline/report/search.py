@@ -1,7 +1,8 @@
 """The page of a search: what it found in a plain sentence, which keys mattered, every set, and how it went."""
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from string import Template
 from typing import Any
@@ -75,20 +76,56 @@ def history_chart(result: Mapping[str, Any]) -> Figure:
 
 
 def parallel_chart(result: Mapping[str, Any]) -> Figure:
-    """A line for each set that saw all blocks, through the values of its keys to what it was worth."""
-    whole = [trial for trial in result["trials"] if trial["complete"]]
+    """A line for each set that saw all blocks, through the values of its keys to what it was worth; the best in colour.
+
+    Plain lines over axes of one height: plotly's own parallel coordinates need WebGL, which not every browser has.
+    """
+    whole = sorted((trial for trial in result["trials"] if trial["complete"]), key=lambda trial: trial["worth"])
+    labels = _brief(list(result["space"]))
+    axes = [_axis(axis) for axis in result["space"].values()]
     values = [trial["objective"] for trial in whole]
-    dimensions = [
-        _dimension(key, axis, [trial["values"][key] for trial in whole]) for key, axis in result["space"].items()
-    ]
-    dimensions.append({"label": _objective(result), "values": _short(values)})
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    line = {
-        "color": _short(values), "colorscale": [[0, "$line"], [1, "$accent"]], "cmin": low,
-        "cmax": high if high > low else low + 1,
-    }  # fmt: skip
-    layout = {"margin": {"l": 70, "r": 50, "t": 60, "b": 20}}
-    return {"data": [{"type": "parcoords", "line": line, "dimensions": dimensions}], "layout": layout}
+    top = max(1, len(whole) // 5)
+    data = []
+    for rank, trial in enumerate(whole):
+        good = rank >= len(whole) - top
+        places = [place(trial["values"][key]) for key, (place, _, _) in zip(result["space"], axes, strict=True)]
+        places.append((trial["objective"] - low) / (high - low) if high > low else 0.5)
+        told = [f"{label}: {_shown(trial['values'][key])}" for key, label in zip(result["space"], labels, strict=True)]
+        words = "<br>".join(map(_drawn, [f"trial {trial['number']}: {trial['objective']:.3f}", *told]))
+        data.append(
+            {
+                "type": "scatter", "mode": "lines", "x": list(range(len(places))), "y": _short(places),
+                "line": {"color": "$accent" if good else "$muted/0.35", "width": 2 if good else 1}, "showlegend": False,
+                "text": words, "hovertemplate": "%{text}<extra></extra>", "hoveron": "points",
+            }
+        )  # fmt: skip
+    ends = [(bottom, above) for _, bottom, above in axes] + [(f"{low:.3g}", f"{high:.3g}")]
+    font = {"size": 11, "color": "$muted"}
+    notes = [
+        {"x": x, "y": y, "text": _drawn(words[:14]), "showarrow": False, "yshift": shift, "font": font}
+        for x, pair in enumerate(ends)
+        for y, words, shift in ((0, pair[0], -10), (1, pair[1], 10))
+    ]
+    lines = [
+        {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "line": {"color": "$muted", "width": 1}, "layer": "below"}
+        for x in range(len(ends))
+    ]
+    ticks = [*(label.replace(".", ".<br>") for label in map(_drawn, labels)), _objective(result)]
+    layout = {
+        "xaxis": {
+            "tickvals": list(range(len(ends))),
+            "ticktext": ticks,
+            "showgrid": False,
+            "zeroline": False,
+            "range": [-0.5, len(ends) - 0.5],
+        },
+        "yaxis": {"visible": False, "range": [-0.08, 1.08]},
+        "annotations": notes,
+        "shapes": lines,
+        "hovermode": "closest",
+    }
+    return {"data": data, "layout": layout}
 
 
 def importance_chart(importances: Mapping[str, Mapping[str, float]]) -> Figure:
@@ -97,7 +134,7 @@ def importance_chart(importances: Mapping[str, Mapping[str, float]]) -> Figure:
     keys = sorted({key for shares in importances.values() for key in shares}, key=lambda key: first.get(key, 0.0))
     data = [
         {
-            "type": "bar", "orientation": "h", "name": EVALUATORS[name], "y": [_brief(key) for key in keys],
+            "type": "bar", "orientation": "h", "name": EVALUATORS[name], "y": _brief(keys),
             "x": _short([shares.get(key, 0.0) for key in keys]), "marker": {"color": colour},
             "hovertemplate": "%{y}: %{x:.0%}<extra>" + EVALUATORS[name] + "</extra>",
         }
@@ -176,7 +213,7 @@ def _sets(result: Mapping[str, Any]) -> str:
     whole = sorted((t for t in result["trials"] if t["complete"]), key=lambda t: (-t["worth"], t["number"]))
     keys = list(result["space"])
     traded = any(trial["sharpe"] is not None for trial in whole)
-    head = ["Trial", _objective(result), *(["Return", "Trades"] if traded else []), *(_brief(key) for key in keys)]
+    head = ["Trial", _objective(result), *(["Return", "Trades"] if traded else []), *_brief(keys)]
     rows = [
         [
             str(trial["number"]), f"<b>{text.number(trial['objective'], 3)}</b>",
@@ -185,7 +222,7 @@ def _sets(result: Mapping[str, Any]) -> str:
         ]
         for trial in whole[:LISTED]
     ]  # fmt: skip
-    lead = f"Sets that saw all blocks, the best {len(rows)} of {len(whole)}; lines may be brushed and axes moved."
+    lead = f"Sets that saw all blocks, the best {len(rows)} of {len(whole)} below; the best fifth in colour above."
     place = chart("parallel", "tall", "Parallel coordinates of all sets")
     return section("sets", "Sets", place, table(head, rows, kind="wide"), lead=lead)
 
@@ -204,41 +241,31 @@ def _history(result: Mapping[str, Any]) -> str:
 def _space(result: Mapping[str, Any]) -> str:
     rows = []
     for key, axis in result["space"].items():
-        how = "one of" if "choices" in axis else "from, to"
-        values = axis.get("choices") or [axis["low"], axis["high"]]
+        ends = [_shown(value) for value in axis.get("choices") or [axis["low"], axis["high"]]]
+        tried = f"one of {', '.join(ends)}" if "choices" in axis else f"{ends[0]} to {ends[1]}"
         scale = "logarithmic" if axis.get("log") else f"in steps of {axis['step']:g}" if "step" in axis else ""
         best, standing = result["best"]["values"].get(key), result["standing"]
         before = _shown(standing["values"].get(key)) if standing else text.UNKNOWN
         rows.append(
             [
                 escape(key),
-                escape(f"{how} {', '.join(map(_shown, values))} {scale}"),
+                escape(f"{tried}, {scale}" if scale else tried),
                 escape(before),
                 escape(_shown(best)),
             ]
         )
     head = ["Key", "Tried", "As it stood", "Best"]
-    return section("space", "Space", table(head, rows), lead=f"Seed {result['seed']}.")
+    return section("space", "Space", table(head, rows, kind="wide"), lead=f"Seed {result['seed']}.")
 
 
-def _dimension(key: str, axis: Mapping[str, Any], values: list[Any]) -> dict[str, Any]:
-    label = _brief(key)
+def _axis(axis: Mapping[str, Any]) -> tuple[Callable[[Any], float], str, str]:
+    # Where a value stands between 0 and 1, and what the ends are.
     if "choices" in axis:
-        names = [_shown(choice) for choice in axis["choices"]]
-        places = [axis["choices"].index(value) for value in values]
-        ticks = list(range(len(names)))
-        return {
-            "label": label,
-            "values": places,
-            "tickvals": ticks,
-            "ticktext": names,
-            "range": [-0.2, len(names) - 0.8],
-        }
-    if axis.get("log"):
-        decades = np.linspace(np.log10(axis["low"]), np.log10(axis["high"]), 4)
-        names = [f"{10**tick:.3g}" for tick in decades]
-        return {"label": label, "values": _short(np.log10(values)), "tickvals": _short(decades), "ticktext": names}
-    return {"label": label, "values": _short(values), "range": [axis["low"], axis["high"]]}
+        choices = axis["choices"]
+        return lambda value: choices.index(value) / (len(choices) - 1), _shown(choices[0]), _shown(choices[-1])
+    scale: Callable[[float], float] = math.log if axis.get("log") else float
+    low, high = scale(axis["low"]), scale(axis["high"])
+    return lambda value: (scale(value) - low) / (high - low), _shown(axis["low"]), _shown(axis["high"])
 
 
 def _points(x: list[int], y: list[float], name: str, colour: str, hover: str) -> dict[str, Any]:
@@ -258,9 +285,18 @@ def _objective(result: Mapping[str, Any]) -> str:
     return "Sharpe ratio" if result["objective"] == "sharpe" else "share of the loss saved"
 
 
-def _brief(key: str) -> str:
-    # The end of a key says most: train.algorithms.0.params.num_leaves → params.num_leaves.
-    return ".".join(key.split(".")[-2:])
+def _brief(keys: Sequence[str]) -> list[str]:
+    # The end of a key says most: train.algorithms.0.params.num_leaves → params.num_leaves; as much as tells them apart.
+    parts = {key: key.split(".") for key in keys}
+    short = []
+    for key in keys:
+        size = 2
+        while size < len(parts[key]) and any(
+            other != key and parts[other][-size:] == parts[key][-size:] for other in keys
+        ):
+            size += 1
+        short.append(".".join(parts[key][-size:]))
+    return short
 
 
 def _shown(value: Any) -> str:
@@ -268,7 +304,14 @@ def _shown(value: Any) -> str:
         return text.UNKNOWN
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_shown(inner)}" for key, inner in value.items())
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _drawn(words: str) -> str:
+    # For plotly, which reads a little HTML, and of entities these only.
+    return words.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _short(values: Any) -> list[float]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from report import artifacts
 
@@ -100,11 +101,17 @@ def test_the_page_of_a_search_says_what_was_found_in_a_sentence() -> None:
 
 
 def test_lines_run_through_every_key_to_the_objective() -> None:
-    figure = search.charts(result())["parallel"]["data"][0]
-    names = [dimension["label"] for dimension in figure["dimensions"]]
-    assert names == ["params.leaves", "0.periods", "rate</script>", "Sharpe ratio"]
-    assert figure["dimensions"][1]["values"] == [0] and figure["dimensions"][1]["ticktext"] == ["[5, 20]", "[8, 32]"]
-    assert figure["dimensions"][0]["ticktext"][0] == "3" and figure["dimensions"][3]["values"] == [1.2345]
+    figure = search.charts(result())["parallel"]
+    (line,) = figure["data"]  # of the set that saw all blocks
+    assert line["y"] == pytest.approx([np.log(7 / 3) / np.log(31 / 3), 0.0, 0.1, 0.5], abs=1e-5)
+    assert figure["layout"]["xaxis"]["ticktext"][0] == "params.<br>leaves"
+    ends = [note["text"] for note in figure["layout"]["annotations"]]
+    assert ends[:4] == ["3", "31", "[5, 20]", "[8, 32]"]
+
+
+def test_keys_that_end_alike_are_told_apart() -> None:
+    keys = ["labels.0.highlow2.thresholds.0", "labels.1.highlow2.thresholds.0", "signals.steps.1.threshold.buy"]
+    assert search._brief(keys) == ["0.highlow2.thresholds.0", "1.highlow2.thresholds.0", "threshold.buy"]
 
 
 def test_sets_ended_early_are_drawn_apart_and_never_best() -> None:
