@@ -20,7 +20,7 @@ from typing import Any
 import structlog
 
 from pipeline.config.serve import Log as LogSettings
-from pipeline.errors import StorageError
+from pipeline.errors import PipelineError, StorageError
 from pipeline.live.redaction import Redactor, plain
 from pipeline.live.telling import LEVELS
 
@@ -76,6 +76,18 @@ class _File(logging.handlers.RotatingFileHandler):
             reason = type(sys.exception() or OSError()).__name__
             with contextlib.suppress(OSError, ValueError):
                 print(f"warning: {self.baseFilename}: cannot be written ({reason}); trading goes on", file=sys.stderr)
+
+
+class _LastWords(logging.Handler):
+    # What `logging` does when nobody listens, without secrets.
+    def __init__(self, redactor: Redactor) -> None:
+        super().__init__(logging.WARNING)
+        self._redactor = redactor
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a record on standard error."""
+        with contextlib.suppress(Exception):
+            print(self._redactor.text(self.format(record)), file=sys.stderr)
 
 
 class _Lines:
@@ -150,8 +162,17 @@ class ServeLog:
         sys.excepthook, threading.excepthook = self._uncaught, self._uncaught_in_thread
         core = resource.getrlimit(resource.RLIMIT_CORE)
         resource.setrlimit(resource.RLIMIT_CORE, (0, core[1]))
+        # What is said when all is over, as of a task that nobody waited for, goes to standard error.
+        logging.lastResort = _LastWords(self._redactor)
         try:
             yield
+        except PipelineError as error:
+            error.message, error.hint = self._redactor.text(error.message), self._redactor.text(error.hint)
+            raise
+        except Exception:
+            # It is on its way out of the process, and will be shown there.
+            kept = (*kept[:2], sys.excepthook, kept[3])
+            raise
         finally:
             resource.setrlimit(resource.RLIMIT_CORE, core)
             logging.captureWarnings(False)

@@ -20,7 +20,7 @@ from live.canaries import Canaries
 from pydantic import SecretStr
 
 from pipeline.config.serve import Log as Settings
-from pipeline.errors import StorageError
+from pipeline.errors import ExchangeError, StorageError
 from pipeline.live.logs import ServeLog, utc_text
 from pipeline.live.redaction import LONGEST, MASK, Redactor, environment_secrets
 from pipeline.live.telling import FanOut
@@ -201,7 +201,7 @@ def test_a_crash_of_the_interpreter_leaves_no_image_of_its_memory(tmp_path):
 
 
 CRASH = """
-import sys, threading
+import asyncio, logging, sys, threading
 from pathlib import Path
 from live import canaries
 from pipeline.config.serve import Log
@@ -209,33 +209,42 @@ from pipeline.live.logs import ServeLog
 from pipeline.live.redaction import Redactor
 log = ServeLog(Path(sys.argv[1]), Log(), lambda: 0, Redactor([canaries.SECRET, canaries.KEY]))
 def fail(): raise RuntimeError("thread " + canaries.KEY)
-with log.hearing_libraries():
-    thread = threading.Thread(target=fail)
-    thread.start()
-    thread.join()
-    log("start", {"name": "demo"})
-    if sys.argv[2] == "crash":
-        def deeper():
-            secret = canaries.SECRET
-            raise RuntimeError("main " + secret)
-        try:
-            deeper()
-        except RuntimeError as error:
-            sys.excepthook(type(error), error, error.__traceback__)
-            raise SystemExit(1)
+async def lost(): raise RuntimeError("task " + canaries.SECRET)
+async def main():
+    with log.hearing_libraries():
+        thread = threading.Thread(target=fail)
+        thread.start()
+        thread.join()
+        log("start", {"name": "demo"})
+        tasks.append(asyncio.ensure_future(lost()))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        raise RuntimeError("main " + canaries.SECRET)
+tasks = []
+try:
+    asyncio.run(main())
+finally:
+    tasks.clear()
 """
 
 
 def test_a_crash_is_in_the_log_and_on_standard_error_without_secrets(tmp_path):
-    command = [sys.executable, "-c", CRASH, str(tmp_path / "serve.log"), "crash"]
+    command = [sys.executable, "-c", CRASH, str(tmp_path / "serve.log")]
     root = Path(__file__).parents[2]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env={"PYTHONPATH": f"{root}:{root / 'tests'}"}
     )
-    assert done.returncode == 1 and f"RuntimeError: main {MASK}" in done.stderr, done.stderr
+    assert done.returncode == 1
+    assert f"RuntimeError: main {MASK}" in done.stderr and f"RuntimeError: task {MASK}" in done.stderr
     assert [line["event"] for line in lines(tmp_path)] == ["crash", "start", "crash"]
     assert f"thread {MASK}" in lines(tmp_path)[0]["exception"]
     Canaries().assert_unseen(tmp_path, {"out": done.stdout, "err": done.stderr})
+
+
+def test_an_error_that_is_shown_to_the_user_loses_its_secrets_on_the_way(tmp_path):
+    with pytest.raises(ExchangeError) as error, opened(tmp_path).hearing_libraries():
+        raise ExchangeError(f"GET https://x/?signature={canaries.SECRET}: refused", f"is {canaries.KEY} right?")
+    assert str(error.value) == f"GET https://x/?signature={MASK}: refused\n       is {MASK} right?"
 
 
 @pytest.mark.parametrize(
