@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 from live import batch
 
-from pipeline.artifacts import read_table, write_table
-from pipeline.config import Config
+from pipeline.artifacts import read_table, write_table, write_text
+from pipeline.config import Config, utc_ms
 from pipeline.live.journal import open_reader
 from pipeline.market.candles import column, iso, times_ms
+from pipeline.stages.retrain import store_bundle
 from pipeline.stages.runner import Options
-from pipeline.stages.serve_live import Wish, serve
+from pipeline.stages.serve_live import Session, Wish, serve
+from pipeline.testing import LocalExchange, Setup
 
 BARS = 1500
 # Two symbols, each with missing bars and a silence of thirty, one of them reference to both; higher timeframes.
@@ -122,3 +125,79 @@ def test_a_live_rehearsal_holds_what_the_exchange_holds_and_protects_it(trained)
     trades = [body for kind, body in story if kind == "TRADE"]
     assert len(trades) > 3 and {trade["exit_reason"] for trade in trades} <= {"signal", "stop_loss", "max_bars"}
     assert [trade["number"] for trade in trades] == list(range(len(trades)))
+
+
+def scores_of_batch(declared: Config, symbol: str) -> dict[int, float]:
+    signals = pq.read_table(batch.LAYOUT.signals(symbol))
+    return dict(zip(times_ms(signals).tolist(), column(signals, "smooth_score").tolist(), strict=True))
+
+
+def test_another_bundle_decides_from_one_bar_to_the_next(trained, monkeypatch):
+    first = scores_of_batch(trained, "BTCUSDT")
+    one = store_bundle(batch.LAYOUT, batch.LAYOUT)
+    algorithms = [{"name": "gb", "rounds": 25, "params": {"num_leaves": 5, "min_data_in_leaf": 20}}]
+    other = batch.config(
+        SPOT, train=SPOT["train"] | {"algorithms": [*algorithms, *SPOT["train"]["algorithms"][1:]]},
+        simulate=SPOT["simulate"] | {"start": FROM, "end": TO},
+    )  # fmt: skip
+    batch.run_batch(other, "labels")
+    second = scores_of_batch(other, "BTCUSDT")
+    two = store_bundle(batch.LAYOUT, batch.LAYOUT)
+    assert one != two
+    write_text(batch.LAYOUT.current, f"{one}\n")
+    asked = []
+
+    def current(session: Session) -> str:
+        asked.append(1)
+        return one if len(asked) < 3 else two
+
+    monkeypatch.setattr(Session, "_current", current)
+    rehearse()
+    story = records()
+    (swap,) = [number for number, (kind, _) in enumerate(story) if kind == "BUNDLE"]
+    bars = [(number, body) for number, (kind, body) in enumerate(story) if kind == "BAR"]
+    assert sum(number < swap for number, _ in bars) > 10 and sum(number > swap for number, _ in bars) > 10
+    differing = 0
+    for number, body in bars:
+        before = number < swap
+        score, theirs = body["s"]["BTCUSDT"]["score"], (first if before else second)[body["t"]]
+        assert body["bundle"] == (one if before else two)
+        assert score == theirs or (score is None and math.isnan(theirs))
+        differing += first[body["t"]] != second[body["t"]]
+    assert differing > 100
+
+
+def test_a_damaged_bundle_is_not_taken_and_the_old_one_goes_on(trained, monkeypatch, capsys):
+    one = store_bundle(batch.LAYOUT, batch.LAYOUT)
+    write_text(batch.LAYOUT.current, f"{one}\n")
+    bad = batch.LAYOUT.bundles / "20240101T0000-bad"
+    shutil.copytree(batch.LAYOUT.bundles / one, bad)
+    model = next(bad.glob("*.txt"))
+    model.write_text(model.read_text().replace("tree", "tee", 1))
+    asked = []
+
+    def current(session: Session) -> str:
+        asked.append(1)
+        return one if len(asked) < 2 else bad.name
+
+    monkeypatch.setattr(Session, "_current", current)
+    rehearse()
+    assert {body["bundle"] for kind, body in records() if kind == "BAR"} == {one}
+    log = Path("data/t/serve/rehearsal/serve.log").read_text()
+    assert "SHA-256" in log and log.count("not taken") == 1
+
+
+def test_once_decides_the_bars_that_have_closed_and_ends(trained):
+    setup = Setup(("BTCUSDT", "ETHUSDT"), "5m", batch.LAYOUT.raw / "synthetic" / "spot", 0, utc_ms(FROM), utc_ms(TO))
+    with LocalExchange(setup) as exchange:
+        options = Options(Path("t.yaml"), overrides=[f"serve.exchange={exchange.url}"])
+        serve(options, Wish(once=True))
+        exchange.step(7)
+        serve(options, Wish(once=True))
+        serve(options, Wish(once=True))
+    times = [body["t"] for kind, body in records("") if kind == "BAR"]
+    step = trained.step_ms
+    assert times == list(range(utc_ms(FROM) - step, utc_ms(FROM) + 7 * step, step))
+    late = [body["late"] for kind, body in records("") if kind == "BAR"]
+    # The bars that closed while nobody looked are lived through, and enter nothing.
+    assert late[1:] == [True] * 6 + [False]
