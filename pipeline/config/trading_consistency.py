@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from pipeline.config.meta import meta_label, second_columns
 from pipeline.config.model import Config
 
 
@@ -9,6 +10,7 @@ def trading_problems(config: Config) -> Iterator[str]:
     """Each contradiction as `key: what is wrong`."""
     yield from _futures(config)
     yield from _sizing(config)
+    yield from _probability(config)
     yield from _filters(config)
     yield from _gates(config)
 
@@ -48,6 +50,26 @@ def _sizing(config: Config) -> Iterator[str]:
         )
     if sizing.method == "fixed_quote" and sizing.quote is not None and sizing.quote > most:
         yield f"sizing.quote: {sizing.quote:g} is more than simulate.initial_cash, {simulate.initial_cash:g}, can buy"
+
+
+def _probability(config: Config) -> Iterator[str]:
+    columns = second_columns(config)
+    if config.meta is not None and meta_label(config) is None:
+        yield "meta: the second stage has nothing to learn; add a label: labels: - meta: {horizon: 4h}"
+    if config.sizing.probability is None:
+        return
+    if not columns:
+        yield "sizing.probability: nothing makes it; add the section meta and a `meta` label"
+    elif config.signals.predictions == "features":
+        yield "sizing.probability: with signals.predictions: features there is no second stage"
+    else:
+        judged = {side for _, side in columns.values()}
+        wanted = {"long": {1}, "short": {-1}, "both": {1, -1}}[config.simulate.direction]
+        if not wanted <= judged:
+            yield (
+                f"sizing.probability: simulate.direction is {config.simulate.direction}, and the `meta` label does not "
+                "judge that side; set its `side`"
+            )
 
 
 def _filters(config: Config) -> Iterator[str]:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.config import Config, utc_ms
+from pipeline.config.meta import second_columns
 from pipeline.config.trading import Filters
 from pipeline.errors import BadInput
 from pipeline.features import FeatureStream, compute, feature_names, required_columns
@@ -21,6 +22,7 @@ from pipeline.live.merging import MergedBar
 from pipeline.live.scoring import is_finite, row_scorer
 from pipeline.market import candles
 from pipeline.models.bundle import Bundle
+from pipeline.models.second import SecondModel
 from pipeline.signals import SignalStream, check_columns, threshold_step
 from pipeline.trading.correlation import WINDOW_DAYS, daily_correlation
 from pipeline.trading.gates import asks_anything, distances, gate_columns, gate_rules, refusals, windows_at
@@ -35,6 +37,8 @@ from pipeline.trading.market import (
     OPEN,
     REFUSE_LONG,
     REFUSE_SHORT,
+    RIGHT_LONG,
+    RIGHT_SHORT,
     SCORE,
     SELL,
     SIGNALS,
@@ -115,6 +119,8 @@ class Strategy:
         limits = config.risk.limits
         correlated = len(self.symbols) > 1 and config.risk.enabled and limits.correlated_exposure is not None
         self._correlation = _Correlation(self.symbols, origin_ms, config.step_ms, history) if correlated else None
+        judges = {side: name for name, (_, side) in second_columns(config).items()} if config.sizing.probability else {}
+        self._judged = [(RIGHT_LONG, judges.get(1)), (RIGHT_SHORT, judges.get(-1))] if judges else []
         self._identity = np.eye(len(self.symbols))[None]
 
     def update(self, open_time_ms: int, bars: Mapping[str, MergedBar]) -> Outlook:
@@ -138,6 +144,8 @@ class Strategy:
             score = float(seen.scores[self._score])
             # One assignment of all rows costs as much as one of them; the ATR is the gates'.
             numbers[_SEEN, s, 0] = (*seen.prices, seen.quote_volume, seen.volatility, 0.0, score, seen.funding)
+            for place, name in self._judged:
+                numbers[place, s, 0] = np.nan if name is None else seen.scores[name]
             if bar.filled:
                 flags[FILLED, s, 0] = 1
             elif score >= buy or score <= sell:
@@ -277,6 +285,7 @@ class _Scorer:
     # Features → what the signals' steps read: scores of the models, or the features themselves.
     def __init__(self, config: Config, bundle: Bundle | None, names: list[str]) -> None:
         self._bundle = bundle if config.signals.predictions != "features" else None
+        self._judges: dict[str, SecondModel] = {}
         self._ranges: tuple[Config, Bundle, list[str]] | None = None
         self._start_ms = utc_ms(config.predict.start) if self._bundle and config.predict.start else None
         if config.signals.predictions == "features":
@@ -298,6 +307,16 @@ class _Scorer:
         self._places = np.array([names.index(name) for name in bundle.features])
         self._models = {name: bundle.models[name] for name in self.reads}
         self._rows = {name: row_scorer(model, len(self._places)) for name, model in self._models.items()}
+        for name in second_columns(config) if config.sizing.probability else ():
+            if name not in bundle.second or not set(bundle.second[name].reads) <= set(self.reads):
+                raise BadInput(
+                    f"the bundle has no '{name}' for these signals, and sizing.probability reads it",
+                    "run `pipeline train` again",
+                )
+            self._judges[name] = bundle.second[name]
+        self._judge_rows = {
+            name: row_scorer(judge.model, len(self._places) + len(judge.reads)) for name, judge in self._judges.items()
+        }
 
     def intervals(self) -> LaneIntervals | None:
         # A new lane's, if the signals read any.
@@ -309,8 +328,12 @@ class _Scorer:
             return dict(zip(self.reads, row.tolist(), strict=True))
         early = self._start_ms is not None and open_time_ms < self._start_ms
         if early or not is_finite(row):
-            return dict.fromkeys(self.reads, np.nan)
-        return {name: score(row) for name, score in self._rows.items()}
+            return dict.fromkeys([*self.reads, *self._judges], np.nan)
+        scores = {name: score(row) for name, score in self._rows.items()}
+        for name, judge in self._judges.items():
+            first = np.array([scores[read] for read in judge.reads], np.float32)
+            scores[name] = self._judge_rows[name](np.concatenate([row, first]))
+        return scores
 
     def over(self, table: pa.Table) -> dict[str, Floats]:
         names = table.column_names[1:]
@@ -326,6 +349,9 @@ class _Scorer:
         for name, model in self._models.items():
             result[name] = np.full(table.num_rows, np.nan)
             result[name][rows] = model.predict_rows(matrix.T, rows)
+        for name, judge in self._judges.items():
+            result[name] = np.full(table.num_rows, np.nan)
+            result[name][rows] = judge.predict_rows(matrix.T, rows, {read: result[read][rows] for read in judge.reads})
         return result
 
 

@@ -7,7 +7,7 @@ most damaged files, and loads some of them silently.
 import hashlib
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from pipeline.errors import BadInput
 from pipeline.models import calibration
 from pipeline.models.fitting import Fitted
 from pipeline.models.linear import LinearModel
+from pipeline.models.second import SecondModel
 
 FORMAT = 1
 # What readers of a manifest rely on.
@@ -29,11 +30,13 @@ _REQUIRED = {"models": dict, "features": list, "interval": str, "train": dict, "
 class Bundle:
     """Loaded models.
 
-    manifest: see `save`. models: `{label}_{algorithm}` → model, in the manifest's order.
+    manifest: see `save`. models: `{label}_{algorithm}` → model, in the manifest's order. second: the same of models
+    that judge the signals of the others.
     """
 
     manifest: Mapping[str, Any]
     models: Mapping[str, Fitted]
+    second: Mapping[str, SecondModel] = field(default_factory=dict)
 
     @property
     def features(self) -> list[str]:
@@ -45,30 +48,45 @@ class Bundle:
         return {name: float(model.predict(row.reshape(1, -1))[0]) for name, model in self.models.items()}
 
 
-def save(folder: Path, manifest: dict[str, Any], models: Mapping[str, tuple[str, Fitted]]) -> None:
+def save(
+    folder: Path,
+    manifest: dict[str, Any],
+    models: Mapping[str, tuple[str, Fitted]],
+    second: Mapping[str, tuple[str, SecondModel]] | None = None,
+) -> None:
     """Write model files and `manifest.json`, which is completed by each file's name and hash.
 
     manifest: has "features", the names of all features that the models were given, and "models": name → facts. Models
     that use some of them only get "features" of their own, and the bundle asks for no more than one of them uses.
-    models: name → (file stem, model).
+    models: name → (file stem, model). second: the same of second-stage models, which use all features; their facts are
+    under "second" in the manifest.
     """
     given = manifest["features"]
     used: set[str] = set()
     for name, (stem, model) in models.items():
-        path = folder / f"{stem}{model.suffix}"
-        write_text(path, model.text())
-        manifest["models"][name] |= {"file": path.name, "sha256": sha256_file(path)}
-        if model.curve is not None:
-            curve = folder / f"{stem}.calibration.json"
-            write_text(curve, calibration.to_json(model.curve))
-            made = {"method": calibration.method_of(model.curve), "file": curve.name, "sha256": sha256_file(curve)}
-            manifest["models"][name]["calibration"] = made
+        manifest["models"][name] |= _write_model(folder, stem, model)
         own = given if model.columns is None else [given[j] for j in model.columns]
         if model.columns is not None:
             manifest["models"][name]["features"] = own
         used.update(own)
+    for name, (stem, judge) in (second or {}).items():
+        manifest["second"][name] |= _write_model(folder, stem, judge.model) | {"reads": list(judge.reads)}
+        used.update(given)
     manifest["features"] = [name for name in given if name in used]
     write_json(folder / "manifest.json", manifest)
+
+
+def _write_model(folder: Path, stem: str, model: Fitted) -> dict[str, Any]:
+    # Its files; their names and hashes, for the manifest.
+    path = folder / f"{stem}{model.suffix}"
+    write_text(path, model.text())
+    facts: dict[str, Any] = {"file": path.name, "sha256": sha256_file(path)}
+    if model.curve is not None:
+        curve = folder / f"{stem}.calibration.json"
+        write_text(curve, calibration.to_json(model.curve))
+        made = {"method": calibration.method_of(model.curve), "file": curve.name, "sha256": sha256_file(curve)}
+        facts["calibration"] = made
+    return facts
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -89,6 +107,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         own = facts.get("features", [])
         if not isinstance(own, list) or not set(own) <= set(manifest["features"]):
             raise BadInput(f"{path}: model '{name}' uses features that it does not list", "run `pipeline train` again")
+    second = manifest.get("second", {})
+    needed = {"file", "sha256", "kind", "objective", "rounds", "reads"}
+    if not isinstance(second, dict) or not all(isinstance(f, dict) and f.keys() >= needed for f in second.values()):
+        raise BadInput(f"{path}: 'second' is damaged", "run `pipeline train` again")
     return manifest
 
 
@@ -109,12 +131,16 @@ def load(folder: Path) -> Bundle:
                 "install that version or train again",
             )
     models = {name: _load_model(folder, facts, manifest["features"]) for name, facts in manifest["models"].items()}
-    return Bundle(manifest, models)
+    second = {
+        name: SecondModel(_load_model(folder, facts, manifest["features"]), tuple(facts["reads"]))
+        for name, facts in manifest.get("second", {}).items()
+    }
+    return Bundle(manifest, models, second)
 
 
 def verify(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Compare every model and calibration file with the manifest. Raises BadInput: missing or altered; names it."""
-    models = manifest["models"].values()
+    models = [*manifest["models"].values(), *manifest.get("second", {}).values()]
     for facts in [*models, *(own["calibration"] for own in models if "calibration" in own)]:
         path = folder / facts["file"]
         if not path.is_file():

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.artifacts import Layout
 from pipeline.config import Config
+from pipeline.config.meta import first_labels
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.stages.dvc_file import FILE, dvc_text
 from pipeline.stages.reporting import Summary, print_json
@@ -80,7 +81,7 @@ def _check_rule_columns(config: Config, source: str, features: list[str]) -> Non
 
 def scores(config: Config, labels: Iterable[str]) -> list[str]:
     """The prediction columns: each label that is trained, with each algorithm."""
-    trained = config.train.labels or labels
+    trained = config.train.labels or first_labels(config, list(labels))
     return [f"{label}_{algorithm.name}" for label in trained for algorithm in config.train.algorithms]
 
 

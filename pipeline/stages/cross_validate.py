@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from pipeline.artifacts import Layout, count_rows, replace_folder, write_json, write_table
 from pipeline.config import Config, utc_ms
+from pipeline.config.meta import second_columns
 from pipeline.config.training import Algorithm
 from pipeline.errors import BadInput
 from pipeline.evaluation.combinatorial import Combination, combinations, group_edges, group_of, paths, training_rows
@@ -24,11 +25,13 @@ from pipeline.models.samples import Samples
 from pipeline.stages.path_trading import PathLayout, distribution, trade_path
 from pipeline.stages.reporting import Plan, Summary, progress
 from pipeline.stages.samples import feature_columns, label_columns, read_samples
+from pipeline.stages.second_stage import fit_second, judged_rows, second_labels
 from pipeline.stages.times import iso
 
 Indices = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 SECTIONS = ("symbols", "interval", "seed", "features", "labels", "train", "cross_validation")
+SECOND_SECTIONS = ("meta", "signals")
 # Metrics of a path whose spread is told.
 SCORES = ("auc", "log_loss", "brier", "average_precision", "ece", "r2", "correlation", "rmse")
 
@@ -47,6 +50,7 @@ def plan(config: Config, layout: Layout) -> Plan:
     splits, table = combinations(section.groups, section.test_groups), paths(section.groups, section.test_groups)
     inputs = [path(s) for s in config.symbols for path in (layout.features, layout.labels, layout.merged)]
     models = [f"{label}_{algorithm.name}" for label in labels for algorithm in config.train.algorithms]
+    models += second_columns(config) if second_labels(config) else []
     return Plan(
         "cross-validate",
         inputs,
@@ -63,14 +67,15 @@ def run(config: Config, layout: Layout) -> Summary:
 
     plan(config, layout)
     names, labels = feature_columns(config, layout), label_columns(config, layout)
-    samples = read_samples(config, layout, names, labels, window_lengths(config))
+    every = [*labels, *second_labels(config)]
+    samples = read_samples(config, layout, names, every, window_lengths(config))
     section = config.cross_validation
     edges = _edges(config, samples)
     groups = group_of(samples.times, edges)
     splits = combinations(section.groups, section.test_groups)
-    rows = {(one.number, label): _rows(config, samples, label, groups, one) for one in splits for label in labels}
+    rows = {(one.number, label): _rows(config, samples, label, groups, one) for one in splits for label in every}
     table = paths(section.groups, section.test_groups)
-    scores = _fit_all(config, samples, groups, splits, table, rows)
+    scores = _fit_all(config, samples, groups, splits, table, rows, labels)
     report: dict[str, Any] = {
         "interval": config.interval,
         "groups": section.groups,
@@ -88,7 +93,8 @@ def run(config: Config, layout: Layout) -> Summary:
                 here = PathLayout.of(layout, folder / f"path-{number}")
                 on_path = {name: values[number] for name, values in scores.items()}
                 _write_scores(config, here, samples, groups, of_group, on_path)
-                found = {name: _score(samples, name, values) for name, values in on_path.items()}
+                judged = judged_rows(config, samples, on_path)
+                found = {name: _score(samples, name, values, judged.get(name)) for name, values in on_path.items()}
                 path = {"path": number, "splits": of_group.tolist(), "scores": found}
                 report["paths"].append(path | trade_path(config, here))
                 advance(1, f"path {number}")
@@ -132,6 +138,7 @@ def _fit_all(
     splits: list[Combination],
     table: Indices,
     rows: dict[tuple[int, str], Indices],
+    labels: list[str],
 ) -> dict[str, Floats]:
     # Scores by model, [paths, n]; NaN outside of all groups.
     from joblib import Parallel, delayed
@@ -145,7 +152,7 @@ def _fit_all(
     if config.cross_validation.bins == "shared" and not selects(config):
         seen = np.flatnonzero(samples.trainable & (groups >= 0))
         binned = binned_rows(samples, config.train.algorithms, seen, workers)
-    wanted = [(one, label, a) for one in splits for label in samples.targets for a in config.train.algorithms]
+    wanted = [(one, label, a) for one in splits for label in labels for a in config.train.algorithms]
     tasks = (
         delayed(_fit_one)(config, samples, binned, label, algorithm, rows[one.number, label], groups, one)
         for one, label, algorithm in wanted
@@ -156,7 +163,34 @@ def _fit_all(
         for (one, label, algorithm), values in zip(wanted, results, strict=True):
             _place(scores[f"{label}_{algorithm.name}"], values, one, groups, table)
             advance(1, f"split {one.number}")
+    if config.meta is not None:
+        _judge(config, samples, binned, groups, splits, table, rows, scores)
     return scores
+
+
+def _judge(
+    config: Config,
+    samples: Samples,
+    binned: dict[str, Any],
+    groups: Indices,
+    splits: list[Combination],
+    table: Indices,
+    rows: dict[tuple[int, str], Indices],
+    scores: dict[str, Floats],
+) -> None:
+    # The second stage of each split, from its training groups alone.
+    scores |= {name: np.full((len(table), len(groups)), np.nan) for name in second_columns(config)}
+    with progress("cross-validate: second stage", len(splits)) as advance:
+        for one in splits:
+            tested = np.isin(groups, one.test)
+            allowed = {label: chosen for (split, label), chosen in rows.items() if split == one.number}
+            region = ~tested & (groups >= 0)
+            test = np.flatnonzero(tested)
+            path = np.argmax(table == one.number, axis=0)[groups[test]]
+            for name, judge in fit_second(config, samples, binned, allowed, region, f"split {one.number}").items():
+                first = {read: scores[read][path, test] for read in judge.reads}
+                scores[name][path, test] = judge.predict_rows(samples.features, test, first)
+            advance(1, f"split {one.number}")
 
 
 def _fit_one(
@@ -238,7 +272,8 @@ def _record(config: Config, layout: Layout, report: dict[str, Any]) -> None:
         for one in report["splits"]
         for name in models
     ]
-    record(config, layout, "fold", SECTIONS, inputs, rows, report["edges"][-1])
+    sections = (*SECTIONS, *(SECOND_SECTIONS if config.meta is not None else ()))
+    record(config, layout, "fold", sections, inputs, rows, report["edges"][-1])
 
 
 def _summary(layout: Layout, report: dict[str, Any]) -> Summary:

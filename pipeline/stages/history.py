@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from pipeline.artifacts import Layout, read_schema, read_table
 from pipeline.config import Config, utc_ms
+from pipeline.config.meta import second_columns
 from pipeline.config.trading import Filters
 from pipeline.errors import BadInput
 from pipeline.market import candles
@@ -74,7 +75,8 @@ def _market(config: Config, columns: dict[str, Array], filled: npt.NDArray[np.bo
         Bars(*(columns[name][number] for name in PRICES), filled[number])  # type: ignore[call-arg]
         for number in range(len(symbols))
     ]
-    context = {name: columns[name] for name in ("volume", "volatility", "atr", "score", "funding")}
+    names = ("volume", "volatility", "atr", "score", "funding", "right_long", "right_short")
+    context = {name: columns[name] for name in names}
     context |= {"refuse_long": columns["refuse_long"], "refuse_short": columns["refuse_short"]}
     context["filters"] = np.array([_filters(config, symbol) for symbol in symbols])
     if len(symbols) > 1 and config.risk.enabled and config.risk.limits.correlated_exposure is not None:
@@ -104,7 +106,9 @@ def _read(config: Config, layout: Layout, symbol: str) -> tuple[npt.NDArray[np.i
     path = layout.signals(symbol)
     score = threshold_step(config.signals).column
     extra = ["in_sample"] if "in_sample" in read_schema(path, "signals").names else []
-    signals = read_table(path, "signals", ["open_time", score, "buy_signal", "sell_signal", *extra])
+    judges = {side: name for name, (_, side) in second_columns(config).items()} if config.sizing.probability else {}
+    wanted = ["open_time", *dict.fromkeys([score, *judges.values()]), "buy_signal", "sell_signal", *extra]
+    signals = read_table(path, "signals", wanted)
     present = read_schema(layout.merged(symbol), "merge").names
     amounts = [name for name in ("quote_volume", "volume", "funding_rate") if name in present]
     merged = read_table(layout.merged(symbol), "merge", ["open_time", *PRICES, "is_filled", *amounts])
@@ -128,6 +132,9 @@ def _read(config: Config, layout: Layout, symbol: str) -> tuple[npt.NDArray[np.i
     columns["in_sample"] = seen.astype(np.int8)
     columns["score"] = candles.column(signals, score)[rows]
     columns["signal"] = signals_of(signals["buy_signal"].to_numpy()[rows], signals["sell_signal"].to_numpy()[rows])
+    for name, side in (("right_long", 1), ("right_short", -1)):
+        unknown = np.full(rows.stop - rows.start, np.nan if judges else 0.0)
+        columns[name] = candles.column(signals, judges[side])[rows] if side in judges else unknown
     columns["volume"] = _quote_volume(merged, amounts, close)[bars]
     # From the first merged bar, as live: a forecast does not begin anew where a simulation does.
     columns["volatility"] = Forecast(config.sizing, config.interval).over(close, filled)[bars]

@@ -65,6 +65,10 @@ def run(config: Config, layout: Layout) -> Summary:
         for name, model in loaded.models.items():
             scores[name] = np.full(len(times), np.nan)
             scores[name][finite] = model.predict_rows(matrix.T, finite, threads)
+        for name, judge in loaded.second.items():
+            first = {read: scores[read][finite] for read in judge.reads}
+            scores[name] = np.full(len(times), np.nan)
+            scores[name][finite] = judge.predict_rows(matrix.T, finite, first)
         in_sample = times <= seen_until
         # Errors on rows that the models learned from are too small to say anything of others.
         fresh = {name: np.where(in_sample, np.nan, scores[name]) for name in loaded.models}

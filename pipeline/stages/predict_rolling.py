@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from pipeline.artifacts import Layout, count_rows, read_table, sha256_file, sha256_json, write_json, write_table
 from pipeline.config import Config
+from pipeline.config.meta import second_columns
 from pipeline.errors import BadInput
 from pipeline.market import candles
 from pipeline.models.samples import Samples
@@ -24,6 +25,7 @@ from pipeline.stages.intervals import Coverage, add_coverage, check_intervals, i
 from pipeline.stages.null_run import null_auc
 from pipeline.stages.reporting import Plan, Summary, progress
 from pipeline.stages.samples import feature_columns, label_columns, read_samples
+from pipeline.stages.second_stage import fit_second, judged_rows, second_labels
 from pipeline.stages.times import iso
 from pipeline.stages.train import describe_scores
 from pipeline.stages.window_fit import fit_window, selects
@@ -45,6 +47,7 @@ def plan(config: Config, layout: Layout) -> Plan:
     outputs = [*(layout.rolling(symbol) for symbol in config.symbols), layout.folds]
     columns = [f"{label}_{a.name}" for label in labels for a in config.train.algorithms]
     check_intervals(config, columns)
+    columns += second_columns(config) if second_labels(config) else []
     return Plan("predict-rolling", inputs, outputs, rows, [*columns, "fold"], [f"{len(names)} features"])
 
 
@@ -53,7 +56,7 @@ def run(config: Config, layout: Layout) -> Summary:
     from pipeline.features import window_lengths
 
     names, labels = feature_columns(config, layout), label_columns(config, layout)
-    samples = read_samples(config, layout, names, labels, window_lengths(config))
+    samples = read_samples(config, layout, names, [*labels, *second_labels(config)], window_lengths(config))
     blocks = make_blocks(config, samples)
     key = _content_key(config, layout, names, labels)
     kept = layout.run / ".folds" / key
@@ -62,12 +65,15 @@ def run(config: Config, layout: Layout) -> Summary:
             shutil.rmtree(other, ignore_errors=True)
     tests = {b.number: np.flatnonzero((samples.times >= b.start) & (samples.times < b.stop)) for b in blocks}
     wanted = scorers(config, labels)
-    scores, missing = _finished(samples, wanted, tests, kept)
+    second = second_columns(config)
+    scores, missing = _finished(samples, [*wanted, *second], tests, kept)
     chosen = choose_by_block(config, samples, labels, blocks, kept)
     if missing:
         binned, samples = _binned(config, samples, blocks[0])
-        left = [(block, name) for block in blocks for name in missing.get(block.number, [])]
+        left = [(block, name) for block in blocks for name in missing.get(block.number, []) if name in wanted]
         _walk(config, samples, binned, wanted, chosen, left, scores, tests, kept)
+        unjudged = [block for block in blocks if second.keys() & set(missing.get(block.number, []))]
+        _judge(config, samples, binned, unjudged, labels, scores, tests, kept)
     by_size = {name: scores.pop(name) for name, scorer in wanted.items() if scorer.size is not None}
     before = {name: scores.pop(f"{name}{UNCALIBRATED}") for name in wanted if f"{name}{UNCALIBRATED}" in scores}
     report = _report(config, samples, labels, blocks, scores)
@@ -158,7 +164,7 @@ def _binned(config: Config, samples: Samples, block: Block) -> tuple[dict[str, A
     algorithms = config.train.algorithms
     binned = binned_rows(samples, algorithms, first, config.workers or os.cpu_count() or 1)
     # The curves of calibration are fitted on scores of training rows.
-    if learns_from_bins(algorithms) and not calibrates(config):
+    if learns_from_bins(algorithms) and not calibrates(config) and config.meta is None:
         samples = samples.keeping(samples.times >= block.start)
     return binned, samples
 
@@ -216,13 +222,42 @@ def _score_block(
     return values
 
 
+def _judge(
+    config: Config,
+    samples: Samples,
+    binned: dict[str, Any],
+    blocks: list[Block],
+    labels: list[str],
+    scores: dict[str, Floats],
+    tests: dict[int, Indices],
+    kept: Path,
+) -> None:
+    # The second stage of each block, from the block's own training window.
+    every, embargo = [*labels, *second_labels(config)], config.bars(config.predict_rolling.embargo)
+    with progress("predict-rolling: second stage", len(blocks)) as advance:
+        for block in blocks:
+            allowed = {label: block_rows(samples, label, block, embargo).rows for label in every}
+            region = (samples.times >= block.train_start) & (samples.times < block.start)
+            models = fit_second(config, samples, binned, allowed, region, f"fold {block.number}")
+            test = tests[block.number]
+            for name in second_columns(config):
+                values = np.full(len(test), np.nan)
+                if (judge := models.get(name)) is not None:
+                    first = {read: scores[read][test] for read in judge.reads}
+                    values = judge.predict_rows(samples.features, test, first)
+                scores[name][test] = values
+                _keep(kept, block, name, {"score": values})
+            advance(1, f"fold {block.number}")
+
+
 def _content_key(config: Config, layout: Layout, names: list[str], labels: list[str]) -> str:
     # Everything that a fold's scores depend on; another key, and nothing kept is used.
     from pipeline.models import bundle
 
     digest = hashlib.sha256()
     resolved = config.model_dump(mode="json")
-    section = {key: resolved[key] for key in ("symbols", "interval", "seed", "train", "predict_rolling")}
+    keys = ("symbols", "interval", "seed", "train", "predict_rolling", *(("meta", "signals") if config.meta else ()))
+    section = {key: resolved[key] for key in keys}
     digest.update(sha256_json([section, names, labels, bundle.versions(), bundle.code_hash()]).encode())
     for symbol in config.symbols:
         for path in (layout.features(symbol), layout.labels(symbol), layout.merged(symbol)):
@@ -257,10 +292,12 @@ def _report(
     from pipeline.evaluation.scores import label_scores
 
     embargo = config.bars(config.predict_rolling.embargo)
+    # Of the second stage only the bars that have a signal are judged.
+    judged = judged_rows(config, samples, scores)
 
     def scored(name: str, inside: npt.NDArray[np.bool_]) -> dict[str, Any]:
         target = samples.targets[name.rsplit("_", 1)[0]]
-        rows = inside & target.known & np.isfinite(scores[name])
+        rows = inside & target.known & np.isfinite(scores[name]) & judged.get(name, True)
         return label_scores(target.values[rows] > 0 if target.is_bool else target.values[rows], scores[name][rows])
 
     folds, everywhere = [], np.zeros(len(samples.times), bool)

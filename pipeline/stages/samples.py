@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from pipeline.artifacts import Layout, read_schema, read_table
 from pipeline.config import Config
+from pipeline.config.meta import first_labels
 from pipeline.errors import BadInput
 from pipeline.market import candles
 from pipeline.models.samples import Samples, Target
@@ -45,7 +46,7 @@ def label_columns(config: Config, layout: Layout) -> list[str]:
     for label in config.train.labels:
         if label not in present:
             raise BadInput(f"{path}: no label '{label}'", f"it has: {', '.join(present)}; run `pipeline labels` again")
-    return list(config.train.labels) or present
+    return list(config.train.labels) or first_labels(config, present)
 
 
 def read_samples(

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from pipeline.artifacts import Layout, count_rows, read_schema, read_table, write_table
 from pipeline.config import Config
+from pipeline.config.meta import second_columns
 from pipeline.errors import BadInput
 from pipeline.market import candles
 from pipeline.stages.reporting import Plan, Summary, progress
@@ -24,7 +25,7 @@ def plan(config: Config, layout: Layout) -> Plan:
     rows = 0
     for path in paths.values():
         names = [name for name in read_schema(path, stage).names if name not in NOT_SCORES]
-        columns = check_columns(config.signals, names, str(path))
+        columns = [*check_columns(config.signals, names, str(path)), *carried(config, names, path, stage)]
         rows += count_rows(path, stage)
     merged = [layout.merged(symbol) for symbol in config.symbols]
     for path in merged:
@@ -79,9 +80,8 @@ def signal_table(config: Config, layout: Layout, symbol: str) -> pa.Table:
 
     stage, paths = _predictions(config, layout)
     path = paths[symbol]
-    scores = check_columns(
-        config.signals, [n for n in read_schema(path, stage).names if n not in NOT_SCORES], str(path)
-    )
+    present = [name for name in read_schema(path, stage).names if name not in NOT_SCORES]
+    scores = [*check_columns(config.signals, present, str(path)), *carried(config, present, path, stage)]
     extra = ["in_sample"] if stage == "predict" and "in_sample" in read_schema(path, stage).names else []
     predictions = read_table(path, stage, ["open_time", *scores, *extra])
     merged = read_table(layout.merged(symbol), "merge", ["open_time", "is_filled"])
@@ -103,6 +103,21 @@ def signal_table(config: Config, layout: Layout, symbol: str) -> pa.Table:
         in_sample[rows] = predictions["in_sample"].to_numpy()
         table = table.append_column("in_sample", pa.array(in_sample))
     return table
+
+
+def carried(config: Config, present: list[str], path: Path, stage: str) -> list[str]:
+    """Second-stage columns that sizes read; the signals file carries them along.
+
+    Raises BadInput: the predictions do not have them.
+    """
+    wanted = list(second_columns(config)) if config.sizing.probability is not None else []
+    for name in wanted:
+        if name not in present:
+            raise BadInput(
+                f"{path}: no column '{name}', which sizing.probability reads",
+                "run `pipeline train` again" if stage == "predict" else f"run `pipeline {stage}` again",
+            )
+    return wanted
 
 
 def _spread(values: np.ndarray, rows: np.ndarray, n: int) -> np.ndarray:

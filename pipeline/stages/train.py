@@ -14,7 +14,7 @@ from pipeline.market import candles
 from pipeline.models.drift.reference import Windows
 from pipeline.models.samples import Samples
 from pipeline.models.selection import Selected
-from pipeline.stages.calibrating import calibrated, calibrates, calibration_rows
+from pipeline.stages.calibrating import calibrated, calibrates, calibration_parts
 from pipeline.stages.drift_reference import features_of, model_reference, windows_of, without
 from pipeline.stages.reporting import Plan, Summary
 from pipeline.stages.samples import feature_columns, label_columns, read_samples
@@ -157,7 +157,8 @@ def _scored(config: Config, samples: Samples, rows: dict[str, Indices], windows:
         if parts is not None:
             scored[parts[1]] = True
         if calibrates(config) and samples.targets[label].is_bool:
-            scored[calibration_rows(config, samples, label, chosen, "the training range")[1]] = True
+            for _, part in calibration_parts(config, samples, label, chosen, "the training range"):
+                scored[part] = True
     return scored
 
 
