@@ -16,3 +16,6 @@ class Calibration(Section):
     share: float = Field(
         0.2, gt=0, lt=1, description="Last part of the training rows, purged, whose scores the curve is fitted on."
     )
+    folds: int | None = Field(
+        None, ge=2, description="Instead of the last part: so many blocks of the window, each scored by the others."
+    )

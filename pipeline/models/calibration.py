@@ -132,6 +132,9 @@ def fit_isotonic(scores: Floats, outcomes: npt.NDArray[np.bool_]) -> Isotonic:
 def fit_sigmoid(scores: Floats, outcomes: npt.NDArray[np.bool_]) -> Sigmoid:
     """Maximum likelihood with Platt's targets, which keep it off 0 and 1; by Newton's method with a line search.
 
+    The curve never falls: a score that misled is not turned around, but given up for the rate at which outcomes were
+    true.
+
     Source of the iteration: Lin, Lin & Weng (2007), A note on Platt's probabilistic outputs.
     """
     x = log_odds(scores)
@@ -160,6 +163,10 @@ def fit_sigmoid(scores: Floats, outcomes: npt.NDArray[np.bool_]) -> Sigmoid:
             size /= 2
         else:
             break
+    if slope < 0:
+        # On these rows the score was worse than none; upside down it would not be better on others.
+        mean = float(target.mean())
+        return Sigmoid(0.0, float(np.log(mean / (1 - mean))))
     return Sigmoid(slope, intercept)
 
 

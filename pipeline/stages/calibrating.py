@@ -22,25 +22,47 @@ def calibrates(config: Config) -> bool:
     return config.train.calibration.method != "none"
 
 
-def calibration_rows(
+def calibration_parts(
     config: Config, samples: Samples, label: str, rows: Indices, where: str
-) -> tuple[Indices, Indices]:
-    """The rows that the curve's model learns from, and the later ones whose scores the curve is fitted on.
+) -> list[tuple[Indices, Indices]]:
+    """Pairs of the rows that a model of the curve learns from, and those whose scores the curve is fitted on.
 
-    rows: of the training window, purged of what is tested. where: names the window in errors.
-    Raises BadInput: either part has too few rows, or one outcome only.
+    One pair of the window's beginning and its last part; or as many as there are folds, each a block of the window and
+    all that does not overlap it. rows: of the training window, purged of what is tested. where: names the window in
+    errors.
+    Raises BadInput: a part has too few rows, or one outcome only.
     """
     from pipeline.models.fitting import check_target
     from pipeline.stages.window_fit import held_out
 
-    share = config.train.calibration.share
-    parts = held_out(samples, label, rows, share)
-    if parts is None:
-        raise BadInput(
-            f"train.calibration.share: {share:g} of {where} leaves one of its two parts without rows of '{label}'"
-        )
-    for part, which in zip(parts, ("before", "in"), strict=True):
-        check_target(label, samples.targets[label].values[part], True, f"{where}, {which} the part to calibrate on")
+    section = config.train.calibration
+    if section.folds is not None:
+        parts = _blocks(samples, label, rows, section.folds)
+    else:
+        last = held_out(samples, label, rows, section.share)
+        if last is None:
+            raise BadInput(
+                f"train.calibration.share: {section.share:g} of {where} leaves one of its two parts without rows of "
+                f"'{label}'"
+            )
+        parts = [last]
+    for learned, scored in parts:
+        for part, which in ((learned, "beside"), (scored, "in")):
+            check_target(label, samples.targets[label].values[part], True, f"{where}, {which} the part to calibrate on")
+    return parts
+
+
+def _blocks(samples: Samples, label: str, rows: Indices, folds: int) -> list[tuple[Indices, Indices]]:
+    from pipeline.evaluation.splits import purge
+
+    times, ends = samples.times[rows], samples.targets[label].end_ms[rows] + samples.step_ms
+    edges = np.quantile(times, np.linspace(0, 1, folds + 1), method="inverted_cdf")
+    number = np.clip(np.searchsorted(edges, times, side="right") - 1, 0, folds - 1)
+    parts = []
+    for fold in range(folds):
+        scored, others = rows[number == fold], rows[number != fold]
+        span = np.array([[times[number == fold].min(), ends[number == fold].max()]])
+        parts.append((others[purge(samples.intervals(label, others), span)], scored))
     return parts
 
 
@@ -57,10 +79,10 @@ def calibrated(
 ) -> Fitted:
     """The window's model with a curve, if one is asked for and its label is a yes or no.
 
-    The curve is that of a model like it, with as many rounds, which learned from the window less its last part; the
-    model itself keeps what it learned from all of it. No row outside of the window is looked at.
+    The curve is that of models like it, with as many rounds, which learned from the window less the part that they
+    score; the model itself keeps what it learned from all of it. No row outside of the window is looked at.
     rows, columns: of `model`. where: names the window in errors.
-    Raises BadInput: as `calibration_rows`.
+    Raises BadInput: as `calibration_parts`.
     """
     from pipeline.models import calibration
     from pipeline.models.fitting import fit
@@ -68,10 +90,12 @@ def calibrated(
     method = config.train.calibration.method
     if method == "none" or not model.classification:
         return model
-    early, late = calibration_rows(config, samples, label, rows, where)
-    trial = fit(samples, binned, label, algorithm, early, config.seed, rounds=model.rounds, columns=columns)
-    scores = trial.predict_rows(samples.features, late)
-    return replace(model, curve=calibration.fit(method, scores, samples.targets[label].values[late] > 0))
+    scores, outcomes = [], []
+    for learned, scored in calibration_parts(config, samples, label, rows, where):
+        trial = fit(samples, binned, label, algorithm, learned, config.seed, rounds=model.rounds, columns=columns)
+        scores.append(trial.predict_rows(samples.features, scored))
+        outcomes.append(samples.targets[label].values[scored] > 0)
+    return replace(model, curve=calibration.fit(method, np.concatenate(scores), np.concatenate(outcomes)))
 
 
 def add_uncalibrated(

@@ -94,6 +94,13 @@ def test_a_calibrated_score_is_left_alone_by_platts_curve() -> None:
     assert (curve.slope, curve.intercept) == pytest.approx((1, 0), abs=0.02)
 
 
+def test_a_score_that_misled_is_given_up_not_turned_around() -> None:
+    scores, outcomes = _rows()
+    curve = calibration.fit_sigmoid(scores, ~outcomes)
+    assert curve.slope == 0
+    assert curve.apply(scores) == pytest.approx((~outcomes).mean(), abs=1e-3)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_one_class_alone_and_one_score_alone_are_no_trouble(method: str) -> None:
     for outcomes in (np.zeros(5, bool), np.ones(5, bool)):

@@ -82,11 +82,28 @@ def test_the_curve_sees_no_row_that_reaches_out_of_the_window(workspace: Path) -
     write_inputs(declared, 5000)
     samples = read_samples(declared, LAYOUT, ["signal", "noise0"], ["up"], [])
     rows = np.flatnonzero(samples.targets["up"].known & (samples.times < np.quantile(samples.times, 0.7)))
-    early, late = calibrating.calibration_rows(declared, samples, "up", rows, "the window")
+    ((early, late),) = calibrating.calibration_parts(declared, samples, "up", rows, "the window")
     ends = samples.targets["up"].end_ms
     assert set(early) | set(late) <= set(rows)
     assert len(late) == pytest.approx(0.2 * len(rows), rel=0.01)
     assert (ends[early] + samples.step_ms).max() <= samples.times[late].min()
+
+
+def test_the_curve_of_folds_sees_every_row_once_scored_by_models_that_saw_none_that_overlaps(workspace: Path) -> None:
+    train = {"algorithms": ALGORITHMS, "calibration": {"method": "isotonic", "folds": 4}}
+    declared = config(labels=[LABEL], train=train)
+    write_inputs(declared, 5000)
+    samples = read_samples(declared, LAYOUT, ["signal", "noise0"], ["up"], [])
+    rows = np.flatnonzero(samples.targets["up"].known & (samples.times < np.quantile(samples.times, 0.7)))
+    parts = calibrating.calibration_parts(declared, samples, "up", rows, "the window")
+    assert np.array_equal(np.sort(np.concatenate([scored for _, scored in parts])), rows)
+    starts, ends = samples.times, samples.targets["up"].end_ms + samples.step_ms
+    for learned, scored in parts:
+        first, last = starts[scored].min(), ends[scored].max()
+        free = (ends[rows] <= first) | (starts[rows] >= last)
+        assert np.array_equal(learned, rows[free]) and len(learned) > 0.7 * len(rows)
+    run_stage("train", declared, LAYOUT)
+    assert bundle.load(LAYOUT.trained).models["up_gb"].curve is not None
 
 
 def test_what_follows_a_block_does_not_change_its_calibrated_scores(workspace: Path) -> None:
