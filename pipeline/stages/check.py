@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.artifacts import Layout
 from pipeline.config import Config
-from pipeline.config.meta import first_labels
+from pipeline.config.meta import first_labels, second_columns
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.stages.dvc_file import FILE, dvc_text
 from pipeline.stages.reporting import Summary, print_json
@@ -104,7 +104,7 @@ def _summary(config: Config, layout: Layout, features: list[str], labels: list[s
         "bars from": f"{config.download.venue}, {config.download.market}, {_range(config)}",
         "features": f"{len(features)}, the longest looks back {lookback_bars(config):,} bars" if features else "none",
         "labels": labels or "none",
-        "models": scores(config, labels) or "none",
+        "models": [*scores(config, labels), *second_columns(config)] or "none",
         "walk-forward": walk_forward if labels else "none",
         "signals from": config.signals.predictions,
         "artifacts in": f"{layout.run}, {layout.models / layout.name}",

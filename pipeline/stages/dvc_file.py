@@ -49,6 +49,8 @@ LEARNING = (
     "features",
     "evaluation/splits.py",
     "evaluation/scores.py",
+    "evaluation/combinatorial.py",
+    "stages/second_stage.py",
     "market/candles.py",
 )
 RECIPES = {
@@ -166,7 +168,7 @@ def _stage(name: str, config: Config, path: Path, layout: Layout) -> dict[str, A
     stage: dict[str, Any] = {"cmd": f"{COMMAND} {name} -c {path}"}
     if deps := [*_inputs(name, config, layout), *_code(recipe.code)]:
         stage["deps"] = [str(dep) for dep in deps]
-    if params := _params(recipe.sections, path):
+    if params := _params(recipe.sections + _second_stage(name, config), path):
         stage["params"] = params
     if name == "download":
         # Never in DVC's cache and never deleted: `pipeline download` and `pipeline retrain` add to these
@@ -175,6 +177,15 @@ def _stage(name: str, config: Config, path: Path, layout: Layout) -> dict[str, A
     else:
         stage["outs"] = [str(out) for out in _outputs(name, config, layout)]
     return stage
+
+
+def _second_stage(name: str, config: Config) -> tuple[str, ...]:
+    # What it learns depends on which bars have a signal; and later stages find its columns by its label.
+    if config.meta is None:
+        return ()
+    return {"train": ("meta", "signals"), "predict-rolling": ("meta", "signals")}.get(
+        name, ("meta", "labels") if name in ("signals", "simulate") else ()
+    )
 
 
 def _raw(config: Config, layout: Layout) -> list[Path]:
