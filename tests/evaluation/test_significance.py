@@ -241,6 +241,13 @@ def test_ratios_that_scatter_normally_have_their_variance_and_outliers_do_not_ch
     assert Tried.independent([0.7]).variance is None and Tried.independent([0.7, 0.7]).variance == 0
 
 
+def test_alike_trials_are_deflated_as_the_independent_ones_that_they_amount_to() -> None:
+    returns = np.random.default_rng(6).normal(0.001, 0.02, 366)
+    alike, few = deflated(returns, Tried(200, 10.0, 2.0)), deflated(returns, Tried(10, 10.0, 2.0))
+    assert (alike.sr0, alike.dsr, alike.min_btl_years) == (few.sr0, few.dsr, few.min_btl_years)
+    assert alike.n_trials == 200 and few.dsr > deflated(returns, Tried(200, 200.0, 2.0)).dsr  # type: ignore[operator]
+
+
 def test_alike_trials_are_not_taken_for_less_luck_than_there_is() -> None:
     returns = np.random.default_rng(6).normal(0.001, 0.02, 366)
     assert deflated(returns, np.full(50, 1.3)).sr0 == pytest.approx(expected_max(50), rel=1e-12)
