@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from evaluation.leaks import world
+from features.markets import OWN, TALIB
 
 from pipeline.artifacts import sha256_file
 from pipeline.errors import BadInput, CheckFailed, MissingInput
@@ -17,6 +18,11 @@ from pipeline.stages.runner import Options, run_stage
 from pipeline.stages.verify import certificate_for, certificate_path, certify, verify
 from pipeline.stages.verify_kept import FAST, Kept
 from pipeline.stages.verify_tables import check_worlds
+
+SMOOTHED = [
+    {"smooth": {"columns": ["up_gb"], "name": "smooth", "window": 4.0}},
+    {"threshold": {"column": "smooth", "buy": 0.3, "sell": 0.2}},
+]
 
 
 def files() -> dict[str, str]:
@@ -90,3 +96,34 @@ def test_table_and_json_are_printed(chain: Path, capsys: pytest.CaptureFixture[s
     with pytest.raises(CheckFailed):
         verify(Options(Path("t.yaml"), overrides=["features.1.stats.windows.0=21"]), fast=True)
     assert "FAIL" in capsys.readouterr().out
+
+
+def test_every_family_and_every_label_passes_with_scores_of_one_bundle(workspace: Path) -> None:
+    declared = world.config(
+        interval="5m",
+        download={
+            "source": "synthetic",
+            "start": "2023-01-01",
+            "end": "2023-01-13",
+            "also_symbols": ["ETHUSDT"],
+            "synthetic": {"outages_per_year": 400},
+        },
+        merge={"symbols": ["ETHUSDT"], "timeframes": ["4h"], "max_filled": 0.5},
+        features=[*OWN, *TALIB, {"returns": {"periods": [3], "inputs": ["4h_close"]}}],
+        labels=[
+            {"highlow2": {"thresholds": [0.5], "horizon": "2h", "names": ["up"]}},
+            {"highlow": {"horizons": [12], "thresholds": [0.3]}},
+            {"fixed_horizon": {"horizons": [24]}},
+            {"topbot2": {"level": 0.01, "tolerances": [0.3]}},
+            {"topbot2": {"function": "bot", "level": 0.01, "tolerances": [0.3]}},
+            {"triple_barrier": {"horizon": "3h", "events": "cusum"}},
+        ],
+        train={**world.TRAIN, "labels": ["up"], "end": "2023-01-08"},
+        predict_rolling={"train_length": "5d", "prediction_size": "3d", "null_paths": 0},
+        signals={"predictions": "predict", "steps": SMOOTHED},
+    )
+    world.run(declared, "download", "merge", *world.CHAIN[:3], "predict", "predict-rolling", "signals", "simulate")
+    certificate = certify(declared, world.LAYOUT, "fast")
+    assert certificate.failures == []
+    assert len({one.column for one in certificate.findings if one.kind == "label"}) == 10
+    assert len({one.column for one in certificate.findings if one.kind == "feature"}) > 100
