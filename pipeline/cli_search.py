@@ -30,7 +30,7 @@ def optimize(
 ) -> None:
     """Search for parameters on inner blocks, then try the best once on bars kept out of it.
 
-    Example: pipeline optimize -c configs/demo-search.yaml --trials 50
+    Example: pipeline optimize -c configs/search-1h.yaml --trials 60
     """
     from pipeline.stages.optimize import Limits
     from pipeline.stages.optimize import optimize as search

@@ -43,6 +43,7 @@ LEARNING = (
     "stages/times.py",
     "stages/trials.py",
     "stages/window_fit.py",
+    "stages/blocks.py",
     "stages/calibrating.py",
     "evaluation/trials.py",
     "models",
@@ -74,6 +75,8 @@ RECIPES = {
         (
             "stages/intervals.py",
             "stages/predict_rolling.py",
+            "stages/fold_selection.py",
+            "evaluation/feature_stability.py",
             "stages/null_run.py",
             "stages/features.py",
             "stages/labels.py",
