@@ -477,3 +477,14 @@ def test_waiting_messages_are_bounded_and_urgent_ones_find_room():
     assert outbox.put(Message("", "!", urgent=True), 0.0)
     assert (len(outbox), outbox.left_out) == (MOST_WAITING, 6)
     assert drained(outbox, 0.0)[0] == "!\n(6 more were left out)"
+
+
+def test_what_is_being_sent_keeps_its_place_when_all_others_are_urgent():
+    outbox = Outbox(per_hour=10_000)
+    outbox.put(Message("", "on its way"), 0.0)
+    outbox.next(0.0)
+    for n in range(MOST_WAITING - 1):
+        outbox.put(Message("", f"{n}", urgent=True), 0.0)
+    assert not outbox.put(Message("", "one too many", urgent=True), 0.0)
+    outbox.sent(0.0, 0)
+    assert drained(outbox, 0.0)[0] == "0\n(1 more were left out)"
