@@ -7,15 +7,13 @@ from pipeline.report import text
 from pipeline.report.data import ReportData
 from pipeline.report.html import columns, escape, key_values, note, section
 
-TITLE = "Skill or luck"
-
 
 def luck(data: ReportData) -> str:
     """Deflated Sharpe ratio, overfitting, random entries, buy & hold; each as a sentence and as figures."""
-    found = data.metrics.get("significance")
+    found, title = data.metrics.get("significance"), "Skill or luck"
     if found is None:
         simulate = data.command.replace("output", "simulate", 1)
-        return section("luck", TITLE, note(f"Not judged. `{simulate}`, then `{data.command}` add it."))
+        return section("luck", title, note(f"Not judged. `{simulate}`, then `{data.command}` add it."))
     lead = (
         f"Of the {text.number(found['n'])} daily returns {text.in_words(data.metrics, found['part'])}; Sharpe "
         "ratios here are of those returns, for a year. Every parameter set that was ever simulated for this config "
@@ -23,7 +21,8 @@ def luck(data: ReportData) -> str:
     )
     sentences = [*found["sentences"], *_random(data.metrics)]
     said = f'<ul class="luck">{"".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)}</ul>'
-    return section("luck", TITLE, said, columns(key_values(_record(found)), key_values(_search(found))), lead=lead)
+    title += ", in sample" if data.metrics.get("in_sample") else ""
+    return section("luck", title, said, columns(key_values(_record(found)), key_values(_search(found))), lead=lead)
 
 
 def _random(metrics: Mapping[str, Any]) -> list[str]:

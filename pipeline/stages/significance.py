@@ -101,7 +101,7 @@ def significance(
         "part": part,
         "returns": "daily",
         **asdict(evidence),
-        "passes": evidence.passes,
+        "passes": evidence.passes and not traded.in_sample,
         "overfitting": _overfitting(found, config.seed),
         "grid_sample": None
         if found is None
@@ -113,6 +113,8 @@ def significance(
         },
         "than_holding": None if held is None else _than_holding(own, held, config.seed),
     }
+    if traded.in_sample:
+        section["sentence"] = f"In sample, so no evidence whatever it says: {section['sentence']}"
     section["sentences"] = _sentences(section)
     return section
 

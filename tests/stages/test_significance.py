@@ -79,6 +79,22 @@ def test_noise_is_no_evidence(workspace: Path) -> None:
     assert not metrics["significance"]["passes"] and metrics["significance"]["sentence"].endswith("not evidence.")
 
 
+def test_what_the_models_saw_in_training_is_no_evidence(workspace: Path) -> None:
+    import pyarrow as pa
+
+    from pipeline.artifacts import write_table
+
+    layout = Layout("test")
+    write_inputs(layout)
+    signals = read_table(layout.signals("BTCUSDT"), "signals")
+    assert run(layout, config())[0]["significance"]["passes"]
+    seen = signals.append_column("in_sample", pa.array(np.ones(signals.num_rows, bool)))
+    write_table(layout.signals("BTCUSDT"), seen)
+    found = run(layout, config())[0]["significance"]
+    assert not found["passes"] and found["sentence"].startswith("In sample, so no evidence")
+    assert found["sentences"][0] == found["sentence"]
+
+
 def test_no_trades_and_short_histories_are_judged_without_figures(workspace: Path) -> None:
     layout = Layout("test")
     write_inputs(layout, n=200)
