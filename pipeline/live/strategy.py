@@ -12,19 +12,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.config import Config, utc_ms
+from pipeline.config import Config
 from pipeline.config.meta import second_columns
 from pipeline.config.trading import Filters
 from pipeline.errors import BadInput
 from pipeline.features import FeatureStream, compute, feature_names, required_columns
-from pipeline.live.intervals import LaneIntervals, interval_names, models_read
+from pipeline.live.day_correlation import DayCorrelation
 from pipeline.live.merging import MergedBar
-from pipeline.live.scoring import is_finite, row_scorer
+from pipeline.live.row_scores import RowScores
 from pipeline.market import candles
 from pipeline.models.bundle import Bundle
-from pipeline.models.second import SecondModel
-from pipeline.signals import SignalStream, check_columns, threshold_step
-from pipeline.trading.correlation import WINDOW_DAYS, daily_correlation
+from pipeline.signals import SignalStream, threshold_step
 from pipeline.trading.gates import asks_anything, distances, gate_columns, gate_rules, refusals, windows_at
 from pipeline.trading.market import (
     ATR,
@@ -44,7 +42,7 @@ from pipeline.trading.market import (
     SIGNALS,
     Market,
 )
-from pipeline.trading.rules import DAY_MS, rules_of
+from pipeline.trading.rules import rules_of
 from pipeline.trading.volatility import Forecast
 
 Floats = npt.NDArray[np.float64]
@@ -102,7 +100,7 @@ class Strategy:
         self._config = config
         self._score = step.column
         self._thresholds = thresholds or Thresholds(step.buy, step.sell)
-        self._scorer = _Scorer(config, bundle, self.features)
+        self._scorer = RowScores(config, bundle, self.features)
         self._lanes = {symbol: _Lane(config, self._scorer, history.get(symbol), symbol) for symbol in self.symbols}
         # As history's: the gates look at the config's stops, not at those that a grid has chosen.
         self._rules = rules_of(config.simulate, config.interval)
@@ -118,7 +116,7 @@ class Strategy:
         self._filters = np.array([_filters(config, symbol) for symbol in self.symbols])
         limits = config.risk.limits
         correlated = len(self.symbols) > 1 and config.risk.enabled and limits.correlated_exposure is not None
-        self._correlation = _Correlation(self.symbols, origin_ms, config.step_ms, history) if correlated else None
+        self._correlation = DayCorrelation(self.symbols, origin_ms, config.step_ms, history) if correlated else None
         judges = {side: name for name, (_, side) in second_columns(config).items()} if config.sizing.probability else {}
         self._judged = [(RIGHT_LONG, judges.get(1)), (RIGHT_SHORT, judges.get(-1))] if judges else []
         self._identity = np.eye(len(self.symbols))[None]
@@ -193,7 +191,7 @@ class _Seen(NamedTuple):
 
 class _Lane:
     # One symbol. Its streams open with the first bar, in history or here.
-    def __init__(self, config: Config, scorer: "_Scorer", history: pa.Table | None, symbol: str) -> None:
+    def __init__(self, config: Config, scorer: "RowScores", history: pa.Table | None, symbol: str) -> None:
         self._config, self._scorer, self._symbol = config, scorer, symbol
         self._inputs = required_columns(config)
         self._features: FeatureStream | None = None
@@ -279,134 +277,6 @@ class _Lane:
                 f"{self._symbol}: no column 'funding_rate', which simulate.funding pays", "set merge.funding"
             )
         return _number(bar.values["funding_rate"]) if due else 0.0
-
-
-class _Scorer:
-    # Features → what the signals' steps read: scores of the models, or the features themselves.
-    def __init__(self, config: Config, bundle: Bundle | None, names: list[str]) -> None:
-        self._bundle = bundle if config.signals.predictions != "features" else None
-        self._judges: dict[str, SecondModel] = {}
-        self._ranges: tuple[Config, Bundle, list[str]] | None = None
-        self._start_ms = utc_ms(config.predict.start) if self._bundle and config.predict.start else None
-        if config.signals.predictions == "features":
-            self.reads = check_columns(config.signals, names, "the features")
-            self._places = np.array([names.index(name) for name in self.reads])
-            return
-        if bundle is None:
-            raise BadInput("the signals read scores, and no bundle is given", "run `pipeline train` first")
-        if bundle.manifest["interval"] != config.interval:
-            raise BadInput(f"the bundle learned from {bundle.manifest['interval']} bars, not {config.interval} bars")
-        for name in bundle.features:
-            if name not in names:
-                raise BadInput(f"the bundle wants a feature '{name}', which the config does not make")
-        ranged = interval_names(config, bundle)
-        available = [*bundle.models, *(f"{name}{end}" for name in ranged for end in ("_low", "_high"))]
-        columns = check_columns(config.signals, available, "the bundle")
-        self.reads = models_read(columns, ranged)
-        self._ranges = (config, bundle, columns) if columns != self.reads else None
-        self._places = np.array([names.index(name) for name in bundle.features])
-        self._models = {name: bundle.models[name] for name in self.reads}
-        self._rows = {name: row_scorer(model, len(self._places)) for name, model in self._models.items()}
-        for name in second_columns(config) if config.sizing.probability else ():
-            if name not in bundle.second or not set(bundle.second[name].reads) <= set(self.reads):
-                raise BadInput(
-                    f"the bundle has no '{name}' for these signals, and sizing.probability reads it",
-                    "run `pipeline train` again",
-                )
-            self._judges[name] = bundle.second[name]
-        self._judge_rows = {
-            name: row_scorer(judge.model, len(self._places) + len(judge.reads)) for name, judge in self._judges.items()
-        }
-
-    def intervals(self) -> LaneIntervals | None:
-        # A new lane's, if the signals read any.
-        return None if self._ranges is None else LaneIntervals(*self._ranges)
-
-    def one(self, features: npt.NDArray[np.float32], open_time_ms: int) -> dict[str, float]:
-        row = features.take(self._places)
-        if self._bundle is None:
-            return dict(zip(self.reads, row.tolist(), strict=True))
-        early = self._start_ms is not None and open_time_ms < self._start_ms
-        if early or not is_finite(row):
-            return dict.fromkeys([*self.reads, *self._judges], np.nan)
-        scores = {name: score(row) for name, score in self._rows.items()}
-        for name, judge in self._judges.items():
-            first = np.array([scores[read] for read in judge.reads], np.float32)
-            scores[name] = self._judge_rows[name](np.concatenate([row, first]))
-        return scores
-
-    def over(self, table: pa.Table) -> dict[str, Floats]:
-        names = table.column_names[1:]
-        columns = [table.column(names[place]).to_numpy() for place in self._places]
-        if self._bundle is None:
-            return {name: column.astype(np.float64) for name, column in zip(self.reads, columns, strict=True)}
-        matrix = np.array(columns, np.float32)
-        usable = np.isfinite(matrix).all(axis=0)
-        if self._start_ms is not None:
-            usable &= candles.times_ms(table) >= self._start_ms
-        rows = np.flatnonzero(usable)
-        result = {}
-        for name, model in self._models.items():
-            result[name] = np.full(table.num_rows, np.nan)
-            result[name][rows] = model.predict_rows(matrix.T, rows)
-        for name, judge in self._judges.items():
-            result[name] = np.full(table.num_rows, np.nan)
-            result[name][rows] = judge.predict_rows(matrix.T, rows, {read: result[read][rows] for read in judge.reads})
-        return result
-
-
-class _Correlation:
-    # The day's matrix, from the closes at the ends of the days before it, as history learns it.
-    def __init__(self, symbols: list[str], origin_ms: int, step_ms: int, history: Mapping[str, pa.Table]) -> None:
-        self._symbols, self._origin_ms = symbols, origin_ms
-        self._day = -1
-        self._now = np.full(len(symbols), np.nan)
-        self._ends: list[Floats] = []
-        self._matrix = np.ones((1, len(symbols), len(symbols)))
-        self._catch_up(history, step_ms)
-
-    def _catch_up(self, history: Mapping[str, pa.Table], step_ms: int) -> None:
-        tables = {symbol: history[symbol] for symbol in self._symbols if symbol in history}
-        closes: dict[int, dict[str, float]] = {}
-        for symbol, table in tables.items():
-            times, close = candles.times_ms(table), candles.column(table, "close")
-            first = int(np.searchsorted(times, self._origin_ms))
-            days = times[first:] // DAY_MS
-            # The first close of a symbol and the last ones of its days are all that the matrices are made of.
-            rows = np.flatnonzero(np.append(np.diff(days) != 0, True)) if len(days) else np.empty(0, np.int64)
-            for row in dict.fromkeys([0, *rows.tolist()]) if len(days) else ():
-                closes.setdefault(int(times[first + row]), {})[symbol] = float(close[first + row])
-        for time in sorted(closes):
-            self._add(time, closes[time])
-        if closes:
-            self._learn()
-
-    def update(self, open_time_ms: int, bars: Mapping[str, MergedBar]) -> Floats:
-        if self._add(open_time_ms, {symbol: bar.values["close"] for symbol, bar in bars.items()}):
-            self._learn()
-        return self._matrix
-
-    def _add(self, open_time_ms: int, closes: Mapping[str, float]) -> bool:
-        day = open_time_ms // DAY_MS
-        begins = day != self._day
-        if begins:
-            if self._day >= 0:
-                self._ends = [*self._ends, self._now.copy()][-(WINDOW_DAYS + 1) :]
-            self._day = day
-        for s, symbol in enumerate(self._symbols):
-            if symbol in closes:
-                if np.isnan(self._now[s]):
-                    # Before its first bar a symbol's price stands still, in history as well.
-                    for end in self._ends:
-                        end[s] = closes[symbol]
-                self._now[s] = closes[symbol]
-        return begins
-
-    def _learn(self) -> None:
-        # One bar a day, and any close for today's, at which nothing is looked.
-        closes = np.ascontiguousarray(np.stack([*self._ends, self._now], axis=1))
-        first = (self._day - len(self._ends)) * DAY_MS
-        self._matrix = np.ascontiguousarray(daily_correlation(closes, first, DAY_MS)[-1:])
 
 
 def signal_memory(config: Config) -> int | None:

@@ -1,0 +1,98 @@
+"""Scores of a bar's features, and of a table of them, as the signals' steps read them."""
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.config import Config, utc_ms
+from pipeline.config.meta import second_columns
+from pipeline.errors import BadInput
+from pipeline.live.intervals import LaneIntervals, interval_names, models_read
+from pipeline.live.scoring import is_finite, row_scorer
+from pipeline.market import candles
+from pipeline.models.bundle import Bundle
+from pipeline.models.second import SecondModel
+from pipeline.signals import check_columns
+
+Floats = npt.NDArray[np.float64]
+
+
+class RowScores:
+    """Features → what the signals' steps read: scores of the models, or the features themselves.
+
+    bundle: None if the steps read features. names: of the features, in the order of the rows.
+    Raises BadInput: the bundle does not fit the config.
+    """
+
+    def __init__(self, config: Config, bundle: Bundle | None, names: list[str]) -> None:
+        self._bundle = bundle if config.signals.predictions != "features" else None
+        self._judges: dict[str, SecondModel] = {}
+        self._ranges: tuple[Config, Bundle, list[str]] | None = None
+        self._start_ms = utc_ms(config.predict.start) if self._bundle and config.predict.start else None
+        if config.signals.predictions == "features":
+            self.reads = check_columns(config.signals, names, "the features")
+            self._places = np.array([names.index(name) for name in self.reads])
+            return
+        if bundle is None:
+            raise BadInput("the signals read scores, and no bundle is given", "run `pipeline train` first")
+        if bundle.manifest["interval"] != config.interval:
+            raise BadInput(f"the bundle learned from {bundle.manifest['interval']} bars, not {config.interval} bars")
+        for name in bundle.features:
+            if name not in names:
+                raise BadInput(f"the bundle wants a feature '{name}', which the config does not make")
+        ranged = interval_names(config, bundle)
+        available = [*bundle.models, *(f"{name}{end}" for name in ranged for end in ("_low", "_high"))]
+        columns = check_columns(config.signals, available, "the bundle")
+        self.reads = models_read(columns, ranged)
+        self._ranges = (config, bundle, columns) if columns != self.reads else None
+        self._places = np.array([names.index(name) for name in bundle.features])
+        self._models = {name: bundle.models[name] for name in self.reads}
+        self._rows = {name: row_scorer(model, len(self._places)) for name, model in self._models.items()}
+        for name in second_columns(config) if config.sizing.probability else ():
+            if name not in bundle.second or not set(bundle.second[name].reads) <= set(self.reads):
+                raise BadInput(
+                    f"the bundle has no '{name}' for these signals, and sizing.probability reads it",
+                    "run `pipeline train` again",
+                )
+            self._judges[name] = bundle.second[name]
+        self._judge_rows = {
+            name: row_scorer(judge.model, len(self._places) + len(judge.reads)) for name, judge in self._judges.items()
+        }
+
+    def intervals(self) -> LaneIntervals | None:
+        """A new lane's, if the signals read any."""
+        return None if self._ranges is None else LaneIntervals(*self._ranges)
+
+    def one(self, features: npt.NDArray[np.float32], open_time_ms: int) -> dict[str, float]:
+        """Scores of one bar's features [k]; not numbers where a feature is not."""
+        row = features.take(self._places)
+        if self._bundle is None:
+            return dict(zip(self.reads, row.tolist(), strict=True))
+        early = self._start_ms is not None and open_time_ms < self._start_ms
+        if early or not is_finite(row):
+            return dict.fromkeys([*self.reads, *self._judges], np.nan)
+        scores = {name: score(row) for name, score in self._rows.items()}
+        for name, judge in self._judges.items():
+            first = np.array([scores[read] for read in judge.reads], np.float32)
+            scores[name] = self._judge_rows[name](np.concatenate([row, first]))
+        return scores
+
+    def over(self, table: pa.Table) -> dict[str, Floats]:
+        """Scores of a table of features, open_time first; the same bits as row by row."""
+        names = table.column_names[1:]
+        columns = [table.column(names[place]).to_numpy() for place in self._places]
+        if self._bundle is None:
+            return {name: column.astype(np.float64) for name, column in zip(self.reads, columns, strict=True)}
+        matrix = np.array(columns, np.float32)
+        usable = np.isfinite(matrix).all(axis=0)
+        if self._start_ms is not None:
+            usable &= candles.times_ms(table) >= self._start_ms
+        rows = np.flatnonzero(usable)
+        result = {}
+        for name, model in self._models.items():
+            result[name] = np.full(table.num_rows, np.nan)
+            result[name][rows] = model.predict_rows(matrix.T, rows)
+        for name, judge in self._judges.items():
+            result[name] = np.full(table.num_rows, np.nan)
+            result[name][rows] = judge.predict_rows(matrix.T, rows, {read: result[read][rows] for read in judge.reads})
+        return result
