@@ -67,10 +67,10 @@ class Outbox:
         """What to send now; call it when `due`. Then `sent` or `failed`."""
         self._current = first = self._waiting[0] if self._waiting else None
         if first is None:
-            return Message("", f"{self.left_out} messages were left out; serve.log has them")
+            return Message("", f"{self.left_out} {_were(self.left_out, 'message')} left out; see serve.log")
         late = now - first.since
         notes = [f"({_ago(late)} ago)"] if late > _LATE else []
-        notes += [f"({self.left_out} more were left out)"] if self.left_out else []
+        notes += [f"({self.left_out} more {_were(self.left_out)} left out)"] if self.left_out else []
         body = "\n".join(filter(None, [first.message.body, *notes]))
         return replace(first.message, body=body)
 
@@ -123,6 +123,10 @@ class Outbox:
         del self._waiting[ordinary[-1]]
         self.left_out += 1
         return True
+
+
+def _were(count: int, what: str = "") -> str:
+    return f"{what}{'' if count == 1 or not what else 's'} {'was' if count == 1 else 'were'}".strip()
 
 
 def _ago(seconds: float) -> str:
