@@ -85,6 +85,8 @@ def optimize(options: Options, limits: Limits) -> None:
 def _optimize(options: Options, limits: Limits) -> None:
     require_optuna()
     config, layout = options.load()
+    Space.of(options, config)  # before anything is thrown away
+    seconds = _seconds(limits.timeout or config.optimize.timeout)
     folder = layout.run / "search"
     lock = layout.data / ".locks" / f"{config.name}.search.lock"
     started = time.perf_counter()
@@ -95,7 +97,7 @@ def _optimize(options: Options, limits: Limits) -> None:
         opened = search.study.open()
         lost = search.study.recover(opened)
         before = len(finished(opened))
-        _run(options, search, limits)
+        _run(options, search, limits, None if seconds is None else time.time() + seconds)
         shutil.rmtree(folder / "work", ignore_errors=True)
         summary = _conclude(search, opened, limits, before, lost)
         summary.seconds = time.perf_counter() - started
@@ -163,11 +165,16 @@ def _spans(config: Config, layout: Layout) -> tuple[list[Span], list[Span]]:
     return [(edges[k], edges[k + 1]) for k in range(settings.folds)], outer
 
 
-def _run(options: Options, search: Search, limits: Limits) -> None:
+def _seconds(timeout: str | None) -> float | None:
+    try:
+        return None if timeout is None else duration_ms(timeout) / 1000
+    except ValueError as error:
+        raise BadInput(f"--timeout: {error}") from None
+
+
+def _run(options: Options, search: Search, limits: Limits, deadline: float | None) -> None:
     settings = search.config.optimize
     target = limits.trials or settings.trials
-    timeout = limits.timeout or settings.timeout
-    deadline = time.time() + duration_ms(timeout) / 1000 if timeout else None
     allowed = cores(search.config)
     workers = min(limits.workers or allowed, target)
     if workers == 1:

@@ -292,3 +292,30 @@ def test_what_is_not_written_has_its_default_in_the_config_as_it_stands(workspac
     assert result["standing"]["values"] == {"train.selection": {"method": "none"}}
     assert {trial["values"]["train.selection"]["method"] for trial in result["trials"]} <= {"none", "mrmr"}
     assert search(write_config(space=space), trials=1, resume=False)["standing"] is None
+
+
+def test_a_time_limit_that_is_none_is_refused_and_one_that_is_over_begins_nothing(workspace: Path) -> None:
+    write_bars()
+    path = write_config(space=THRESHOLDS)
+    with pytest.raises(BadInput, match="--timeout: 'soon' is not a duration"):
+        search(path, timeout="soon")
+    search(path, trials=2)
+    assert len(search(path, trials=9, timeout="0s")["trials"]) == 2
+
+
+def test_a_mistake_in_the_space_throws_no_study_away(workspace: Path) -> None:
+    write_bars()
+    search(write_config(space=THRESHOLDS), trials=2)
+    with pytest.raises(BadInput):
+        search(write_config(space={"nothing.at.all": {"low": 0, "high": 1}}), resume=False)
+    assert len(search(write_config(space=THRESHOLDS), trials=2)["trials"]) == 2
+
+
+def test_one_line_of_json_says_what_came_out(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from pipeline.stages.optimize import Limits, optimize
+
+    write_bars()
+    optimize(Options(write_config(space=THRESHOLDS), json=True), Limits(trials=2, workers=1))
+    found = json.loads(capsys.readouterr().out)
+    assert found["stage"] == "optimize" and found["figures"]["trials"].startswith("2, ")
+    assert "data/s/search/best.yaml" in found["outputs"]
