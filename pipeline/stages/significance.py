@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pipeline.trading.rules import Rules
 
 Array = npt.NDArray[np.float64]
-# Sets of the grid whose returns are looked at, and the bars that this may take: a second or two on one core.
-MOST_SETS, FEWEST_SETS, MAX_BARS = 200, 50, 150_000_000
+# Sets of the grid whose returns are looked at, and the bars that this may take: three seconds of one core.
+MOST_SETS, FEWEST_SETS, MAX_BARS = 200, 50, 60_000_000
 DAYS_A_BLOCK = 5
 FEWEST_BLOCKS = 6
 DECIMALS = 4
