@@ -19,20 +19,9 @@ def luck(data: ReportData) -> str:
         "ratios here are of those returns, for a year. Every parameter set that was ever simulated for this config "
         "counts as a trial, also those of earlier runs."
     )
-    sentences = [*found["sentences"], *_random(data.metrics)]
-    said = f'<ul class="luck">{"".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)}</ul>'
+    said = f'<ul class="luck">{"".join(f"<li>{escape(sentence)}</li>" for sentence in found["sentences"])}</ul>'
     title += ", in sample" if data.metrics.get("in_sample") else ""
     return section("luck", title, said, columns(key_values(_record(found)), key_values(_search(found))), lead=lead)
-
-
-def _random(metrics: Mapping[str, Any]) -> list[str]:
-    rivals = text.random_rivals(metrics)
-    if rivals is None:
-        return []
-    p = metrics["random_entry"]["p_value"]
-    verdict = "which luck alone does rarely" if p <= 0.05 else "so its entries are no better than luck"
-    rare = f"{rivals[0]:,} of {rivals[1]:,} strategies that entered at random did at least as well"
-    return [f"{rare} (p = {p:.3f}), {verdict}."]
 
 
 def _record(found: Mapping[str, Any]) -> list[tuple[str, str]]:

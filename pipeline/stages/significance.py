@@ -77,11 +77,16 @@ def searched(
 
 
 def significance(
-    config: Config, periods: Mapping[str, "Period"], traded: Traded, found: Searched | None, tried: "Tried"
+    config: Config,
+    periods: Mapping[str, "Period"],
+    traded: Traded,
+    found: Searched | None,
+    tried: "Tried",
+    metrics: Mapping[str, Any],
 ) -> dict[str, Any] | None:
     """The section, of the part whose figures come first; None if the equity was used up.
 
-    tried: all of the ledger, this run included.
+    tried: all of the ledger, this run included. metrics: the other sections.
     """
     from pipeline.evaluation.daily import daily_returns
     from pipeline.evaluation.portfolio import aligned, together
@@ -115,7 +120,7 @@ def significance(
     }
     if traded.in_sample:
         section["sentence"] = f"In sample, so no evidence whatever it says: {section['sentence']}"
-    section["sentences"] = _sentences(section)
+    section["sentences"] = [*_sentences(section), *_random_entry(metrics)]
     return section
 
 
@@ -237,3 +242,15 @@ def _sentences(section: Mapping[str, Any]) -> list[str]:
         )
     said += [section[name]["sentence"] for name in ("overfitting", "than_holding") if section[name]]
     return said
+
+
+def _random_entry(metrics: Mapping[str, Any]) -> list[str]:
+    from pipeline.report.text import random_rivals
+
+    rivals = random_rivals(metrics)
+    if rivals is None:
+        return []
+    p = metrics["random_entry"]["p_value"]
+    verdict = "which luck alone does rarely" if p <= 0.05 else "so its entries are no better than luck"
+    rare = f"{rivals[0]:,} of {rivals[1]:,} strategies that entered at random did at least as well"
+    return [f"{rare} (p = {p:.3f}), {verdict}."]

@@ -89,7 +89,7 @@ def run(config: Config, layout: Layout) -> Summary:
     found = searched(config, history, choice, _rules(config, history), periods[headline_part(config)], _workers(config))
     tried = record_trials(config, layout, choice, periods, traded, found, metrics)
     metrics["trials"] = tried.count
-    metrics["significance"] = significance(config, periods, traded, found, tried)
+    metrics["significance"] = significance(config, periods, traded, found, tried, metrics)
     replace_folder(layout.simulation, lambda folder: _write(folder, choice, traded, metrics))
     return _summary(config, layout, history, choice, metrics, traded)
 

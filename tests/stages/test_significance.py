@@ -36,6 +36,8 @@ def test_the_section_is_what_the_ledger_and_the_equity_curve_prove(workspace: Pa
     # The score knows a little of the future: it is better than holding, and its search is not overfitted.
     assert found["than_holding"]["p_value"] < 0.05 and found["overfitting"]["high"] < 0.5
     assert found["sentences"][0] == found["sentence"] and found["overfitting"]["sentence"] in found["sentences"]
+    p = metrics["random_entry"]["p_value"]
+    assert f"strategies that entered at random did at least as well (p = {p:.3f})" in found["sentences"][-1]
 
 
 def test_the_ledger_knows_the_ratios_of_the_grid_and_what_they_amount_to(workspace: Path) -> None:
