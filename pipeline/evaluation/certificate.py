@@ -131,7 +131,8 @@ def _own_fault(certificate: Certificate) -> str | None:
 
 
 def _other_bundle(certificate: Certificate, manifest: Mapping[str, Any]) -> str | None:
-    models = {name: facts["sha256"] for name, facts in manifest["models"].items()}
+    every = {**manifest["models"], **manifest.get("second", {})}
+    models = {name: facts["sha256"] for name, facts in every.items()}
     for name, sha256 in models.items():
         if certificate.models.get(name) != sha256:
             return f"it was made for another model '{name}'"

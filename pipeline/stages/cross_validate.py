@@ -25,13 +25,12 @@ from pipeline.models.samples import Samples
 from pipeline.stages.path_trading import PathLayout, distribution, trade_path
 from pipeline.stages.reporting import Plan, Summary, progress
 from pipeline.stages.samples import feature_columns, label_columns, read_samples
-from pipeline.stages.second_stage import fit_second, judged_rows, second_labels
+from pipeline.stages.second_stage import fit_second, judged_rows, second_labels, second_sections
 from pipeline.stages.times import iso
 
 Indices = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 SECTIONS = ("symbols", "interval", "seed", "features", "labels", "train", "cross_validation")
-SECOND_SECTIONS = ("meta", "signals")
 # Metrics of a path whose spread is told.
 SCORES = ("auc", "log_loss", "brier", "average_precision", "ece", "r2", "correlation", "rmse")
 
@@ -272,8 +271,7 @@ def _record(config: Config, layout: Layout, report: dict[str, Any]) -> None:
         for one in report["splits"]
         for name in models
     ]
-    sections = (*SECTIONS, *(SECOND_SECTIONS if config.meta is not None else ()))
-    record(config, layout, "fold", sections, inputs, rows, report["edges"][-1])
+    record(config, layout, "fold", (*SECTIONS, *second_sections(config)), inputs, rows, report["edges"][-1])
 
 
 def _summary(layout: Layout, report: dict[str, Any]) -> Summary:

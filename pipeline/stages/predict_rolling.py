@@ -25,7 +25,7 @@ from pipeline.stages.intervals import Coverage, add_coverage, check_intervals, i
 from pipeline.stages.null_run import null_auc
 from pipeline.stages.reporting import Plan, Summary, progress
 from pipeline.stages.samples import feature_columns, label_columns, read_samples
-from pipeline.stages.second_stage import fit_second, judged_rows, second_labels
+from pipeline.stages.second_stage import fit_second, judged_rows, second_labels, second_sections
 from pipeline.stages.times import iso
 from pipeline.stages.train import describe_scores
 from pipeline.stages.window_fit import fit_window, selects
@@ -122,7 +122,7 @@ def _record(config: Config, layout: Layout, report: dict[str, Any]) -> None:
         for fold in report["folds"]
         for name, scores in fold["scores"].items()
     ]
-    record(config, layout, "fold", sections, inputs, rows, report["folds"][-1]["test_end"])
+    record(config, layout, "fold", (*sections, *second_sections(config)), inputs, rows, report["folds"][-1]["test_end"])
 
 
 def _finished(
@@ -256,7 +256,7 @@ def _content_key(config: Config, layout: Layout, names: list[str], labels: list[
 
     digest = hashlib.sha256()
     resolved = config.model_dump(mode="json")
-    keys = ("symbols", "interval", "seed", "train", "predict_rolling", *(("meta", "signals") if config.meta else ()))
+    keys = ("symbols", "interval", "seed", "train", "predict_rolling", *second_sections(config))
     section = {key: resolved[key] for key in keys}
     digest.update(sha256_json([section, names, labels, bundle.versions(), bundle.code_hash()]).encode())
     for symbol in config.symbols:

@@ -41,6 +41,11 @@ def second_labels(config: Config) -> list[str]:
     return [label for label, _ in columns.values()]
 
 
+def second_sections(config: Config) -> tuple[str, ...]:
+    """Sections of the config that the second stage depends on besides the first's: which bars have a signal."""
+    return ("meta", "signals") if config.meta is not None else ()
+
+
 def first_columns(config: Config, names: list[str]) -> list[str]:
     """First-stage scores that the signals read, and the second stage with them, in order.
 

@@ -18,14 +18,12 @@ from pipeline.stages.calibrating import calibrated, calibrates, calibration_part
 from pipeline.stages.drift_reference import features_of, model_reference, windows_of, without
 from pipeline.stages.reporting import Plan, Summary
 from pipeline.stages.samples import feature_columns, label_columns, read_samples
-from pipeline.stages.second_stage import TrainedSecond, second_labels, train_second
+from pipeline.stages.second_stage import TrainedSecond, second_labels, second_sections, train_second
 from pipeline.stages.times import iso
 from pipeline.stages.window_fit import columns_of, held_out, select_features, selects
 
 Indices = npt.NDArray[np.int64]
 SECTIONS = ("symbols", "interval", "seed", "features", "labels", "train")
-# What models with a second stage depend on besides: which bars have a signal.
-SECOND_SECTIONS = ("meta", "signals")
 # In-sample figures need no more rows than this; they are not evidence anyway.
 IN_SAMPLE_ROWS = 100_000
 
@@ -113,7 +111,7 @@ def _record(config: Config, layout: Layout, manifest: dict[str, Any]) -> None:
     inputs = [path(symbol) for symbol in config.symbols for path in (layout.features, layout.labels)]
     tried = [(name, facts["validation"] or {}) for name, facts in manifest["models"].items()]
     rows = [({"model": name}, 1, "auc", scores.get("auc")) for name, scores in tried]
-    record(config, layout, "fit", SECTIONS, inputs, rows, manifest["created"])
+    record(config, layout, "fit", (*SECTIONS, *second_sections(config)), inputs, rows, manifest["created"])
 
 
 def training_rows(config: Config, samples: Samples, label: str) -> Indices:
@@ -256,7 +254,7 @@ def _manifest(
     every = _union(samples, rows)
     label_end = max(int(samples.targets[label].end_ms[chosen].max()) for label, chosen in rows.items())
     resolved = config.model_dump(mode="json", exclude_none=True)
-    section = {key: resolved[key] for key in (*SECTIONS, *(SECOND_SECTIONS if config.meta is not None else ()))}
+    section = {key: resolved[key] for key in (*SECTIONS, *second_sections(config))}
     # Made from the data's own clock: the same data give the same bytes.
     last = int(samples.times.max()) + samples.step_ms
     inputs = [path(symbol) for symbol in config.symbols for path in (layout.features, layout.labels)]

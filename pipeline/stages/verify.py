@@ -86,7 +86,9 @@ def certify(config: Config, layout: Layout, mode: str) -> Certificate:
         candles.iso(max(int(candles.times_ms(kept.bars(symbol))[-1]) for symbol in config.symbols) + config.step_ms),
         tuple(findings),
         {**_config_hashes(config), "code": bundle.code_hash(), **custom_hashes(config), **_file_hashes(kept)},
-        {name: facts["sha256"] for name, facts in manifest["models"].items()} if manifest else {},
+        {n: facts["sha256"] for n, facts in {**manifest["models"], **manifest.get("second", {})}.items()}
+        if manifest
+        else {},
         bundle.versions(),
         {f"custom/{e.custom.function}": e.custom.lookback for e in config.features if e.custom},
     )
@@ -124,11 +126,13 @@ def _findings(kept: Kept, mode: str) -> Iterator[Finding]:
 
 def _config_hashes(config: Config) -> dict[str, str]:
     # "config" is of the sections that the manifest hashes; the other is of the whole.
+    from pipeline.stages.second_stage import second_sections
     from pipeline.stages.train import SECTIONS
 
+    learnt = (*SECTIONS, *second_sections(config))
     resolved = config.model_dump(mode="json", exclude_none=True)
     whole = {key: value for key, value in resolved.items() if key not in ("workers", "output")}
-    return {"config": sha256_json({key: resolved[key] for key in SECTIONS}), "whole config": sha256_json(whole)}
+    return {"config": sha256_json({key: resolved[key] for key in learnt}), "whole config": sha256_json(whole)}
 
 
 def _file_hashes(kept: Kept) -> dict[str, str]:
