@@ -118,6 +118,12 @@ def prepare(options: Options) -> Search:
         raise BadInput("optimize.objective: log_loss needs labels and models", "use objective: sharpe")
     if config.optimize.objective == "sharpe" and not config.signals.steps:
         raise BadInput("optimize.objective: sharpe needs signals.steps", "add them, or use objective: log_loss")
+    for section in ("meta", "intervals"):
+        if getattr(config, section) is not None:
+            raise BadInput(
+                f"{section}: the search does not try a second stage or intervals",
+                f"search the first stage in a file without `{section}`, and extend its best.yaml with it",
+            )
     inner, outer = _spans(config, layout)
     folder = layout.run / "search"
     files = [layout.merged(symbol) for symbol in config.symbols]

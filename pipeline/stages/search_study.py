@@ -222,6 +222,7 @@ def _try(study: Study, opened: "optuna.Study", trial: "optuna.Trial", bench: Ben
 
     settings = study.config.optimize
     values = {key: _value(_suggest(trial, key, axis), axis) for key, axis in study.space.axes.items()}
+    standing = "fixed_params" in opened.get_trials(deepcopy=False)[trial.number].system_attrs
     try:
         config = study.space.config(values)
         for tried in bench.tries(config):
@@ -229,16 +230,15 @@ def _try(study: Study, opened: "optuna.Study", trial: "optuna.Trial", bench: Ben
             for name, fact in {"blocks": tried.blocks, "code": pipeline.__version__, **found}.items():
                 trial.set_user_attr(name, fact)
             trial.report(value, tried.blocks)
-            if tried.blocks < settings.folds and settings.pruning and trial.should_prune():
+            if tried.blocks < settings.folds and settings.pruning and not standing and trial.should_prune():
                 opened.tell(trial, state=TrialState.PRUNED)
                 return
     except BadInput as error:
-        if not isinstance(error, ConfigError) and not complete(opened):
-            standing = "fixed_params" in opened.get_trials(deepcopy=False)[trial.number].system_attrs
-            if standing or len(finished(opened)) >= HOPELESS:
-                # The config itself is wrong, not one of many sets.
-                opened.tell(trial, state=TrialState.FAIL)
-                raise
+        hopeless = standing or len(finished(opened)) >= HOPELESS
+        if hopeless and not isinstance(error, ConfigError) and not complete(opened):
+            # The config itself is wrong, not one of many sets.
+            opened.tell(trial, state=TrialState.FAIL)
+            raise
         trial.set_user_attr("refused", error.message)
         opened.tell(trial, state=TrialState.PRUNED)
         return

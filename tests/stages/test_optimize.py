@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from stages.searching import THRESHOLDS, N, search, write_bars, write_config
+from stages.searching import SEARCH, THRESHOLDS, N, search, write_bars, write_config
 
 from pipeline.artifacts import Layout
 from pipeline.config import load_config
@@ -230,6 +230,8 @@ def test_a_space_is_checked_whole_before_anything_runs(workspace: Path, space: d
         ),
         ({"predict_rolling": {"train_length": "80d"}}, {}, "no 3 blocks of bars"),
         ({}, {"min_trades": 100_000}, "none of 2 sets made 100000 trades"),
+        ({"intervals": {}}, {}, "does not try a second stage or intervals"),
+        ({"meta": {}, "labels": [*SEARCH["labels"], {"meta": {"horizon": "12h"}}]}, {}, "does not try a second stage"),
     ],
 )
 def test_what_cannot_be_searched_is_said(
