@@ -62,8 +62,10 @@ def serve(
 
     Example: pipeline serve -c configs/demo.yaml --rehearse 2023-12-01 2023-12-08
     """
+    from pipeline.lean import keep_small
     from pipeline.stages.runner import Options
 
+    keep_small()
     options = Options(config, symbol or (), interval, set_ or (), dry_run, json, workdir)
     if (shadow, live, replay is not None).count(True) > 1:
         raise typer.BadParameter("give one of --shadow, --live and --replay", param_hint="--live")
