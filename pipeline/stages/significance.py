@@ -245,12 +245,9 @@ def _sentences(section: Mapping[str, Any]) -> list[str]:
 
 
 def _random_entry(metrics: Mapping[str, Any]) -> list[str]:
-    from pipeline.report.text import random_rivals
-
-    rivals = random_rivals(metrics)
-    if rivals is None:
+    if not metrics["random_entry"]:
         return []
-    p = metrics["random_entry"]["p_value"]
+    p, n = metrics["random_entry"]["p_value"], metrics["random_entry"]["n"]
     verdict = "which luck alone does rarely" if p <= 0.05 else "so its entries are no better than luck"
-    rare = f"{rivals[0]:,} of {rivals[1]:,} strategies that entered at random did at least as well"
-    return [f"{rare} (p = {p:.3f}), {verdict}."]
+    as_well = round(p * (n + 1)) - 1  # the p-value counts the strategy among its rivals
+    return [f"{as_well:,} of {n:,} strategies that entered at random did at least as well (p = {p:.3f}), {verdict}."]
