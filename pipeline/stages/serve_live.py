@@ -375,7 +375,7 @@ class Session:
 
         bundle = self._bundle
         fault, promoted = _evidence(self.layout, loop.mind.bundle, bundle)
-        rehearsed = self.wish.rehearse is not None
+        rehearsed = self.place.is_replay
         real = not rehearsed and self.config.serve.exchange == "live"
         try:
             checks = [
