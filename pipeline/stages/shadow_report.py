@@ -155,7 +155,7 @@ def _on_file(config: Config, run: "PastRun", merged: "Mapping[str, pa.Table]") -
     from pipeline.market import candles
 
     last = min(int(candles.times_ms(table)[-1]) for table in merged.values())
-    first = max(int(candles.times_ms(table)[0]) for table in merged.values())
+    first = min(int(candles.times_ms(table)[0]) for table in merged.values())
     bars = [bar for bar in run.bars if int(bar["t"]) <= last]
     if not bars or first > run.origin_ms:
         raise BadInput(
