@@ -17,7 +17,7 @@ from pipeline.live.desk import Desk
 # after 15 seconds, a fill that was not told is found by a look at the account every 30, a refused stop is tried again.
 EXCUSES = {
     "never_arrives": 17_000, "reply_lost": 17_000, "arrives_late": 17_000, "unavailable": 10_000, "refused": 10_000,
-    "lag": 10_000, "event_lost": 31_000, "query_fails": 2_000, "partial": 5_000, "cancel_lost": 12_000,
+    "lag": 10_000, "query_fails": 2_000, "partial": 5_000, "cancel_lost": 12_000,
     "cancel_never_arrives": 12_000, "crash": 20_000,
 }  # fmt: skip
 
@@ -46,6 +46,7 @@ class Network:
     """Time, an exchange, and what goes wrong between it and a process, of which `later` and `do` are the subclass's."""
 
     desk: Desk
+    reconcile_ms: int
 
     def __init__(self, seed: int, faults: Faults | None) -> None:
         self.random = random.Random(seed)
@@ -74,7 +75,7 @@ class Network:
         hit = self.random.random() < getattr(self.faults, fault) and self.now < self.calm_ms
         if hit:
             self.injected += 1
-            self.excuses.append((self.now, EXCUSES.get(fault, 0)))
+            self.excuses.append((self.now, self.reconcile_ms if fault == "event_lost" else EXCUSES.get(fault, 0)))
         return hit
 
     def visible(self) -> int:

@@ -33,7 +33,7 @@ def watch_sending(world: "World", effect: fx.Send | fx.SendList) -> None:
         return
     name, books = request.client_order_id, world.desk.books
     bar = books.entries[name].order.intent.open_time_ms if name in books.entries else world.now
-    if any(kind == "HALT" for kind, _ in world.journal) or world.checkpoint.halted:
+    if books.halted:
         world.wrong.append(f"added: {name} enters a halted symbol")
     if world.now > bar + EXPIRES_MS:
         world.wrong.append(f"added: {name} enters {world.now - bar} ms after its bar")
@@ -53,10 +53,12 @@ def watch_cover(world: "World") -> None:
         # A request that is on its way may have been lost already.
         world.excuses = [one for one in world.excuses if one[0] > world.now - 8000]
     elif world.is_alive and world.now >= world.down_until:
-        world.bare_ms += world.now - world.watched_ms
+        world.bare_ms += min(world.now - world.watched_ms, 1000)
         world.longest_bare_ms = max(world.longest_bare_ms, world.bare_ms)
         if world.bare_ms > BARE_MS + sum(cost for _, cost in world.excuses):
-            world.wrong.append(f"unprotected: {venue.sellable} was held without a stop for {world.bare_ms} ms")
+            world.wrong.append(
+                f"unprotected: {venue.sellable} was held without a stop for {world.bare_ms} ms, at {world.now}"
+            )
     world.watched_ms = world.now
 
 
@@ -121,7 +123,7 @@ def _intents(world: "World") -> Iterator[str]:
             yield f"duplicated: bar {bar} entered {bars.count(bar)} times"
     dropped = {body["id"] for kind, body in world.journal if kind == "STAY"}
     for name in world.trader.promised:
-        if name not in dropped and name not in books.entries:
+        if name not in dropped and not books.is_ours(name):
             yield f"forgotten: the exit {name} was ordered, and never sent"
     if books.works or books.leaving:
         yield f"forgotten: not done: {list(books.works)} {books.leaving}"

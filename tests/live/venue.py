@@ -115,7 +115,7 @@ class Venue:
 
     def move(self) -> None:
         """The price moves, and what it reaches is filled, at times in part."""
-        self.price = max(500, self.price + self.drift * self.random.choice((-9, -5, -2, 0, 1, 3, 8)))
+        self.price = min(max(700, self.price + self.drift * self.random.choice((-9, -5, -2, 0, 1, 3, 8))), 1400)
         self.match()
 
     def match(self) -> None:

@@ -15,10 +15,11 @@ from typing import Any
 from live import truth
 from live.network import EXCUSES, Faults, Network
 from live.trader import Trader
-from live.venue import RULES, SYMBOL, Placed
+from live.venue import RULES, STEP, SYMBOL, Placed
 
 from pipeline.exchange.port import Request
 from pipeline.live import effects as fx
+from pipeline.live.books import GUARDS as GUARD_LEGS
 from pipeline.live.books import Books
 from pipeline.live.clerk import MARGIN_MS, WINDOW_MS
 from pipeline.live.desk import Desk, Settings
@@ -26,7 +27,6 @@ from pipeline.live.desk import Desk, Settings
 BARS, BAR_MS, STEP_MS = 8, 12_000, 1000
 # After the last bar, and after the last crash, nothing goes wrong any more, and the slowest question is answered.
 CALM_MS = 4 * (WINDOW_MS + MARGIN_MS)
-RECONCILE_MS = 30_000
 SETTINGS = Settings(order_timeout_ms=6000)
 
 
@@ -73,7 +73,9 @@ class World(Network):
         super().__init__(seed, faults)
         self.seed, self.crashes, self.make = seed, crashes, make
         self.bar_ms, self.forgetful = bar_ms, forgetful
-        self.first_bar = self.begun = self.window = self.end_ms = 0
+        self.settle_ms = CALM_MS + 2 * (bar_ms - BAR_MS) // 4
+        self.reconcile_ms = max(30_000, bar_ms // 4)
+        self.first_bar = self.begun = self.end_ms = self.pace = self.next_step = 0
         self.checkpoint = Books()
         self.journal: list[tuple[str, dict[str, Any]]] = []
         self.crossing = self.crashed = 0
@@ -89,10 +91,10 @@ class World(Network):
     def run(self) -> "World":
         """Live through some bars, and until everything has settled."""
         draw = random.Random(f"plan {self.seed} {self.first_bar}")
-        self.begun, self.window = self.now, self.window + 1
+        self.begun = self.now
         span = BARS * self.bar_ms
         self.calm_ms = self.now + span
-        self.end_ms = self.calm_ms + CALM_MS
+        self.end_ms = self.calm_ms + self.settle_ms
         for number in range(self.first_bar, self.first_bar + BARS):
             open_in = (number - self.first_bar) * self.bar_ms
             self.at(open_in + 1, lambda n=number: self.for_process(lambda: self.trader.bar(n)))
@@ -102,7 +104,7 @@ class World(Network):
         self.foreign = f"theirs-{self.now}" if draw.random() < self.faults.foreign else None
         if self.foreign is not None:
             self.at(draw.randrange(span // 2), self.meddle)
-        self.at(STEP_MS, lambda window=self.window: self.step(window))
+        self.step_after(STEP_MS)
         if not self.life:
             self.start()
         while self.queue and self.now < self.end_ms:
@@ -110,9 +112,15 @@ class World(Network):
             what()
         return self
 
-    def step(self, window: int) -> None:
+    def step_after(self, wait: int) -> None:
+        """Let the market's next moment be then, and not when it would have been."""
+        self.pace += 1
+        self.next_step = self.now + wait
+        self.at(wait, lambda pace=self.pace: self.step(pace))
+
+    def step(self, pace: int) -> None:
         """A moment of the market: prices move, and the process is told of them."""
-        if window != self.window:
+        if pace != self.pace:
             return
         calm = self.now >= self.calm_ms
         if self.now >= self.down_until:
@@ -122,10 +130,18 @@ class World(Network):
                 self.venue.match()
         truth.watch_cover(self)
         self.for_process(self.trader.look)
-        # Nothing happens while nothing is held or ordered.
-        busy = bool(self.venue.live) or not self.is_alive or bool(self.desk.books.symbols())
-        wait = STEP_MS if busy else 5 * STEP_MS if calm else max(STEP_MS, self.bar_ms // 12)
-        self.at(wait, lambda: self.step(window))
+        wait = STEP_MS if not self.is_quiet or (calm and self.flattens) else max(STEP_MS, self.bar_ms // 12)
+        self.step_after(wait)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is on its way: nothing is held, or it is protected as it is wanted to be."""
+        if not self.is_alive or self.desk.is_exposed(SYMBOL) or self.venue.sellable > self.venue.stops + STEP:
+            return False
+        books = self.desk.books
+        return not (books.works or books.leaving) and all(
+            e.order.leg in GUARD_LEGS and not e.is_unresolved for e in books.open(SYMBOL)
+        )
 
     def go_down(self, length: int) -> None:
         """The exchange restarts: it answers nothing, and keeps its state."""
@@ -140,18 +156,20 @@ class World(Network):
 
     def settle(self) -> None:
         """After a run without fault: forget what is over, so that the next run begins where this one ended."""
+        venue = self.venue
+        if self.foreign is not None:
+            venue.live.pop(self.foreign, None)
+            self.crashes = ()
+            self.do(self.desk.resume(SYMBOL, self.now))
         for kind, body in self.journal:
             if kind != "BAR":
                 self.checkpoint.add(kind, body)
         self.journal = []
-        if self.foreign is not None:
-            self.venue.live.pop(self.foreign, None)
-            self.for_process(lambda: self.do(self.desk.resume(SYMBOL, self.now)))
-        venue = self.venue
         live_lists = {order.list_id for order in venue.live.values()}
         venue.lists = {name: names for name, names in venue.lists.items() if name in live_lists}
         venue.orders = {n: o for n, o in venue.orders.items() if o.is_live or o.list_id in venue.lists}
         venue.best_stop = dict(list(venue.best_stop.items())[-1:])
+        venue.drift = -venue.drift
         venue.names, self.trace, self.excuses, self.trader.promised = [], [], [], []
         self.first_bar += BARS
 
@@ -172,9 +190,9 @@ class World(Network):
         def again() -> None:
             if self.is_alive and life == self.life:
                 self.for_process(lambda: self.do(self.desk.recover([SYMBOL], self.now)))
-                self.at(RECONCILE_MS, again)
+                self.at(self.reconcile_ms, again)
 
-        self.at(RECONCILE_MS, again)
+        self.at(self.reconcile_ms, again)
         if life > 1:
             self.later(5000, lambda: self.trader.repair(self.now))
             # Bars that closed while it was away are seen now; those already lived through are in the journal.
@@ -193,7 +211,7 @@ class World(Network):
             self.crashed += 1
             self.excuses.append((self.now, EXCUSES["crash"]))
             self.trace.append((self.now, f"crash at {self.crossing}"))
-            self.end_ms = max(self.end_ms, self.now + CALM_MS)
+            self.end_ms = max(self.end_ms, self.now + self.settle_ms)
             self.at(self.random.choice((5, 1500, 20_000)), self.start)
 
     def cross(self) -> None:
@@ -226,6 +244,8 @@ class World(Network):
                 case fx.AskFills() | fx.AskOpen():
                     self.later(20, lambda e=effect: self.ask(e))
             self.cross()
+        if effects and self.next_step > self.now + STEP_MS:
+            self.step_after(STEP_MS)
 
     def later(self, delay: int, what: Callable[[], object]) -> None:
         """Let the process do something later, if it is alive and still lives by then."""
