@@ -63,11 +63,11 @@ def test_pbo_is_another_packages(seed: int, blocks: int, strategies: int) -> Non
 
 
 def test_flat_strategies_and_copies_are_ties_as_in_the_plain_loop() -> None:
-    returns = noise(200, 6, 3)
+    returns = noise(200, 40, 3)
     returns[:, 1] = 0.0
     returns[:, 2] = 0.01  # never varies, though it is the best
     returns[:, 4] = returns[:, 3]
-    returns[:100, 5] = -0.003  # varies in the second half only
+    returns[:100, 5:] = np.linspace(-0.003, 0.004, 35)  # vary in the second half only
     found = splits(returns, 4)
     for ours, theirs in zip((found.inside, found.outside, found.rank), loop(returns, 4), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-9, abs=1e-15)
