@@ -1,9 +1,10 @@
 """The search: what it tries follows from the seed, what it keeps out it does not see, and nothing is counted twice."""
 
+import contextlib
 import json
 import os
-import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -103,6 +104,24 @@ def test_sets_that_differ_in_trading_alone_share_features_and_scores(workspace: 
     assert len(list((cache / "scores").iterdir())) == 3 * 2  # blocks × labels, five sets or one
 
 
+def _kill_inside_a_trial(process: "subprocess.Popen[bytes]", study: Path, finished: int) -> None:
+    # Stopped again and again, until it stands still with a trial begun and so many at their end.
+    while process.poll() is None:
+        time.sleep(0.02)
+        process.send_signal(signal.SIGSTOP)
+        try:
+            with contextlib.closing(sqlite3.connect(f"file:{study}?mode=ro", uri=True, timeout=0.1)) as database:
+                states = [state for (state,) in database.execute("SELECT state FROM trials")]
+        except sqlite3.OperationalError:
+            states = []  # not there yet, or just being written
+        if "RUNNING" in states and states.count("COMPLETE") + states.count("PRUNED") >= finished:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            return
+        process.send_signal(signal.SIGCONT)
+    raise AssertionError("it ended before it could be killed")
+
+
 @pytest.mark.slow
 def test_a_killed_search_goes_on_as_if_nothing_had_happened(workspace: Path) -> None:
     write_bars("a")
@@ -111,17 +130,8 @@ def test_a_killed_search_goes_on_as_if_nothing_had_happened(workspace: Path) -> 
     command = [sys.executable, "-m", "pipeline.cli", "optimize", "-c", str(path), "--workers", "1"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     for wanted in (2, 5):  # twice, once early and once while the sampler has something to go by
-        process = subprocess.Popen(
-            command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment
-        )
-        assert process.stderr is not None
-        for line in process.stderr:
-            if re.match(rf"optimize: {wanted}/9", line):
-                break
-        time.sleep(0.05)  # into the next trial
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stderr.close()
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment)
+        _kill_inside_a_trial(process, Path("data/a/search/study.sqlite"), wanted)
     result = search(path)
     whole = search(write_config(name="b", trials=9))
     keys = ("complete", "values", "objective", "by_block")  # a trial that was lost keeps its number
