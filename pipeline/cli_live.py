@@ -74,7 +74,8 @@ def serve(
 
         serve_replay(options, replay, restart_every)
         return
-    from pipeline.stages.serve_live import Wish, serve
+    from pipeline.stages.serve_live import serve
+    from pipeline.stages.serve_wish import Wish
 
     serve(options, Wish(live, once, bars, yes, uncertified, store, rehearse, speed, resume))
 

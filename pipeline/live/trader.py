@@ -23,6 +23,7 @@ from pipeline.trading import execution
 from pipeline.trading.filters import SymbolFilters, exact
 from pipeline.trading.orders import Intent
 from pipeline.trading.reasons import CODES
+from pipeline.trading.records import EXIT_REASONS
 
 # A stop or target that differs by less than this share of its price is left where it is: moving it leaves the position
 # without one for a moment.
@@ -146,8 +147,11 @@ class LiveTrader:
         self._tried = {one: tried for one, tried in self._tried.items() if one[0] != symbol}
         self._tried[key] = attempt + 1, now + wait, open_time
         plan = self._plan(self._config.serve.exit, "SELL", symbol, qty) if attempt == 0 else None
-        reason = int(self.portfolio.position(symbol)["leave"])
-        self._tell("order", symbol=symbol, side="sell", qty=str(qty), leg="exit", reason=reason)
+        reason = EXIT_REASONS[int(self.portfolio.position(symbol)["leave"])]
+        self._tell(
+            "order", symbol=symbol, side="sell", qty=str(qty), leg="exit", reason=reason,
+            client_order_id=intent.client_order_id,
+        )  # fmt: skip
         if plan is not None:
             return self.desk.work(plan, intent, now, reduce_only=True)
         request = Request(symbol, "SELL", "MARKET", qty, intent.client_order_id)

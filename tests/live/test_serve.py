@@ -18,7 +18,9 @@ from pipeline.live.journal import open_reader
 from pipeline.market.candles import column, iso, times_ms
 from pipeline.stages.retrain import store_bundle
 from pipeline.stages.runner import Options
-from pipeline.stages.serve_live import Session, Wish, serve
+from pipeline.stages.serve_live import serve
+from pipeline.stages.serve_session import Session
+from pipeline.stages.serve_wish import Wish
 from pipeline.testing import LocalExchange, Setup
 
 BARS = 1500

@@ -15,6 +15,7 @@ from pipeline.exchange.binance.addresses import Addresses, Keys
 from pipeline.exchange.binance.bars import Feed, klines, of_message
 from pipeline.exchange.binance.client import TIMEOUTS, WINDOW_MS, Client, Note, Timeouts
 from pipeline.exchange.binance.errors import Call
+from pipeline.exchange.binance.quotes import follow_quotes
 from pipeline.exchange.binance.sockets import BinanceLine, Keeper, Line, Lost, Message, Watch, connect, for_klines
 from pipeline.exchange.binance.user import WATCH, subscribe
 from pipeline.exchange.port import (
@@ -292,60 +293,27 @@ class BinanceExchange:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def quotes(self, symbols: Iterable[str]) -> AsyncIterator[Quote | Traded]:
+    def quotes(self, symbols: Iterable[str]) -> AsyncIterator[Quote | Traded]:
         """Best prices and trades as they come, for ever; of a symbol that waits only the latest price is kept."""
-        names = {name.lower(): name for name in symbols}
-        waiting: dict[str, Quote | Traded] = {}
-        woken = asyncio.Event()
 
-        async def build() -> Line:
-            manager = type("Manager", (BinanceSocketManager,), {"STREAM_URL": f"{self._addresses.streams}/"})
-            streams = [f"{name}@{kind}" for name in names for kind in ("bookTicker", "aggTrade")]
-            socket = manager(self._client.binance).multiplex_socket(streams)
-            await connect(socket, self._addresses.is_local)
-            return BinanceLine(socket)
+        async def build(names: list[str]) -> Line:
+            return await self._streams([f"{name}@{kind}" for name in names for kind in ("bookTicker", "aggTrade")])
 
-        def on_message(message: Message) -> None:
-            event = message.get("data")
-            if not isinstance(event, dict):
-                return
-            try:
-                told = reports.quoted(event)
-            except reports.MALFORMED:
-                raise Lost("a price that is not understood") from None
-            if isinstance(told, Traded):
-                before = waiting.get(f"{told.symbol} trades")
-                qty = told.qty + (before.qty if isinstance(before, Traded) else 0)
-                waiting[f"{told.symbol} trades"] = Traded(told.symbol, qty)
-            elif told is not None:
-                waiting[told.symbol] = told
-            woken.set()
+        return follow_quotes(symbols, build, self._clock, self._draw, self._note)
 
-        keeper = Keeper(
-            "quotes", build, on_message, lambda: None, Watch(5.0, 5.0), self._clock, self._draw, self._note
-        )  # fmt: skip
-        task = asyncio.ensure_future(keeper.run())
-        try:
-            while True:
-                await woken.wait()
-                woken.clear()
-                for key in list(waiting):
-                    yield waiting.pop(key)
-                if task.done():
-                    task.result()
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+    async def _streams(self, names: list[str]) -> Line:
+        """A new socket of market streams."""
+        manager = type("Manager", (BinanceSocketManager,), {"STREAM_URL": f"{self._addresses.streams}/"})
+        socket = manager(self._client.binance).multiplex_socket(names)
+        await connect(socket, self._addresses.is_local)
+        return BinanceLine(socket)
 
     def _market(self, feeds: Mapping[str, Feed], interval: str) -> Keeper:
         """The socket that tells when bars close."""
         suffix = f"@kline_{interval}"
 
         async def build() -> Line:
-            manager = type("Manager", (BinanceSocketManager,), {"STREAM_URL": f"{self._addresses.streams}/"})
-            socket = manager(self._client.binance).multiplex_socket([f"{name.lower()}{suffix}" for name in feeds])
-            await connect(socket, self._addresses.is_local)
-            return BinanceLine(socket)
+            return await self._streams([f"{name.lower()}{suffix}" for name in feeds])
 
         def on_message(message: Message) -> None:
             event = message.get("data")

@@ -1,0 +1,58 @@
+"""The bundle that decides, the thresholds that it was simulated with, and what vouches for it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.artifacts import Layout, read_json, sha256_json
+from pipeline.config import Config
+
+if TYPE_CHECKING:
+    from pipeline.live.strategy import Thresholds
+    from pipeline.models.bundle import Bundle
+
+UNTRAINED = "features"
+
+
+def bundle_folder(layout: Layout, name: str | None = None) -> tuple[Path, str]:
+    """Folder and id of a bundle: the current one, or what was trained last if none has been promoted."""
+    from pipeline.stages.retrain import current_bundle
+
+    name = name or current_bundle(layout)
+    if name:
+        return layout.bundles / name, name
+    manifest = read_json(layout.trained / "manifest.json", "train")
+    return layout.trained, f"trained-{sha256_json(manifest)[:12]}"
+
+
+def thresholds_of(config: Config, layout: Layout, folder: Path) -> "tuple[Thresholds, dict[str, float]]":
+    """The thresholds, stops and sizes that the bundle was simulated with."""
+    from pipeline.live.strategy import Thresholds
+    from pipeline.stages.serve import chosen
+
+    own = folder / "metrics.json"
+    choice = chosen(config, layout, own if own.is_file() else None)
+    return Thresholds(choice.buy, choice.sell, choice.chosen_by), dict(choice.variant)
+
+
+def load(config: Config, layout: Layout, name: str | None = None) -> "tuple[Bundle | None, str, Path]":
+    from pipeline.models import bundle
+
+    if config.signals.predictions == UNTRAINED:
+        return None, f"rules-{sha256_json(config.model_dump(mode='json'))[:12]}", layout.trained
+    folder, name = bundle_folder(layout, name)
+    return bundle.load(folder), name, folder
+
+
+def evidence(layout: Layout, name: str, bundle: Any) -> tuple[str | None, str | None]:
+    """Why a bundle's certificate is not valid, and to which stage the gate has let it."""
+    from pipeline.evaluation import certificate
+
+    if bundle is None:
+        return None, None
+    found = certificate.read(bundle.manifest)
+    fault = (
+        "there is none: `pipeline retrain` makes one"
+        if found is None
+        else certificate.valid_for(found, bundle.manifest)
+    )
+    return fault, None

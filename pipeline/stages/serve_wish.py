@@ -1,0 +1,42 @@
+"""What `pipeline serve` was asked for, and where that leaves its files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.artifacts import Layout
+from pipeline.config import Config
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What was asked for on the command line.
+
+    live: real orders. once: the bars that have closed, then the end. bars: decided bars, then the end. yes: no
+    question. uncertified: a bundle without certificate will do. store: journal in place of the config's. rehearse:
+    first time and end of a local exchange's market, in place of the config's exchange. speed: its market time over
+    real time; 0 waits for each decision. resume: go on with the last rehearsal's journal. options:
+    of the command line, for advice that can be copied.
+    """
+
+    live: bool = False
+    once: bool = False
+    bars: int | None = None
+    yes: bool = False
+    uncertified: bool = False
+    store: str | None = None
+    rehearse: tuple[str, str] | None = None
+    speed: float = 0.0
+    resume: bool = False
+    options: str = ""
+
+    @property
+    def mode(self) -> str:
+        return "live" if self.live else "shadow"
+
+    def folder(self, layout: Layout) -> Path:
+        """Where journal, log and tables go: a rehearsal's are not mixed with those of the real market."""
+        return layout.run / "serve" / "rehearsal" if self.rehearse else layout.run / "serve"
+
+    def journal(self, config: Config, layout: Layout) -> "str | Path":
+        """The journal's file, or its database."""
+        return self.store or (None if self.rehearse else config.serve.store) or self.folder(layout) / "journal.sqlite"
