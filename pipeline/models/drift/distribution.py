@@ -20,6 +20,8 @@ POINTS = 50
 # Rows of a window that are looked at; its neighbours say nearly the same.
 ROWS = 700
 LEAST_WINDOWS = 4
+# In place of a cell, for a value that is not known.
+UNKNOWN = 255
 # Every fifth point: about ten bins, as is the custom for PSI.
 _PSI_STEP = 5
 # The distance's scale is learnt from few windows, hence Student's t; the distance is bounded, hence a lighter tail
@@ -40,17 +42,6 @@ class Distribution:
     usual: float
     windows: int
 
-    def distance(self, counts: npt.NDArray[np.int64]) -> float:
-        """Kolmogorov-Smirnov distance of a window, as its rows in each of the m + 1 cells between the edges."""
-        return float(ks_distance(self.shares, np.cumsum(counts)[:-1] / counts.sum()))
-
-    def stability(self, counts: npt.NDArray[np.int64]) -> float:
-        """Population stability index of a window, over about ten bins."""
-        cuts = np.arange(_PSI_STEP - 1, len(self.edges), _PSI_STEP) if len(self.edges) > _PSI_STEP else slice(None)
-        expected = np.diff(self.shares[cuts], prepend=0.0, append=1.0)
-        actual = np.diff((np.cumsum(counts)[:-1] / counts.sum())[cuts], prepend=0.0, append=1.0)
-        return float(psi(expected, actual))
-
     def p_value(self, distance: float) -> float:
         """How often a window of an unchanged column is at least this far away."""
         from scipy.special import stdtr
@@ -68,6 +59,48 @@ class Distribution:
         """Of what `json` gave. Raises KeyError, TypeError or ValueError: it is damaged."""
         edges, shares = np.array(kept["edges"], np.float64), np.array(kept["shares"], np.float64)
         return cls(edges, shares, float(kept["usual"]), int(kept["windows"]))
+
+
+class Distributions:
+    """Several columns at once: a window of all of them against training.
+
+    columns: k of them, which may have different numbers of edges.
+    """
+
+    def __init__(self, columns: Sequence[Distribution]) -> None:
+        most = max((len(column.edges) for column in columns), default=1)
+        # Edges that a column does not have lie beyond all values, where both shares are 1.
+        self._edges, self._shares = np.full((len(columns), most), np.inf), np.ones((len(columns), most))
+        cuts = []
+        for k, column in enumerate(columns):
+            count = len(column.edges)
+            self._edges[k, :count], self._shares[k, :count] = column.edges, column.shares
+            every = _PSI_STEP if count > _PSI_STEP else 1
+            cuts.append(list(range(every - 1, count, every)))
+        # A bin between a cut and itself is empty in both, and adds nothing.
+        longest = max((len(own) for own in cuts), default=0)
+        self._cuts = np.array([own + own[-1:] * (longest - len(own)) for own in cuts], np.int64).reshape(-1, longest)
+
+    def cells(self, row: Floats) -> npt.NDArray[np.int64]:
+        """Which cell between its edges each value [k] lies in: 0 up to the first edge, m above the last."""
+        return np.asarray((row[:, None] > self._edges).sum(axis=1))
+
+    def compare(self, window: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
+        """How many values of each column are known [k], their Kolmogorov-Smirnov distance and their PSI, over ten bins.
+
+        window: cells [rows, k], UNKNOWN for a value that is not. Figures of a column without any value are NaN.
+        """
+        count = window.shape[1]
+        cells = np.where(window == UNKNOWN, self._edges.shape[1] + 1, window.astype(np.int64))
+        places = self._edges.shape[1] + 2
+        counts = np.bincount((cells + np.arange(count) * places).ravel(), minlength=count * places)
+        counts = counts.reshape(count, places)[:, :-1]
+        known = counts.sum(axis=1)
+        with np.errstate(invalid="ignore"):
+            actual = np.cumsum(counts, axis=1)[:, :-1] / known[:, None]
+        at = np.take_along_axis
+        bins = (np.diff(at(values, self._cuts, 1), prepend=0.0, append=1.0) for values in (self._shares, actual))
+        return known, ks_distance(self._shares, actual), psi(*bins)
 
 
 @dataclass(frozen=True)
@@ -89,11 +122,6 @@ class Together:
         return float(stdtr(self.windows - 1, -x))
 
 
-def cells(edges: Floats, values: Floats) -> npt.NDArray[np.int64]:
-    """Which cell between the edges each value [n] lies in: 0 up to the first edge, m above the last."""
-    return np.searchsorted(edges, values, side="left").astype(np.int64)
-
-
 def learn(values: Floats, windows: Sequence[slice]) -> tuple[Distribution, Floats]:
     """The distribution of a column [n], and the ratios [w] of its windows' distances to what the others' usually are.
 
@@ -102,7 +130,7 @@ def learn(values: Floats, windows: Sequence[slice]) -> tuple[Distribution, Float
     ordered = np.sort(values)
     edges = np.unique(ordered[np.linspace(0, len(values) - 1, POINTS + 2).astype(np.int64)[1:-1]].astype(np.float64))
     shares = np.searchsorted(ordered, edges, side="right") / len(values)
-    place = cells(edges, values)
+    place = np.searchsorted(edges, values, side="left")
     found = [np.bincount(place[window], minlength=len(edges) + 1) for window in windows]
     distances = np.array([ks_distance(shares, np.cumsum(counts)[:-1] / counts.sum()) for counts in found])
     count = len(distances)

@@ -13,7 +13,7 @@ from pipeline.config.drift import Drift
 from pipeline.errors import BadInput
 from pipeline.models.drift.adwin import Adwin
 from pipeline.models.drift.calibration_drift import CalibrationDrift, Gap
-from pipeline.models.drift.distribution import ROWS, Distribution, Together
+from pipeline.models.drift.distribution import ROWS, UNKNOWN, Distribution, Distributions, Together
 from pipeline.models.drift.page_hinkley import PageHinkley
 
 # A window is looked at so many times while it passes: daily, if it is a week.
@@ -61,13 +61,10 @@ class DriftMonitor:
         self.features = list(columns)
         self._scores = [name.removeprefix("score ") for name in scores]
         self._columns = columns | scores
-        most = max((len(column.edges) for column in self._columns.values()), default=1)
-        self._edges = np.full((len(self._columns), most), np.inf)
-        for k, column in enumerate(self._columns.values()):
-            self._edges[k, : len(column.edges)] = column.edges
-        # Cells of the newest rows, a ring; 255 stands for a value that was not known.
+        self._table = Distributions(list(self._columns.values()))
+        # Cells of the newest rows, a ring.
         rows = max(self._window // self._stride, 1)
-        self._ring = np.full((rows, len(self._columns)), 255, np.uint8)
+        self._ring = np.full((rows, len(self._columns)), UNKNOWN, np.uint8)
         self._bars, self._kept = 0, 0
         self._findings: list[Finding] = []
 
@@ -75,8 +72,8 @@ class DriftMonitor:
         """Take a closed bar: its features [k] in the order of `features`, and the scores of the models by name."""
         if self._bars % self._stride == 0:
             row = np.array([*features.tolist(), *(scores.get(name, math.nan) for name in self._scores)])
-            place = (row[:, None] > self._edges).sum(axis=1)
-            self._ring[self._kept % len(self._ring)] = np.where(np.isfinite(row), place, 255)
+            place = self._table.cells(row)
+            self._ring[self._kept % len(self._ring)] = np.where(np.isfinite(row), place, UNKNOWN)
             self._kept += 1
         self._bars += 1
         if self._bars % max(self._window // LOOKS, 1) == 0:
@@ -148,12 +145,11 @@ class DriftMonitor:
         # Half of the level for all features at once, a quarter for columns one by one, a quarter for the errors.
         share = self._settings.level / 4 / max(len(self._columns), 1)
         found, ratios = [], []
+        known, distances, stabilities = self._table.compare(self._ring)
         for k, (name, column) in enumerate(self._columns.items()):
-            known = self._ring[:, k][self._ring[:, k] != 255]
-            if 2 * len(known) < len(self._ring):
+            if 2 * known[k] < len(self._ring):
                 continue
-            counts = np.bincount(known, minlength=len(column.edges) + 1)
-            distance, stability = column.distance(counts), column.stability(counts)
+            distance, stability = float(distances[k]), float(stabilities[k])
             p = column.p_value(distance)
             alarm = p < share and stability >= self._settings.psi
             found.append(Finding(name, "distribution", stability, distance, p, alarm))

@@ -10,7 +10,7 @@ from scipy.stats import kstwo, norm
 
 from pipeline.config.drift import Drift
 from pipeline.errors import BadInput
-from pipeline.models.drift.distribution import cells, learn
+from pipeline.models.drift.distribution import UNKNOWN, Distributions, learn
 from pipeline.models.drift.monitor import ALL, DriftMonitor
 from pipeline.models.drift.reference import feature_reference, gap_reference, score_reference, training_windows
 
@@ -175,11 +175,34 @@ def test_unknown_values_are_left_out_and_short_ranges_are_not_judged() -> None:
 
 def test_a_columns_steps_and_cells_are_counted_as_they_are() -> None:
     hours = np.tile(np.arange(24.0), 50)
-    distribution, _ = learn(hours, [slice(a, a + 240) for a in range(0, 1200, 240)])
-    counts = np.bincount(cells(distribution.edges, hours), minlength=len(distribution.edges) + 1)
-    assert distribution.distance(counts) == 0 and distribution.stability(counts) == 0
-    night = np.bincount(cells(distribution.edges, hours[hours < 6]), minlength=len(distribution.edges) + 1)
-    assert distribution.distance(night) == pytest.approx(0.75) and distribution.stability(night) > 1
+    windows = [slice(a, a + 240) for a in range(0, 1200, 240)]
+    # Beside a column of more steps, and one that never changes.
+    rng = np.random.default_rng(0)
+    columns = [hours, rng.normal(size=1200), np.full(1200, 3.0)]
+    table = Distributions([learn(column, windows)[0] for column in columns])
+    cells = np.array([table.cells(row) for row in np.column_stack(columns)], np.uint8)
+    known, distance, stability = table.compare(cells)
+    assert np.array_equal(known, [1200] * 3) and np.allclose(distance, 0) and np.allclose(stability, 0)
+    cells[700:, 1] = UNKNOWN
+    known, distance, stability = table.compare(cells[hours < 6])
+    assert known.tolist() == [300, int(np.sum(cells[hours < 6, 1] != UNKNOWN)), 300]
+    assert distance[0] == pytest.approx(0.75) and stability[0] > 1 and distance[2] == stability[2] == 0
+
+
+def test_distance_and_stability_of_many_columns_are_those_of_each_by_hand() -> None:
+    rng = np.random.default_rng(1)
+    train = np.column_stack([rng.normal(size=2000), rng.integers(0, 4, 2000), rng.exponential(size=2000)])
+    new = np.column_stack([rng.normal(0.5, 1, 500), rng.integers(0, 3, 500), rng.exponential(2, size=500)])
+    made = [learn(column, [slice(0, 1000), slice(1000, 2000)])[0] for column in train.T]
+    table = Distributions(made)
+    _, distance, stability = table.compare(np.array([table.cells(row) for row in new], np.uint8))
+    for k, one in enumerate(made):
+        actual = np.array([np.mean(new[:, k] <= edge) for edge in one.edges])
+        assert distance[k] == pytest.approx(np.abs(actual - one.shares).max())
+        cuts = slice(4, None, 5) if len(one.edges) > 5 else slice(None)
+        bins = [np.diff(values[cuts], prepend=0, append=1) for values in (one.shares, actual)]
+        expected, found = (np.maximum(values, 1e-4) for values in bins)
+        assert stability[k] == pytest.approx(np.sum((found - expected) * np.log(found / expected)))
 
 
 def test_windows_are_of_one_symbol_and_at_least_half_full() -> None:
