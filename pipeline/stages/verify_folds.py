@@ -117,9 +117,9 @@ def check_prefix(kept: Kept, effort: Effort) -> Iterator[Finding]:
     # In the middle of a block: one that is not whole yet is predicted as well.
     cut = start + max((stop - start) // (2 * config.step_ms), 1) * config.step_ms
     with scratch() as folder:
-        world = make_world(config, kept.layout, folder, cut)
+        world = make_world(kept.known_by(cut), kept.layout, folder, cut)
         world.run(["labels", "features", "predict-rolling", *(["signals"] if kept.source == "rolling" else [])])
-        for symbol in config.symbols:
+        for symbol in world.config.symbols:
             yield from compare_made(kept, world, symbol, "truncation")
             whole = read_table(kept.layout.rolling(symbol), "predict-rolling")
             again = read_table(world.layout.rolling(symbol), "predict-rolling")
@@ -139,6 +139,10 @@ def check_trades(kept: Kept) -> Iterator[Finding]:
     grid = config.simulate.grid
     split = round(bars * grid.select_on) if grid else round(bars * 0.5)
     after = max((bars - split) // 10, 2)
+    # Every symbol shares in the cash, so all of them have to have begun.
+    for symbol in config.symbols:
+        first = int(candles.times_ms(read_table(kept.layout.signals(symbol), "signals", ["open_time"]))[0])
+        after = max(after, (first - start) // config.step_ms + 3 - split)
     for noise, shown in ((None, min(split + after, bars)), (config.seed + 1, split)):
         cut = start + shown * config.step_ms
         with scratch() as folder:

@@ -48,6 +48,7 @@ class Kept:
         from pipeline.labels import label_names
 
         self.config, self.layout = config, layout
+        self._known_from: dict[str, int] = {}
         self.labelled, self.learns = bool(config.labels), learns(config)
         self.features = _columns(layout, config, "features", feature_names(config))
         self.labels = list(label_names(config))
@@ -68,6 +69,25 @@ class Kept:
 
     def bars(self, symbol: str) -> pa.Table:
         return read_table(self.layout.merged(symbol), "merge")
+
+    def known_by(self, cut_ms: int) -> Config:
+        """The config with those symbols alone that have a bar with all features by a time: others cannot be made."""
+        known = [s for s in self.config.symbols if self._first_known(s) + self.config.step_ms <= cut_ms]
+        return self.config.model_copy(update={"symbols": known})
+
+    def _first_known(self, symbol: str) -> int:
+        # Open time of the first bar at which every feature that the models learn from is known.
+        from pipeline.stages.samples import feature_columns
+
+        if symbol not in self._known_from:
+            names = feature_columns(self.config, self.layout) if self.learns else self.features
+            path = self.layout.features(symbol)
+            times = candles.times_ms(read_table(path, "features", ["open_time"]))
+            complete = np.ones(len(times), bool)
+            for name in names:
+                complete &= np.isfinite(candles.column(read_table(path, "features", [name]), name))
+            self._known_from[symbol] = int(times[complete.argmax()])
+        return self._known_from[symbol]
 
     def predictions(self, symbol: str) -> tuple[str, pa.Table]:
         """The stage that the signals' scores come from, and its table."""

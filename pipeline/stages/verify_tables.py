@@ -25,11 +25,11 @@ def check_worlds(kept: Kept, effort: Effort) -> Iterator[Finding]:
     seed = kept.config.seed
     for cut in cut_times(kept, effort.prefixes, seed + 1, in_gap=False):
         with scratch() as folder:
-            yield from _made_again(kept, make_world(kept.config, kept.layout, folder, cut), "truncation")
+            yield from _made_again(kept, make_world(kept.known_by(cut), kept.layout, folder, cut), "truncation")
     for number, cut in enumerate(cut_times(kept, effort.noises, seed + 2, in_gap=True)):
         with scratch() as folder:
             yield from _made_again(
-                kept, make_world(kept.config, kept.layout, folder, cut, seed + number), "future noise"
+                kept, make_world(kept.known_by(cut), kept.layout, folder, cut, seed + number), "future noise"
             )
 
 
@@ -40,7 +40,7 @@ def _made_again(kept: Kept, world: World, check: Check) -> Iterator[Finding]:
     if kept.source == "rolling":
         _copy_scores(kept, world)
     world.run(["signals"])
-    for symbol in kept.config.symbols:
+    for symbol in world.config.symbols:
         yield from _compare_symbol(kept, world, symbol, check, bundle)
 
 
@@ -77,7 +77,7 @@ def _compare_symbol(kept: Kept, world: World, symbol: str, check: Check, bundle:
 
 def _copy_scores(kept: Kept, world: World) -> None:
     # Signals are tried by themselves here: on the scores that there are, cut or disturbed as the bars are.
-    for symbol in kept.config.symbols:
+    for symbol in world.config.symbols:
         table = read_table(kept.layout.rolling(symbol), "predict-rolling")
         part = changed(table, kept.config.step_ms, world.cut_ms, world.noise)
         # A gap at the very end is not filled, so the world's bars can end before the cut.

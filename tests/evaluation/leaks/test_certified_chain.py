@@ -4,11 +4,12 @@ import json
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from evaluation.leaks import world
 from features.markets import OWN, TALIB
 
-from pipeline.artifacts import sha256_file
+from pipeline.artifacts import sha256_file, write_table
 from pipeline.errors import BadInput, CheckFailed, MissingInput
 from pipeline.evaluation.certificate import read, valid_for
 from pipeline.evaluation.leaks.findings import CHECKS
@@ -127,3 +128,15 @@ def test_every_family_and_every_label_passes_with_scores_of_one_bundle(workspace
     assert certificate.failures == []
     assert len({one.column for one in certificate.findings if one.kind == "label"}) == 10
     assert len({one.column for one in certificate.findings if one.kind == "feature"}) > 100
+
+
+def test_symbol_that_is_listed_later_is_left_out_of_what_was_before(workspace: Path) -> None:
+    declared = world.config(symbols=["BTCUSDT", "ETHUSDT"])
+    world.run(declared, "download")
+    (path,) = world.LAYOUT.bars("synthetic", "spot", "ETHUSDT", "15m").glob("*.parquet")
+    late = pq.read_table(path)
+    write_table(path, late.slice(24 * 96))
+    world.run(declared, "merge", *world.CHAIN)
+    certificate = certify(declared, world.LAYOUT, "fast")
+    assert certificate.failures == []
+    assert {("BTCUSDT",), ("BTCUSDT", "ETHUSDT")} >= {one.symbols for one in certificate.findings if one.symbols}
