@@ -54,6 +54,8 @@ class Trader:
             self.do(self.desk.move_stop(SYMBOL, Decimal(price - 25), self.now))
         if calm and self.world.flattens and self.held > 0:
             self.leave(self.world.bar_ms + self.world.calm_ms, 1 + self.world.crossing)
+        if self.world.life > 1:
+            self.repair(self.now)
         if books.symbols():
             self.do(self.desk.timer(self.now))
 

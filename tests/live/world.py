@@ -194,7 +194,6 @@ class World(Network):
 
         self.at(self.reconcile_ms, again)
         if life > 1:
-            self.later(5000, lambda: self.trader.repair(self.now))
             # Bars that closed while it was away are seen now; those already lived through are in the journal.
             seen = (self.now - self.begun) // self.bar_ms + 1
             for number in range(self.first_bar, self.first_bar + min(BARS, seen)):
