@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench conformance lint clean
+.PHONY: help setup demo test soak bench conformance lint clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,6 +15,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help:
 	@echo "make demo    set up, then run the whole pipeline on a synthetic market; prints where the report is"
 	@echo "make test    set up, then run the tests (real data: PIPELINE_REAL_DATA=DIR make test)"
+	@echo "make soak    crash the order desk a million times in ten simulated years (an hour or two)"
 	@echo "make lint    style, types and the layering of imports"
 	@echo "make bench   every speed figure, next to its peer and its goal"
 	@echo "make conformance   drive the local exchange with other people's clients (installs them; see docs/conformance.md)"
@@ -36,6 +37,9 @@ demo: $(READY)
 
 test: $(READY)
 	@pytest -n auto --maxprocesses 4 --dist worksteal
+
+soak: $(READY)
+	@python tests/live/soak.py --crash-points 1000000 --years 10
 
 lint: $(READY)
 	ruff check .

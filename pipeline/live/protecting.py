@@ -69,11 +69,12 @@ def cover(books: Books, symbol: str, wanted: Protection, qty: Decimal, step: Dec
         # The pair comes to life when the entry is filled whole.
         return Cover.PARTLY if bringing[0].order.filled else Cover.RIGHT
     stop = next((one for one in guards if one.order.leg == "stop"), None)
-    if stop is None:
+    target = next((one for one in guards if one.order.leg == "target"), None)
+    if stop is None or (target is not None and target.order.filled):
+        # A target that is filled in part has ended its stop.
         return Cover.PARTLY
     if stop.order.kind == "MARKET":
         return Cover.WAIT
-    target = next((one for one in guards if one.order.leg == "target"), None)
     is_wanted = (
         stop.request.stop_price == wanted.stop
         and stop.request.price == wanted.stop_limit
