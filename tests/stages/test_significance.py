@@ -115,14 +115,15 @@ def test_the_sample_of_a_large_grid_has_the_chosen_set_and_follows_the_seed(
 
     layout = Layout("test")
     write_inputs(layout)
-    monkeypatch.setattr(significance, "MOST_SETS", 12)
-    monkeypatch.setattr(significance, "FEWEST_SETS", 12)
-    metrics, *_ = run(layout, config(grid=GRID))
-    found, (run_line, grid_line) = metrics["significance"], lines(layout)
-    assert found["grid_sample"]["traded"] == len(grid_line.sharpes) == 12 and found["grid_sample"]["sets"] == 30
-    assert run_line.sharpes[0] in grid_line.sharpes
-    simulate.run(config(grid=GRID), layout)
-    assert lines(layout)[3].sharpes == grid_line.sharpes
+    for size in (12, 2):
+        monkeypatch.setattr(significance, "MOST_SETS", size)
+        monkeypatch.setattr(significance, "FEWEST_SETS", size)
+        metrics, *_ = run(layout, config(grid=GRID))
+        found, (run_line, grid_line) = metrics["significance"], lines(layout)[-2:]
+        assert found["grid_sample"]["traded"] == len(grid_line.sharpes) == size and found["grid_sample"]["sets"] == 30
+        assert run_line.sharpes[0] in grid_line.sharpes
+        simulate.run(config(grid=GRID), layout)
+        assert lines(layout)[-1].sharpes == grid_line.sharpes
 
 
 def test_a_grid_over_stops_and_several_symbols_is_sampled_as_it_was_traded(workspace: Path) -> None:
@@ -134,5 +135,7 @@ def test_a_grid_over_stops_and_several_symbols_is_sampled_as_it_was_traded(works
     grid_line = lines(layout)[1]
     table = read_table(layout.simulation / "grid.parquet", "simulate")
     assert len(grid_line.sharpes) == table.num_rows == 60
+    tight, wide = grid_line.sharpes[:30], grid_line.sharpes[30:]
+    assert all(one != other for one, other in zip(tight, wide, strict=True)), "the stops are those of the sets"
     # Both symbols' capital together, where the grid's ratio is the mean of each by itself.
     assert np.median(grid_line.sharpes) > np.median(table["evaluation_sharpe"].to_numpy())
