@@ -24,6 +24,7 @@ from pipeline.artifacts import (
     write_text,
 )
 from pipeline.config import Config
+from pipeline.config.meta import second_columns
 from pipeline.errors import BadInput, MissingInput
 from pipeline.market import candles
 from pipeline.stages.reporting import Plan, Summary
@@ -237,7 +238,7 @@ def _model_scores(config: Config, layout: Layout) -> tuple[list["ModelScores"], 
             fresh = ~table["in_sample"].to_numpy()
             kept = "held out" if fresh.any() and kept != "in sample" else "in sample"
             table = table.filter(pa.array(fresh)) if kept == "held out" else table
-        parts.append(_symbol_scores(layout, symbol, table, config.step_ms))
+        parts.append(_symbol_scores(config, layout, symbol, table))
     models = []
     for name in parts[0]:
         if not all(name in part for part in parts):
@@ -249,7 +250,7 @@ def _model_scores(config: Config, layout: Layout) -> tuple[list["ModelScores"], 
 
 
 def _symbol_scores(
-    layout: Layout, symbol: str, table: pa.Table, step_ms: int
+    config: Config, layout: Layout, symbol: str, table: pa.Table
 ) -> dict[str, tuple[bool, np.ndarray, np.ndarray, np.ndarray]]:
     # By model: is the label yes or no, its outcomes, the scores, the volatility of the day before.
     times = candles.times_ms(table)
@@ -257,18 +258,32 @@ def _symbol_scores(
     models = {name: name.rpartition("_")[0] for name in table.column_names if name.rpartition("_")[0] in names}
     labels = read_table(layout.labels(symbol), "labels", ["open_time", *dict.fromkeys(models.values())])
     merged = read_table(layout.merged(symbol), "merge", ["open_time", "close"])
-    volatility = _volatility(candles.column(merged, "close"), max(DAY_MS // step_ms, 20))
+    volatility = _volatility(candles.column(merged, "close"), max(DAY_MS // config.step_ms, 20))
     outcome_rows = _rows(candles.times_ms(labels), times, layout.labels(symbol), "labels")
     price_rows = _rows(candles.times_ms(merged), times, layout.merged(symbol), "merge")
+    asked = _asked(config, layout, symbol, times)
     return {
         name: (
             pa.types.is_boolean(labels.schema.field(label).type),
-            candles.column(labels, label)[outcome_rows],
+            np.where(asked.get(name, True), candles.column(labels, label)[outcome_rows], np.nan),
             candles.column(table, name),
             volatility[price_rows],
         )
         for name, label in models.items()
     }
+
+
+def _asked(config: Config, layout: Layout, symbol: str, times: np.ndarray) -> dict[str, np.ndarray]:
+    # Bars whose signal a second-stage column judges: its scores on others are nobody's business.
+    path = layout.signals(symbol)
+    if not (columns := second_columns(config)) or not path.is_file():
+        return {}
+    signals = read_table(path, "signals", ["open_time", "buy_signal", "sell_signal"])
+    own = candles.times_ms(signals)
+    place = np.minimum(np.searchsorted(own, times), len(own) - 1)
+    same = own[place] == times
+    buy, sell = ((signals[name].to_numpy()[place] > 0) & same for name in ("buy_signal", "sell_signal"))
+    return {name: (buy & ~sell) if side > 0 else (sell & ~buy) for name, (_, side) in columns.items()}
 
 
 def _rows(known: np.ndarray, wanted: np.ndarray, path: Path, stage: str) -> np.ndarray:

@@ -17,7 +17,7 @@ from pipeline.config.training import Algorithm
 from pipeline.errors import BadInput
 from pipeline.models import bundle
 from pipeline.models.samples import Samples
-from pipeline.stages import second_stage, serve, window_fit
+from pipeline.stages import output, second_stage, serve, window_fit
 from pipeline.stages.runner import run_stage
 from pipeline.stages.samples import read_samples
 from pipeline.stages.second_stage import fit_second, sides
@@ -153,6 +153,12 @@ def test_the_probability_sizes_the_trades_of_a_simulation(workspace: Path) -> No
     assert min(seen) > 0.5 and np.ptp(seen) > 0.02
     metrics = json.loads((LAYOUT.simulation / "metrics.json").read_text())
     assert metrics["signals"]["refused"].get("no_edge", 0) > 0
+    # The report judges the second stage on the bars that have a signal, as the walk-forward does.
+    shown = {model.name: model for model in output.load(declared, LAYOUT).scores}
+    pooled = json.loads(LAYOUT.folds.read_text())["pooled"]
+    real = pooled["right_long_second"]["rows"]
+    assert real <= shown["right_long_second"].known.sum() < real + 60
+    assert shown["up_lc"].known.sum() == pooled["up_lc"]["rows"]
 
 
 def test_every_path_of_a_cross_validation_is_judged_by_its_own_training_groups(workspace: Path) -> None:
