@@ -195,6 +195,7 @@ class Breakers(Section):
     error_rate: float = Field(0.2, gt=0, le=1, description="Live only: share of failed requests in five minutes.")
     max_data_age: Length = Field("3m", description="Live only: no closed bar for so long past its due time.")
     model_expires: Length = Field("45d", description="Live only: age of the bundle's last training row.")
+    drift: bool = Field(True, description="Live only: the features have left the bundle's training range; see `drift`.")
     reset: Literal["next_day", "manual"] = Field(
         "next_day", description="`manual`: only by `pipeline reset-breaker`; history then stays halted to its end."
     )

@@ -105,7 +105,7 @@ class Commands:
             breakers=[BreakerStatus(breaker=word, reason=BREAKERS[word])] if word else [],
             counters={
                 "bars": loop.decided, "trades": int(account["trades"][0]), "requests": len(loop.driver.requests),
-                "failed requests": len(loop.driver.failures), "bundles refused": len(loop.rejected_bundles),
+                "failed requests": len(loop.driver.failures), "bundles refused": len(loop.succession.rejected),
             },
         )  # fmt: skip
         answer.update(self._facts)  # type: ignore[typeddict-item]

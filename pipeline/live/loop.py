@@ -2,14 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass, field
-from decimal import Decimal
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from pipeline.config import Config, interval_ms
-from pipeline.errors import PipelineError
 from pipeline.exchange.port import (
     AccountChange,
     Clock,
@@ -25,56 +23,24 @@ from pipeline.exchange.port import (
 from pipeline.live.desk import Desk
 from pipeline.live.driver import Driver
 from pipeline.live.effects import Effect, Write
-from pipeline.live.following import Follower, closing
+from pipeline.live.following import closing
 from pipeline.live.gathering import Bar, Gathered, Gatherer
+from pipeline.live.latency import Latency
+from pipeline.live.minds import Mind, Succession
 from pipeline.live.portfolio import Portfolio
-from pipeline.live.strategy import Outlook
+from pipeline.live.saying import Days, say_bar
 from pipeline.live.telling import Tell
-from pipeline.market.candles import iso
+from pipeline.live.trader_port import Trader
 from pipeline.trading.reasons import BREAKER_CODES, CODES
 from pipeline.trading.records import BREAKER
 
 # How often conditions that no event tells of are looked at.
 _LOOK_SECONDS = 1.0
-_DAY_MS = 86_400_000
 # A symbol whose bar is this late after the first one's is gone on without.
 _PATIENCE_SHARE = 0.5
 # In a market that waits for us: how long a bar may take to come, and orders to be done.
 _SILENCE_SECONDS = 1.0
 _SETTLE_SECONDS = 30.0
-
-
-class Trader(Protocol):
-    """What is done at a closed bar, and when something was heard or some time has passed."""
-
-    balances: dict[str, Decimal]
-    balance_ms: int
-
-    def on_bar(self, outlook: Outlook, refuse: Mapping[str, int], facts: Mapping[str, Any]) -> list[Effect]:
-        """Live through a bar; the record BAR is among the effects."""
-
-    def react(self, symbol: str) -> list[Effect]:
-        """What is due for a symbol now."""
-
-    def flatten(self, reason: int, symbols: Collection[str]) -> list[Effect]:
-        """Leave positions, for a reason of `records.EXIT_REASONS`."""
-
-    def refusals(self, now_ms: int) -> dict[str, int]:
-        """Reason codes that stand against entries, by symbol."""
-
-    def heard(self, change: AccountChange, now_ms: int) -> None:
-        """Balances have changed."""
-
-    def on_tick(self, symbol: str, bid: Decimal, ask: Decimal, now_ms: int) -> list[Effect]:
-        """The best prices of the book."""
-
-
-@dataclass
-class Mind:
-    """What decides: a follower that is up to date, and the bundle it follows with."""
-
-    follower: Follower
-    bundle: str
 
 
 @dataclass
@@ -85,32 +51,12 @@ class Limits:
     when_caught_up: bool = False
 
 
-@dataclass
-class Latency:
-    """Milliseconds of the last decisions, and how many there were."""
-
-    decisions: list[float] = field(default_factory=list)
-    count: int = 0
-
-    def add(self, ms: float) -> None:
-        self.count += 1
-        self.decisions = [*self.decisions[-999:], ms]
-
-    def quantile(self, share: float) -> float | None:
-        """Of the last thousand."""
-        if not self.decisions:
-            return None
-        ordered = sorted(self.decisions)
-        return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
-
-
 class Loop:
     """Follows the market until it is stopped.
 
-    is_replay: the market is history that runs at another speed than the clock. current: names the bundle that should
-    decide; rethink: makes a mind of it, up to the last decided bar, in a thread of its own. killed: why the kill
-    switch stops trading, if it does. fetched: higher intervals that are asked for when they close. step: moves a
-    market that waits for us on by a bar, and says whether there was one.
+    succession: of other bundles. is_replay: the market is history that runs at another speed than the clock. fetched:
+    higher intervals that are asked for when they close. killed: why the kill switch stops trading, if it does. skew_ms:
+    of our clock. step: moves a market that waits for us on by a bar, and says whether there was one.
     """
 
     def __init__(
@@ -124,15 +70,13 @@ class Loop:
         exchange: Exchange,
         clock: Clock,
         tell: Tell,
+        succession: Succession,
         *,
         limits: Limits | None = None,
         is_replay: bool = False,
         fetched: tuple[str, ...] = (),
-        current: Callable[[], str | None] = lambda: None,
-        rethink: Callable[[str, int], Awaitable[Mind]] | None = None,
         killed: Callable[[], str] = lambda: "",
         skew_ms: Callable[[], float] = lambda: 0.0,
-        expires_ms: Callable[[], int | None] = lambda: None,
         step: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         self.config, self.mind, self.portfolio = config, mind, portfolio
@@ -142,19 +86,16 @@ class Loop:
         self.market_ms = mind.follower.last_open_ms
         self.decided = 0
         self.stopped: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self.rejected_bundles: dict[str, str] = {}
+        self.succession = succession
         self._trader, self._exchange, self._clock, self._tell = trader, exchange, clock, tell
         self._limits, self._is_replay, self._fetched = limits or Limits(), is_replay, fetched
-        self._current, self._rethink, self.killed = current, rethink, killed
-        self._skew_ms, self._expires_ms = skew_ms, expires_ms
+        self.killed, self._skew_ms = killed, skew_ms
         self._step, self._stepped_at = step, -1.0
         self._step_ms = config.step_ms
         self._waiting: asyncio.Queue[ClosedBar] = asyncio.Queue()
         self._changed = asyncio.Event()
         self._came: dict[int, float] = {}
-        self._next: asyncio.Task[Mind] | None = None
-        self._since: list[tuple[Gathered, Mapping[str, Mapping[str, Bar | None]]]] = []
-        self._day = -1
+        self._days = Days(tell, config.step_ms)
         self._balance_age_ms = config.risk.gates.max_balance_age * 1000
         self._reconciled_ms = 0
         last = mind.follower.last_open_ms
@@ -187,8 +128,7 @@ class Loop:
         finally:
             for task in work:
                 task.cancel()
-            if self._next is not None:
-                self._next.cancel()
+            self.succession.close()
             await asyncio.gather(*work, return_exceptions=True)
         for one in [self.driver.failed, *work]:
             if one.done() and not one.cancelled() and (error := one.exception()):
@@ -318,8 +258,7 @@ class Loop:
         age_ms = await self._age_ms(time)
         begun = self._clock.monotonic()
         outlook, _ = self.mind.follower.update(gathered, higher)
-        if self._next is not None:
-            self._since.append((gathered, higher))
+        self.succession.passed(gathered, higher)
         late = age_ms > self.config.serve.max_decision_age * 1000
         refuse = self._refusals(late)
         facts = {
@@ -330,7 +269,10 @@ class Loop:
         self.decided += 1
         self._stepped_at = -1.0
         self._came = {at: when for at, when in self._came.items() if at > time}
-        self._say(outlook, late)
+        if self.mind.watch is not None:
+            self.mind.watch.update(outlook)
+        say_bar(self._tell, outlook, self.portfolio, self.mind.bundle, late)
+        self._days.decided(time, self.portfolio, self.mind.bundle)
         if self._limits.bars is not None and self.decided >= self._limits.bars:
             self.stop("done")
 
@@ -377,34 +319,6 @@ class Loop:
             everything = CODES["clock_skew"]
         return dict.fromkeys(self.config.symbols, everything) if everything else refuse
 
-    def _say(self, outlook: Outlook, late: bool) -> None:
-        bar = iso(outlook.open_time_ms)
-        market = outlook.market
-        for s, symbol in enumerate(self.portfolio.symbols):
-            if symbol not in outlook.scores:
-                continue
-            position = self.portfolio.position(symbol)
-            fields = {
-                "bundle": self.mind.bundle, "bar": bar, "symbol": symbol, "score": float(market.score[s, 0]),
-                "price": float(market.close[s, 0]),
-            }  # fmt: skip
-            self._tell("bar", **fields, late=late, equity=float(self.portfolio.account["equity"][0]))
-            if market.signal[s, 0]:
-                side = {1: "buy", 2: "sell"}.get(int(market.signal[s, 0]), "both")
-                self._tell("signal", **fields, side=side, ordered=bool(position["enter"] or position["leave"]))
-        self._summarise(outlook.open_time_ms)
-
-    def _summarise(self, open_time_ms: int) -> None:
-        day = (open_time_ms + self._step_ms) // _DAY_MS
-        if self._day >= 0 and day != self._day:
-            account = self.portfolio.account
-            equity, start = float(account["equity"][0]), float(account["day_start"][0])
-            self._tell(
-                "daily", bar=iso(open_time_ms), equity=equity, pnl=equity - start,
-                trades=int(account["trades"][0]), bundle=self.mind.bundle,
-            )  # fmt: skip
-        self._day = day
-
     # What no event tells of
 
     async def _look(self) -> None:
@@ -417,7 +331,7 @@ class Loop:
                 await self.reconcile()
             elif self.portfolio.mode == "live" and now - self._trader.balance_ms > self._balance_age_ms / 2:
                 await self._ask_balances()
-            self._begin_swap()
+            self.succession.look(self.mind)
 
     async def _break_if_due(self) -> None:
         breakers, now = self.config.risk.breakers, self._clock.now_ms()
@@ -426,13 +340,16 @@ class Loop:
             word = "kill_switch"
         elif self.config.risk.enabled:
             failed, asked = len(self.driver.failures), len(self.driver.requests)
-            expires = self._expires_ms()
+            expires = self.mind.expires_ms
+            drifted = self.mind.watch.alarm() if self.mind.watch is not None else None
             if asked >= 20 and failed > breakers.error_rate * asked:
                 word, reason = "error_rate", f"{failed} of {asked} requests failed in five minutes"
             elif not self._is_replay and await self._is_stale():
                 word, reason = "stale_data", "no closed bar for too long"
             elif expires is not None and now > expires:
                 word, reason = "model_expired", f"bundle {self.mind.bundle} is older than allowed"
+            elif drifted and self.config.risk.breakers.drift:
+                word, reason = "model_drifted", drifted
         if word and not self.portfolio.account["halted"][0]:
             await self.trip(word, reason)
 
@@ -457,34 +374,17 @@ class Loop:
 
     # Another bundle
 
-    def _begin_swap(self) -> None:
-        if self._rethink is None or self._next is not None:
-            return
-        wanted = self._current()
-        if wanted and wanted != self.mind.bundle and wanted not in self.rejected_bundles:
-            self._since = []
-            self._wanted = wanted
-            self._next = asyncio.ensure_future(self._rethink(wanted, self.mind.follower.last_open_ms))
-
     async def _swap(self) -> None:
         """Decide by another bundle from this bar on, if one is ready."""
-        if self._next is None or not self._next.done():
-            return
-        ready, self._next = self._next, None
-        try:
-            mind = ready.result()
-            for gathered, higher in self._since:
-                mind.follower.update(gathered, higher)
-        except PipelineError as error:
-            self.rejected_bundles[self._wanted] = error.message
-            self._tell(
-                "error", bundle=self._wanted, reason=f"not taken: {error.message}; {self.mind.bundle} goes on"
-            )  # fmt: skip
-            return
-        body = {"bundle": mind.bundle, "before": self.mind.bundle, "at": self._clock.now_ms()}
-        await self.driver.do(lambda: [Write("BUNDLE", body)])
-        self._tell("bundle", bundle=mind.bundle, before=self.mind.bundle)
-        self.mind = mind
+        mind, rejected = self.succession.ready()
+        if rejected:
+            why = self.succession.rejected[rejected]
+            self._tell("error", bundle=rejected, reason=f"not taken: {why}; {self.mind.bundle} goes on")
+        if mind is not None:
+            body = {"bundle": mind.bundle, "before": self.mind.bundle, "at": self._clock.now_ms()}
+            await self.driver.do(lambda: [Write("BUNDLE", body)])
+            self._tell("bundle", bundle=mind.bundle, before=self.mind.bundle)
+            self.mind = mind
 
 
 def wants_quotes(config: Config) -> bool:

@@ -34,6 +34,12 @@ def thresholds_of(config: Config, layout: Layout, folder: Path) -> "tuple[Thresh
     return Thresholds(choice.buy, choice.sell, choice.chosen_by), dict(choice.variant)
 
 
+def variant_of(config: Config, layout: Layout) -> dict[str, float]:
+    """Stops and sizes that the current bundle was simulated with, where a grid has chosen them."""
+    folder = layout.trained if config.signals.predictions == UNTRAINED else bundle_folder(layout)[0]
+    return thresholds_of(config, layout, folder)[1]
+
+
 def load(config: Config, layout: Layout, name: str | None = None) -> "tuple[Bundle | None, str, Path]":
     from pipeline.models import bundle
 

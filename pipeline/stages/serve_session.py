@@ -15,18 +15,21 @@ from pipeline.config import Config
 from pipeline.errors import BadInput, CheckFailed, ExchangeError, PipelineError
 from pipeline.stages.control import control_file, kill_file
 from pipeline.stages.reporting import Summary
-from pipeline.stages.serve_bars import fetched_of, merged_until
-from pipeline.stages.serve_models import UNTRAINED, evidence, load, thresholds_of
+from pipeline.stages.serve_bars import fetched_of
+from pipeline.stages.serve_minds import make_mind
+from pipeline.stages.serve_models import UNTRAINED, evidence, variant_of
 from pipeline.stages.serve_place import KEY, SECRET, Place
 from pipeline.stages.serve_wish import Wish
 from pipeline.stages.times import iso
 
 if TYPE_CHECKING:
     from pipeline.exchange.port import Clock
-    from pipeline.live.loop import Limits, Loop, Mind
+    from pipeline.live.loop import Limits, Loop
+    from pipeline.live.minds import Mind
     from pipeline.live.portfolio import Portfolio
     from pipeline.live.redaction import Redactor
     from pipeline.live.telling import Tell
+    from pipeline.models.bundle import Bundle
 
 _TOLD_OF_A_TRADE = (
     "symbol", "side", "qty", "entry_price", "exit_price", "bars_held", "pnl", "return", "exit_reason",
@@ -111,23 +114,13 @@ class Session:
         from pipeline.live.driver import Driver
         from pipeline.live.kill_switch import KillSwitch
         from pipeline.live.loop import Loop
+        from pipeline.live.minds import Succession
 
-        config = self.config
-        bundle, name, folder = load(config, self.layout)
-        thresholds, variant = thresholds_of(config, self.layout, folder)
-        portfolio, books = self._recovered(variant)
-        mode = self.wish.mode
-        step = config.step_ms
-        now = await self._market_ms()
-        start: dict[str, Any] = {
-            "mode": mode, "bundle": name, "config": sha256_json(config.model_dump(mode="json")), "name": config.name,
-            "symbols": sorted(config.symbols), "interval": config.interval, "at": self.clock.now_ms(),
-        }  # fmt: skip
-        fresh = not portfolio.knows(mode)
+        config, mode, step = self.config, self.wish.mode, self.config.step_ms
+        portfolio, books = self._recovered(variant_of(config, self.layout))
         # The bar that is open now is the first to be decided; with --once, the one that has closed last.
-        origin = now // step * step - (step if self.wish.once else 0)
-        start |= {"origin": origin, "capital": await self._capital(), "fresh": fresh}
-        rules = {symbol: await self._filters(symbol) for symbol in self.config.symbols} if self.wish.live else {}
+        first = await self._market_ms() // step * step - (step if self.wish.once else 0)
+        rules = {symbol: await self._filters(symbol) for symbol in config.symbols} if self.wish.live else {}
         settings = Settings(int(config.serve.order_timeout * 1000), config.serve.test_order_before_submit)
         desk = Desk(books, rules, settings, ignores_others=config.serve.foreign_orders == "ignore")
         driver = Driver(
@@ -137,19 +130,21 @@ class Session:
             self._in_writer,
         )  # fmt: skip
         trader = self._trader(portfolio, desk)
-        self._opening, self._bundle = start, bundle
-        last, origin = portfolio.where(mode, origin)
-        follower = await self._follower(bundle, origin if last is None else last + step, origin, thresholds)
-        from pipeline.live.loop import Mind
-
-        loop = Loop(
-            config, Mind(follower, name), portfolio, trader, desk, driver, self.exchange, self.clock, self.tell,
-            limits=limits, is_replay=self.place.is_replay, fetched=fetched_of(config), current=self._current,
-            rethink=lambda wanted, last: self._rethink(wanted, last, portfolio.rules.origin_ms),
-            skew_ms=lambda: self.exchange.clock_moved_ms, expires_ms=lambda: self._expires_ms(loop),
-            killed=KillSwitch(kill_file(self.layout)).reason, step=self.place.step,
+        last, origin = portfolio.where(mode, first)
+        mind, self._bundle = await self._think(first if last is None else last + step, origin)
+        self._opening = {
+            "mode": mode, "bundle": mind.bundle, "config": sha256_json(config.model_dump(mode="json")),
+            "name": config.name, "symbols": sorted(config.symbols), "interval": config.interval,
+            "at": self.clock.now_ms(), "origin": first, "capital": await self._capital(),
+            "fresh": not portfolio.knows(mode),
+        }  # fmt: skip
+        succession = Succession(self._current, lambda wanted, last: self._rethink(wanted, last, origin))
+        return Loop(
+            config, mind, portfolio, trader, desk, driver, self.exchange, self.clock, self.tell, succession,
+            limits=limits, is_replay=self.place.is_replay, fetched=fetched_of(config),
+            skew_ms=lambda: self.exchange.clock_moved_ms, killed=KillSwitch(kill_file(self.layout)).reason,
+            step=self.place.step,
         )  # fmt: skip
-        return loop
 
     async def _preflight(self, loop: "Loop") -> None:
         """Show what was checked, and ask. Raises CheckFailed: something is wrong. BadInput: the answer was no."""
@@ -196,15 +191,6 @@ class Session:
         print(f"Trade real orders at {where}? Type {name} to begin: ", end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip() != name:
             raise BadInput("serve --live: not confirmed, nothing was sent", f"type {name}, or add --yes")
-
-    def _expires_ms(self, loop: "Loop") -> int | None:
-        """When the bundle is too old to trade with."""
-        if self._bundle is None or self.place.is_replay:
-            return None
-        from pipeline.config import utc_ms
-
-        bars = self.config.bars(self.config.risk.breakers.model_expires)
-        return utc_ms(str(self._bundle.manifest["created"])) + bars * self.config.step_ms
 
     def _recovered(self, variant: dict[str, float]) -> "tuple[Portfolio, Any]":
         """Account and books as the journal tells them."""
@@ -263,25 +249,19 @@ class Session:
             raise BadInput(f"the account has no free {quote}", "deposit some, or set serve.capital")
         return free
 
-    async def _follower(self, bundle: Any, begin_ms: int, origin_ms: int, thresholds: Any) -> Any:
-        from pipeline.live.following import Follower
+    async def _think(self, begin_ms: int, origin_ms: int, wanted: str | None = None) -> "tuple[Mind, Bundle | None]":
+        from pipeline.exchange.port import Unavailable
 
-        merged = await merged_until(self.config, self.layout, self.exchange, begin_ms)
-        return Follower(self.config, bundle, merged, origin_ms, thresholds, fetched_of(self.config))
+        try:
+            return await make_mind(
+                self.config, self.layout, self.exchange, self.wish, begin_ms, origin_ms, self.place.is_replay, wanted
+            )  # fmt: skip
+        except Unavailable as error:
+            raise ExchangeError(f"the exchange cannot be reached: {error}") from None
 
     async def _rethink(self, wanted: str, last_open_ms: int, origin_ms: int) -> "Mind":
-        from pipeline.live.following import Follower
-        from pipeline.live.loop import Mind
-
-        merged = await merged_until(self.config, self.layout, self.exchange, last_open_ms + self.config.step_ms)
-
-        def make() -> Mind:
-            bundle, name, folder = load(self.config, self.layout, wanted)
-            thresholds, _ = thresholds_of(self.config, self.layout, folder)
-            follower = Follower(self.config, bundle, merged, origin_ms, thresholds, fetched_of(self.config))
-            return Mind(follower, name)
-
-        return await asyncio.to_thread(make)
+        mind, _ = await self._think(last_open_ms + self.config.step_ms, origin_ms, wanted)
+        return mind
 
     def _current(self) -> str | None:
         from pipeline.stages.retrain import current_bundle
