@@ -28,7 +28,8 @@ def paths(data: ReportData) -> str:
     else:
         parts.append(note("The paths are scored, not traded: the config has no signal steps.", "plain"))
     lead = (
-        f"{found['groups']} groups of bars, {found['test_groups']} tested at a time: {len(found['splits'])} splits, "
+        f"{found['groups']} groups of bars from {found['edges'][0][:10]} to {found['edges'][-1][:10]}, "
+        f"{found['test_groups']} tested at a time: {len(found['splits'])} splits, "
         f"whose scores make {len(found['paths'])} histories, each scored throughout by models that did not see it. The "
         "models of a group may have learned from later bars, which no trader could: read the spread, not the level. "
         f"Training rows whose outcome touches a tested one are left out, and {found['embargo_bars']:,} bars after it."

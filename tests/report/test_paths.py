@@ -27,7 +27,7 @@ def found(sharpes: list[float | None], name: str = "high_10_lgbm") -> dict[str, 
         for number, sharpe in enumerate(sharpes)
     ]
     return {
-        "groups": 3, "test_groups": 2, "embargo_bars": 12, "splits": [{}, {}, {}], "paths": ways,
+        "groups": 3, "test_groups": 2, "embargo_bars": 12, "edges": ["2024-01-01T00:00Z", "2024-02-01T00:00Z"], "splits": [{}, {}, {}], "paths": ways,
         "distribution": distribution(ways, ["auc", "log_loss", "r2"]),
     }  # fmt: skip
 
@@ -45,6 +45,7 @@ def test_the_spread_stands_beside_what_was_simulated(data: ReportData) -> None:
     html = paths(replace(data, metrics={**data.metrics, "headline": {**data.metrics["headline"], "sharpe": 7.5}}))
     row = html[html.index("Sharpe ratio</th>") :].split("</tr>")[0]
     assert [cell.split("</td>")[0] for cell in row.split("<td>")[1:]] == ["3.00", "1.10", "2.00", "5.60", "7.50"]
+    assert "3 groups of bars from 2024-01-01 to 2024-02-01, 2 tested at a time" in html
     assert "high_10_lgbm, AUC" in html and "r2" not in html.lower().replace("r²", "r2")
     drawn = page.charts(data)["paths-chart"]
     assert drawn["data"][0]["y"] == [1.0, 2.0, 6.0]
