@@ -27,7 +27,8 @@ def found(sharpes: list[float | None], name: str = "high_10_lgbm") -> dict[str, 
         for number, sharpe in enumerate(sharpes)
     ]
     return {
-        "groups": 3, "test_groups": 2, "embargo_bars": 12, "edges": ["2024-01-01T00:00Z", "2024-02-01T00:00Z"], "splits": [{}, {}, {}], "paths": ways,
+        "groups": 3, "test_groups": 2, "embargo_bars": 12, "splits": [{}, {}, {}], "paths": ways,
+        "edges": ["2024-01-01T00:00Z", "2024-02-01T00:00Z"],
         "distribution": distribution(ways, ["auc", "log_loss", "r2"]),
     }  # fmt: skip
 
