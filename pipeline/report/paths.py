@@ -82,7 +82,7 @@ def _trading(data: ReportData, found: Mapping[str, Any]) -> str:
         ]
         for key in SHOWN
     ]
-    return table(["Over the paths", *HEAD, "Simulated"], rows, caption="After costs, traded as `simulate` trades")
+    return table(["Over the paths", *HEAD, "Simulated"], rows, caption="After costs, traded as the simulation is")
 
 
 def _scores(models: Mapping[str, Mapping[str, Any]]) -> str:
