@@ -25,6 +25,7 @@ from pipeline.artifacts import (
 )
 from pipeline.config import Config
 from pipeline.errors import BadInput, CheckFailed, PipelineError, StorageError
+from pipeline.evaluation.certificate import Certificate, valid_for
 from pipeline.evaluation.leaks.findings import table
 from pipeline.stages.drift import look
 from pipeline.stages.reporting import Plan, print_json
@@ -201,8 +202,15 @@ def _certify(config: Config, layout: Layout, work: Layout) -> None:
                 certificate = certify(config, work, "fast")
                 print(table(certificate.findings), file=sys.stderr, flush=True)
                 require_passed(certificate)
+                _require_its_own(certificate, work)
         except PipelineError as error:
             raise _failed(config, layout, "verify", error) from error
+
+
+def _require_its_own(certificate: Certificate, work: Layout) -> None:
+    # Somebody may have changed code or files between the stages.
+    if reason := valid_for(certificate, read_json(work.trained / "manifest.json", "train")):
+        raise CheckFailed(f"the certificate does not vouch for what was trained: {reason}", "run the command again")
 
 
 def _failed(config: Config, layout: Layout, stage: str, error: PipelineError) -> PipelineError:

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,18 @@ def test_models_with_a_leak_become_no_bundle(options: Options, monkeypatch: pyte
     monkeypatch.setattr(subject, "run_stage", fake_stage())
     monkeypatch.setattr(subject, "certify", lambda *args: fake_certify(*args, differing=1))
     with pytest.raises(CheckFailed, match="failed in verify: .*truncation: rsi.*current bundle stays not set"):
+        subject.retrain(options, 10)
+    assert bundles() == [] and subject.current_bundle(LAYOUT) is None
+
+
+def test_certificate_of_other_code_is_not_enough(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As if somebody had changed the code between `train` and the detector.
+    def of_other_code(config: Config, layout: Layout, mode: str) -> Certificate:
+        return replace(fake_certify(config, layout, mode), hashes={"config": "other"})
+
+    monkeypatch.setattr(subject, "run_stage", fake_stage())
+    monkeypatch.setattr(subject, "certify", of_other_code)
+    with pytest.raises(CheckFailed, match="made for another config"):
         subject.retrain(options, 10)
     assert bundles() == [] and subject.current_bundle(LAYOUT) is None
 
