@@ -111,7 +111,7 @@ def test_bundle_carries_the_certificate_of_exactly_its_models(
 def test_models_with_a_leak_become_no_bundle(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subject, "run_stage", fake_stage())
     monkeypatch.setattr(subject, "certify", lambda *args: fake_certify(*args, differing=1))
-    with pytest.raises(CheckFailed, match="failed in verify: .*truncation: rsi.*current bundle stays not set"):
+    with pytest.raises(CheckFailed, match=r"failed in verify: .*truncation: rsi.*current bundle stays not set"):
         subject.retrain(options, 10)
     assert bundles() == [] and subject.current_bundle(LAYOUT) is None
 
