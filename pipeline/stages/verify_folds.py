@@ -29,17 +29,20 @@ def check_overlap(kept: Kept) -> Iterator[Finding]:
     """Check 5 on every fold of folds.json, and on what the bundle's models learned from."""
     from pipeline.features import window_lengths
     from pipeline.stages.samples import feature_columns, label_columns, read_samples
+    from pipeline.stages.second_stage import second_labels
 
     config, layout = kept.config, kept.layout
     names, labels = feature_columns(config, layout), label_columns(config, layout)
-    samples = read_samples(config, layout, names, labels, window_lengths(config))
+    every = [*labels, *second_labels(config)]
+    samples = read_samples(config, layout, names, every, window_lengths(config))
     if kept.rolling:
-        yield from _folds(kept, samples, labels)
+        yield from _folds(kept, samples, labels, every)
     if kept.bundle:
-        yield from _bundle(kept, samples, labels)
+        yield from _bundle(kept, samples, every)
 
 
-def _folds(kept: Kept, samples: Samples, labels: list[str]) -> Iterator[Finding]:
+def _folds(kept: Kept, samples: Samples, labels: list[str], every: list[str]) -> Iterator[Finding]:
+    # labels: whose rows folds.json counts; every: with those of the second stage.
     from pipeline.stages import blocks
 
     config = kept.config
@@ -56,12 +59,13 @@ def _folds(kept: Kept, samples: Samples, labels: list[str]) -> Iterator[Finding]
         note = "rows were scored that do not lie in the test block of folds.json" if outside else ""
         yield Finding("overlap", "fold", f"test rows fold {number}", (), len(scored), outside, 0, note)
         legal = 0
-        for label in labels:
+        for label in every:
             rows = np.flatnonzero(samples.trainable & samples.targets[label].known)
             intervals = samples.intervals(label, rows)
             inside = (samples.times[rows] >= train[0]) & (samples.times[rows] < train[1])
             guarded = np.array([[test[0] - embargo * samples.step_ms, test[1]]])
-            legal = max(legal, int(np.count_nonzero(inside & ~overlap.overlapping(intervals, guarded))))
+            if label in labels:
+                legal = max(legal, int(np.count_nonzero(inside & ~overlap.overlapping(intervals, guarded))))
             if number in walked:
                 used = blocks.block_rows(samples, label, walked[number], embargo).rows
                 outcomes = _outcomes(samples, label, scored)
