@@ -11,8 +11,10 @@ from ruamel.yaml import YAML
 from pipeline.artifacts import Layout, write_table
 from pipeline.stages.optimize import Limits, optimize
 from pipeline.stages.runner import Options
+from pipeline.stages.trials import ledger
 
 N = 2400
+FACTS = ("number", "complete", "values", "objective", "by_block")
 SEARCH: dict[str, Any] = {
     "symbols": ["AAA"],
     "interval": "1h",
@@ -74,3 +76,12 @@ def search(path: Path, **limits: Any) -> dict[str, Any]:
     """Run it, and return result.json."""
     optimize(Options(path), Limits(**{"workers": 1, **limits}))
     return json.loads((Path("data") / path.stem / "search/result.json").read_text())
+
+
+def tried(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a search tried and what came of it."""
+    return [{name: trial[name] for name in FACTS} for trial in result["trials"]]
+
+
+def lines(kind: str, name: str = "s") -> list[Any]:
+    return [trial for trial in ledger(Layout(name)).read() if trial.kind == kind]
