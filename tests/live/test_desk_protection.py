@@ -121,7 +121,7 @@ def test_a_moved_stop_waits_until_the_old_one_is_gone():
     assert sent.request.stop_price == D(98) and sent.request.client_order_id != stop.client_order_id
 
 
-@pytest.mark.parametrize("price", ["95", "94.999", "80"])
+@pytest.mark.parametrize("price", ["95", "94.999", "94", "80"])
 def test_a_stop_is_never_loosened(price):
     told = Told()
     told.live(told.bought())
