@@ -7,8 +7,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,15 @@ from builders import START_MS, bars, random_walk
 from pipeline.artifacts import Layout, write_table
 from pipeline.config import Config
 from pipeline.live.books import Books, books_of
-from pipeline.live.journal import open_reader
+from pipeline.errors import PipelineError
+from pipeline.live.journal import JournalReader, open_reader
 from pipeline.live.records import KINDS
 from pipeline.market.candles import SCHEMA, column
 from pipeline.stages.runner import run_stage
 from pipeline.testing import LocalExchange, Scenario, Setup
 from pipeline.trading.orders import is_live
 
+_LIVE = ("NEW", "PARTIALLY_FILLED", "PENDING_NEW")
 SYMBOL, STEP, HISTORY = "BTCUSDT", 60_000, 600
 # It enters and leaves every few bars, and its stop is hit now and then.
 CONFIG: dict[str, Any] = {
@@ -92,13 +94,20 @@ class Market:
 
     def __init__(self, exchange: LocalExchange, seconds: float) -> None:
         self.exchange, self.seconds = exchange, seconds
-        self._held = threading.Event()
+        self._held, self._moving = threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         while not self._held.wait(self.seconds):
-            self.exchange.step()
+            with self._moving:
+                self.exchange.step()
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """For the block, no bar closes."""
+        with self._moving:
+            yield
 
     def hold(self) -> None:
         """Let it stand still from now on."""
@@ -119,14 +128,19 @@ class Served:
         self.process: subprocess.Popen[bytes] | None = None
         self.starts = 0
 
-    def start(self) -> None:
-        """Begin; returns when it has recovered and follows the market."""
+    def begin(self) -> None:
+        """Begin; returns at once."""
         self.starts += 1
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
                 self.command, stdout=output, stderr=output, env=self.environment, cwd=Path.cwd()
             )  # fmt: skip
-        self.wait_for(lambda: len(told("start")) >= self.starts, 60)
+
+    def start(self) -> None:
+        """Begin; returns when it trades, and what it was to find out at the exchange is asked for."""
+        before = len(told("start"))
+        self.begin()
+        self.wait_for(lambda: len(told("start")) > before, 120)
 
     def kill(self) -> None:
         """As a power cut would."""
@@ -142,14 +156,50 @@ class Served:
         assert self.process.wait(30) == 0, self.output.read_text()
         return time.monotonic() - begun
 
-    def wait_for(self, condition: Any, seconds: float) -> None:
+    def wait_for(self, condition: Callable[[], Any], seconds: float, every: float = 0.05) -> None:
         """Until something is so. Fails if it is not in time, or the process has ended."""
         assert self.process is not None
         until = time.monotonic() + seconds
         while not condition():
             assert self.process.poll() is None, f"it ended by itself: {self.output.read_text()[-3000:]}"
             assert time.monotonic() < until, f"not in time: {self.output.read_text()[-3000:]}"
-            time.sleep(0.05)
+            time.sleep(every)
+
+
+class Tail:
+    """The journal as it grows: its records so far, and the books that they add up to."""
+
+    def __init__(self) -> None:
+        self.records: list[tuple[str, dict[str, Any]]] = []
+        self.books = Books()
+        self._reader: JournalReader | None = None
+        self._number = 0
+
+    def look(self) -> list[tuple[str, dict[str, Any]]]:
+        """What has been written since."""
+        path = Path("data/t/serve/journal.sqlite")
+        if self._reader is None:
+            if not path.is_file():
+                return []
+            with suppress(PipelineError):
+                self._reader = open_reader(path, "t")
+            return []
+        new = []
+        for self._number, kind, body in self._reader.read(self._number):
+            new.append((kind, dict(body)))
+            if kind in KINDS:
+                self.books.add(kind, body)
+        self.records += new
+        return new
+
+    def bars(self) -> list[dict[str, Any]]:
+        """Of the records, those of decided bars."""
+        return [body for kind, body in self.records if kind == "BAR"]
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._reader is not None:
+            self._reader.close()
 
 
 def told(event: str) -> list[dict[str, Any]]:
@@ -176,19 +226,32 @@ def bars_decided() -> int:
     return sum(kind == "BAR" for kind, _ in journal())
 
 
-def wrong_at_the_end(exchange: LocalExchange) -> list[str]:
-    """What the journal and the exchange do not agree on, and what must not have happened at all."""
+def wrong_when_settled(exchange: LocalExchange, seconds: float = 60, foreign: Collection[str] = ()) -> list[str]:
+    """What is wrong once the market stands still and replies, events and questions have had the time to come."""
+    until = time.monotonic() + seconds
+    while (wrong := wrong_at_the_end(exchange, foreign)) and time.monotonic() < until:
+        time.sleep(0.2)
+    return wrong
+
+
+def wrong_at_the_end(exchange: LocalExchange, foreign: Collection[str] = ()) -> list[str]:
+    """What the journal and the exchange do not agree on, and what must not have happened at all.
+
+    foreign: client ids of orders that somebody else has placed on purpose.
+    """
     records = journal()
     books = books_of((kind, body) for kind, body in records if kind in KINDS)
     wrong = _bars_wrong(records)
     client = exchange.client()
     client.timestamp_offset = client.get_server_time()["serverTime"] - int(time.time() * 1000)
-    orders = client.get_all_orders(symbol=SYMBOL, limit=1000)
+    orders = _all(client.get_all_orders, "orderId")
+    others = {order["orderId"] for order in orders if order["clientOrderId"] in foreign}
+    orders = [order for order in orders if order["orderId"] not in others]
     names = [order["clientOrderId"] for order in orders]
     ours = {body["id"] for kind, body in records if kind == "INTENT"}
     wrong += [f"{name} is at the exchange twice" for name in {one for one in names if names.count(one) > 1}]
     wrong += [f"{name} is at the exchange and not in the journal" for name in set(names) - ours]
-    trades = client.get_my_trades(symbol=SYMBOL, limit=1000)
+    trades = [trade for trade in _all(client.get_my_trades, "id", "fromId") if trade["orderId"] not in others]
     told_fills = [int(body["trade_id"]) for kind, body in records if kind == "FILL"]
     there = [int(trade["id"]) for trade in trades]
     if sorted(told_fills) != sorted(there):
@@ -196,7 +259,7 @@ def wrong_at_the_end(exchange: LocalExchange) -> list[str]:
     position = sum((Decimal(t["qty"]) if t["isBuyer"] else -Decimal(t["qty"]) for t in trades), Decimal(0))
     if books.position(SYMBOL) != position:
         wrong.append(f"position: {books.position(SYMBOL)} in the books, {position} at the exchange")
-    open_ = {order["clientOrderId"]: order for order in client.get_open_orders(symbol=SYMBOL)}
+    open_ = {order["clientOrderId"]: order for order in orders if order["status"] in _LIVE}
     live = {entry.order.client_order_id for entry in books.live()}
     if live != set(open_):
         ends = {order["clientOrderId"]: (order["status"], order["executedQty"]) for order in orders}
@@ -206,6 +269,16 @@ def wrong_at_the_end(exchange: LocalExchange) -> list[str]:
     if len(legs) != len(set(legs)):
         wrong.append("an entry was tried twice")
     return wrong
+
+
+def _all(ask: Any, number: str, start: str = "") -> list[dict[str, Any]]:
+    """All rows of a question that is answered by the thousand. number: the field that they are ordered by."""
+    rows: list[dict[str, Any]] = []
+    while True:
+        page = ask(symbol=SYMBOL, limit=1000, **{start or number: rows[-1][number] + 1 if rows else 0})
+        rows += page
+        if len(page) < 1000:
+            return rows
 
 
 def _unprotected(books: Books, open_: dict[str, Any]) -> list[str]:

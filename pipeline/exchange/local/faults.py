@@ -68,7 +68,7 @@ KINDS: dict[str, Kind] = {
     "not_found": Kind("O3", "before", "The order is not to be found yet (-2013).", {}, "order.status"),
     "partial_fill": Kind("O5", "action", "Orders that take are filled for a share only.", {"share": "0.5", "bars": 1}),
     "fill_during_cancel": Kind(
-        "O5", "before", "The order is filled just before its cancel arrives.", {}, "order.cancel*"
+        "O5", "before", "The order is filled just before its cancel arrives.", {}, "order*.cancel*"
     ),
     "reject": Kind("O6", "before", "Refused with a code and a message.", {"code": -2010, "message": ""}),
     "filter_change": Kind("O6", "action", "A filter of a symbol changes.", {"symbol": "", "filter": "", "values": {}}),

@@ -197,8 +197,9 @@ class Venue:
         """Fill the order that a request is about to cancel."""
         wanted = {raw.get("orderId"), raw.get("cancelOrderId")} - {None}
         named = {raw.get("origClientOrderId"), raw.get("cancelOrigClientOrderId")} - {None}
+        of = {number for number, one in self.engine.lists.items() if one.client_id == raw.get("listClientOrderId")}
         for order in list(self.engine.orders.values()):
-            if order.is_live and (str(order.id) in wanted or order.client_id in named):
+            if order.is_live and (str(order.id) in wanted or order.client_id in named or order.list_id in of):
                 self.engine.control("fill", order=str(order.id), share="1")
 
     def _mended(self, symbol: str, rows: list[Any]) -> list[Any]:
