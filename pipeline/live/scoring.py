@@ -14,11 +14,13 @@ import numpy.typing as npt
 from pipeline.errors import BadInput
 from pipeline.models.calibration import Curve
 from pipeline.models.fitting import Fitted
+from pipeline.models.flat_trees import FlatTrees, flat_trees
 from pipeline.models.linear import LinearModel
 
 Row = npt.NDArray[np.float32]
 Score = Callable[[Row], float]
 _FLOAT32, _NORMAL, _ALL = 0, 0, -1
+_PROBES, _LARGEST = 64, 1e38
 
 
 def row_scorer(model: Fitted, features: int) -> Score:
@@ -27,7 +29,7 @@ def row_scorer(model: Fitted, features: int) -> Score:
         return _Calibrated(row_scorer(model.uncalibrated(), features), model.curve)
     if model.columns is not None:
         return _SomeColumns(replace(model, columns=None), model.columns)
-    return _LinearRow(model.model) if isinstance(model.model, LinearModel) else _TreesRow(model, features)
+    return _LinearRow(model.model) if isinstance(model.model, LinearModel) else _trees(model, features)
 
 
 class _Calibrated:
@@ -53,6 +55,33 @@ def is_finite(row: Row) -> bool:
     """Whether all numbers of a row are."""
     # The sum of their squares tells it quickly; one that is too large is looked at more closely.
     return math.isfinite(row.dot(row)) or bool(np.isfinite(row).all())
+
+
+def _trees(model: Fitted, features: int) -> Score:
+    """LightGBM's trees in one block where that is known to be the same, else as LightGBM walks them."""
+    own = _TreesRow(model, features)
+    flat = flat_trees(own.text())
+    if flat is None or any(own(row) != flat.score(row) for row in _probes(flat, features)):
+        return own
+
+    def score(row: Row) -> float:
+        found = flat.score(row)
+        # Only LightGBM knows which way it goes with what is no number.
+        return own(row) if math.isnan(found) else found
+
+    return score
+
+
+def _probes(flat: FlatTrees, features: int) -> list[Row]:
+    # Rows at and beside the thresholds, where a difference would show.
+    draw = np.random.default_rng(0)
+    rows = np.zeros((_PROBES, features), np.float32)
+    # The threshold of a split between numbers and none is the largest double, which is no float.
+    nodes = flat.nodes[np.abs(flat.nodes["threshold"]) < _LARGEST]
+    for feature in np.unique(nodes["feature"]):
+        chosen = draw.choice(nodes["threshold"][nodes["feature"] == feature], _PROBES)
+        rows[:, feature] = chosen * (1 + draw.choice([-1e-6, 0.0, 0.0, 1e-6], _PROBES))
+    return list(rows)
 
 
 class _TreesRow:
@@ -81,6 +110,11 @@ class _TreesRow:
         self._length, self._score = ctypes.c_int64(), ctypes.c_double()
         self._out = ctypes.byref(self._length), ctypes.byref(self._score)
         self._predict = self._library.LGBM_BoosterPredictForMatSingleRowFast
+
+    def text(self) -> str:
+        """The trees that it walks, in LightGBM's format."""
+        rounds = self._booster.best_iteration  # type: ignore[union-attr]
+        return str(self._booster.model_to_string(num_iteration=rounds if rounds > 0 else _ALL))  # type: ignore[union-attr]
 
     def __call__(self, row: Row) -> float:
         self._row[:] = row
