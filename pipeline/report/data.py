@@ -56,6 +56,26 @@ class ModelScores:
 
 
 @dataclass(frozen=True)
+class ShadowRun:
+    """What `pipeline serve` did in shadow. rehearsed: on a local exchange. trades: rows of the contract's table.
+
+    trained_until_ms: end of the bars that its models learned from. latency_ms: median of its decisions.
+    """
+
+    rehearsed: bool
+    bundle: str
+    first_ms: int
+    last_ms: int
+    bars: int
+    late: int
+    first_equity: float
+    last_equity: float
+    latency_ms: float
+    trades: Sequence[Mapping[str, Any]]
+    trained_until_ms: int | None = None
+
+
+@dataclass(frozen=True)
 class ReportData:
     """Inputs of a report. What is None or empty was not there; its section says what to run.
 
@@ -86,6 +106,7 @@ class ReportData:
     images: Sequence[str] = ()
     synthetic: bool = False
     paths: Mapping[str, Any] | None = None
+    shadow: ShadowRun | None = None
 
     @property
     def learnt(self) -> bool:

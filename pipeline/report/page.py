@@ -6,7 +6,7 @@ from string import Template
 from typing import Any
 
 from pipeline.errors import BadInput
-from pipeline.report import figures, luck, models, paths, provenance, results, risk, selection, text
+from pipeline.report import figures, luck, models, paths, provenance, results, risk, selection, shadow, text
 from pipeline.report.data import ReportData
 from pipeline.report.html import escape
 
@@ -25,6 +25,7 @@ SECTIONS = (
     ("rules", "Rules", risk.rules),
     ("stress", "Stress", risk.stress),
     ("trades", "Trades", results.trades),
+    ("shadow", "Shadow run", shadow.shadow),
     ("gaps", "Gaps", provenance.gaps),
     ("provenance", "How made", provenance.provenance),
 )

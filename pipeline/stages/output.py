@@ -28,6 +28,7 @@ from pipeline.config.meta import second_columns
 from pipeline.errors import BadInput, MissingInput
 from pipeline.market import candles
 from pipeline.stages.reporting import Plan, Summary
+from pipeline.stages.shadow_run import read_shadow
 
 if TYPE_CHECKING:
     from pipeline.report.data import Curve, ModelScores, ReportData
@@ -104,7 +105,11 @@ def _headline(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "max drawdown": f"{text.percent(own['max_drawdown'])} (buy & hold {text.percent(hold['max_drawdown'])})",
         "trades": own["trades"],
         "p-value against random entries": random.get("p_value"),
-        **({"luck, by daily returns": significance["sentence"]} if (significance := metrics.get("significance")) else {}),
+        **(
+            {"luck, by daily returns": significance["sentence"]}
+            if (significance := metrics.get("significance"))
+            else {}
+        ),
     }
 
 
@@ -142,6 +147,7 @@ def load(config: Config, layout: Layout) -> "ReportData":
         }[config.signals.predictions],
         direction=[(step.combine.columns[0], step.combine.columns[1]) for step in config.signals.steps if step.combine],
         folds=_optional_json(layout.folds, "predict-rolling"),
+        shadow=read_shadow(layout),
         paths=_optional_json(layout.cpcv / "paths.json", "cross-validate"),
         manifest=manifest,
         gaps=_optional_json(layout.gaps, "merge"),
