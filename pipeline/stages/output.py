@@ -97,7 +97,7 @@ def _headline(metrics: Mapping[str, Any]) -> dict[str, Any]:
     from pipeline.report import text
 
     own, hold = metrics["headline"], metrics["buy_and_hold"][metrics["headline_part"]]
-    random = metrics.get("random_entry") or {}
+    random, significance = metrics.get("random_entry") or {}, metrics.get("significance")
     return {
         "verdict": text.verdict(metrics),
         "total return": f"{text.percent(own['total_return'])} (buy & hold {text.percent(hold['total_return'])})",
