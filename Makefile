@@ -32,7 +32,7 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	@git rev-parse --git-dir > /dev/null 2>&1 || dvc config --quiet --local core.no_scm true
 	@pipeline dvc -c configs/demo.yaml
-	@dvc repro simulate
+	@dvc repro train simulate
 	@echo "serving two weeks of it bar by bar, in shadow, on a local exchange …"
 	@pipeline serve -c configs/demo.yaml --rehearse 2023-12-10 2023-12-24
 	@dvc repro
