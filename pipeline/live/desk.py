@@ -306,6 +306,7 @@ class Desk(Clerk):
     def _act(self, symbol: str, now_ms: int) -> None:
         """The next step towards what is wanted of a symbol, if there is one that can be taken now."""
         books = self.books
+        self._drop_what_adds(symbol)
         wanted = books.protections.get(symbol)
         if symbol in books.leaving or any(work.reduce_only for work in books.works_of(symbol)):
             if books.guards(symbol):
@@ -402,9 +403,18 @@ class Desk(Clerk):
     def _fill(self, entry: Entry, fill: Fill) -> None:
         super()._fill(entry, fill)
         if entry.order.leg in GUARDS:
-            # The position is being left: nothing may add to it any more.
             self._failures.pop(entry.order.symbol, None)
-            self._drop_entries(entry.order.symbol)
+            self._drop_what_adds(entry.order.symbol)
+
+    def _drop_what_adds(self, symbol: str) -> None:
+        """What adds to a position that its stop or target has begun to leave is ended, after a crash too."""
+        adding = [work.intent for work in self.books.works_of(symbol) if not work.reduce_only]
+        adding += [one.order.intent for one in self.books.open(symbol) if not one.order.reduce_only]
+        bars = {(intent.bundle, intent.open_time_ms) for intent in adding}
+        if bars and any(
+            one.order.leg in GUARDS and one.order.fills and _bar(one.order) in bars for one in self.books.of(symbol)
+        ):
+            self._drop_entries(symbol)
 
     # Inside: plans
 
@@ -421,6 +431,7 @@ class Desk(Clerk):
         symbol = work.intent.symbol
         if 0 < work.expires_ms < now_ms and not work.reduce_only:
             self._stop_work(work)
+        self._drop_what_adds(symbol)
         if work.id not in self.books.works or (not work.live and not self._may_place(work)):
             return
         plan, action = next_action(work.plan, event)
@@ -465,3 +476,7 @@ class Desk(Clerk):
         self._write("WORKED", {"id": work.id, "left": str(work.plan.qty - work.plan.filled)})
         if live is not None:
             self._cancel_entry(live)
+
+
+def _bar(order: Order) -> tuple[str, int]:
+    return order.intent.bundle, order.intent.open_time_ms

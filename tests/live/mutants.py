@@ -8,7 +8,6 @@ from typing import Any
 from pipeline.exchange.port import ListRequest, Report, Request
 from pipeline.live import protecting
 from pipeline.live.books import Books, Entry
-from pipeline.live.clerk import Clerk
 from pipeline.live.desk import Desk
 from pipeline.live.effects import AskFills, AskOpen, Effect, Find, FindList, Send, SendList, Write
 from pipeline.live.protecting import Cover
@@ -550,8 +549,8 @@ class StartsAnExitPlanBesideItsProtection(Desk):
 
 
 class GoesOnBuyingAfterTheStop(Desk):
-    def _fill(self, entry: Entry, fill: Fill) -> None:
-        Clerk._fill(self, entry, fill)
+    def _drop_what_adds(self, symbol: str) -> None:
+        pass
 
 
 class GoesOnWithAStalePlan(Desk):

@@ -421,6 +421,19 @@ def test_a_plan_is_ended_by_its_id_by_its_age_and_by_a_halt():
         assert not told.desk.books.works
 
 
+def test_a_crash_between_the_fill_of_a_stop_and_the_end_of_the_plan_ends_the_plan_all_the_same():
+    told = Told()
+    told(told.desk.work(chase(), ENTRY, 1, protection=STOP))
+    (first,) = told(told.desk.tick(SYMBOL, D(99), D(100), 10))
+    told.tell(first.request.client_order_id, "NEW")
+    (stop,) = told.fill(first.request.client_order_id, "1", "PARTIALLY_FILLED")
+    told.live(stop.request)
+    told.fill(stop.request.client_order_id, "1", price=95)
+    told.records = told.records[: [kind for kind, _ in told.records].index("WORKED")]
+    again, effects = told.crashed()
+    assert not again.desk.books.works and fx.Cancel(SYMBOL, first.request.client_order_id) in effects
+
+
 # Books
 
 
