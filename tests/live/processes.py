@@ -17,13 +17,13 @@ import numpy as np
 import pyarrow as pa
 from builders import START_MS, bars, random_walk
 
-from pipeline.artifacts import Layout, write_table
+from pipeline.artifacts import Layout, read_table, write_table
 from pipeline.config import Config
-from pipeline.live.books import Books, books_of
 from pipeline.errors import PipelineError
+from pipeline.live.books import Books, books_of
 from pipeline.live.journal import JournalReader, open_reader
 from pipeline.live.records import KINDS
-from pipeline.market.candles import SCHEMA, column
+from pipeline.market.candles import SCHEMA, column, times_ms
 from pipeline.stages.runner import run_stage
 from pipeline.testing import LocalExchange, Scenario, Setup
 from pipeline.trading.orders import is_live
@@ -63,11 +63,21 @@ def prepare(n: int) -> Config:
             values = column(table, name) if prices else np.full(n, amount)
             table = table.set_column(place, name, pa.array(np.round(values, 2 if prices else 5)))
     layout = Layout("t")
-    write_table(layout.bars("synthetic", "spot", SYMBOL, "1m") / "2024-01.parquet", table)
+    write_table(_downloads(), table)
     merge = declared.model_copy(update={"merge": declared.merge.model_copy(update={"end": _iso(HISTORY)})})
     run_stage("merge", merge, layout)
     Path("t.yaml").write_text(json.dumps(CONFIG))
     return declared
+
+
+def closes() -> dict[int, float]:
+    """Closing price by open time of all bars that the exchange has."""
+    table = read_table(_downloads(), "download")
+    return dict(zip(times_ms(table).tolist(), column(table, "close").tolist(), strict=True))
+
+
+def _downloads() -> Path:
+    return Layout("t").bars("synthetic", "spot", SYMBOL, "1m") / "2024-01.parquet"
 
 
 def _iso(row: int) -> str:
@@ -185,7 +195,8 @@ class Tail:
                 self._reader = open_reader(path, "t")
             return []
         new = []
-        for self._number, kind, body in self._reader.read(self._number):
+        for number, kind, body in self._reader.read(self._number):
+            self._number = number
             new.append((kind, dict(body)))
             if kind in KINDS:
                 self.books.add(kind, body)

@@ -1,0 +1,56 @@
+"""One real process that trades and lives through every fault of the menu, one after another."""
+
+import json
+import os
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from live import processes
+from live.canaries import KEY, SECRET, Canaries
+from live.cases import CASES
+from live.faulting import Life, live_through
+from live.processes import Served, market, prepare, wrong_at_the_end
+
+from pipeline.exchange.local.faults import KINDS
+from pipeline.exchange.local.scenario import Trader
+from pipeline.testing import Scenario
+
+SECONDS = float(os.environ.get("PIPELINE_BAR_SECONDS", "0.5"))
+# How often each fault is gone through; more than once means that those that take minutes are as well.
+ROUNDS = int(os.environ.get("PIPELINE_FAULT_ROUNDS", "1"))
+# Only cases whose code or words begin so, to look at one of them.
+ONLY = os.environ.get("PIPELINE_FAULT", "")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600 * ROUNDS)
+def test_it_recovers_from_every_fault_of_the_menu(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cases = [one for one in CASES if (ROUNDS > 1 or not one.is_long) and f"{one.code} {one.words}".startswith(ONLY)]
+    n = processes.HISTORY + 20_000
+    prepare(n)
+    scenario = Scenario(accounts=[Trader(key=KEY, secret=SECRET)])
+    took: dict[tuple[str, str], list[float]] = defaultdict(list)
+    wrong: list[str] = []
+    with market(n, SECONDS, scenario) as running:
+        served = Served(running.exchange.url, KEY, SECRET)
+        life = Life(served, running)
+        served.start()
+        for _ in range(ROUNDS):
+            for case in cases:
+                seconds, found = live_through(life, case)
+                took[case.code, case.words].append(seconds)
+                wrong += [f"{case.code}, {case.words}: {one}" for one in found]
+                print(f"{case.code} {case.words}: {seconds:.2f} s {'; '.join(found)}", flush=True)
+        running.hold()
+        assert served.stop() < 5
+        assert wrong_at_the_end(running.exchange, life.foreign) == []
+        life.tail.close()
+    assert wrong == []
+    if not ONLY:
+        assert {kind for _, kind in life.witness.faults} == set(KINDS), "a fault of the menu was left out"
+    Canaries().assert_unseen(tmp_path, {"output": served.output.read_text()})
+    if target := os.environ.get("PIPELINE_RELIABILITY"):
+        told = [{"code": code, "case": words, "seconds": seconds} for (code, words), seconds in took.items()]
+        Path(target).write_text(json.dumps({"bar_seconds": SECONDS, "cases": told}))
