@@ -5,9 +5,6 @@ one JSON line per trial or set of trials, each with the hash of the line before,
 Source: Bailey & López de Prado (2014), The Deflated Sharpe Ratio.
 """
 
-import hashlib
-import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +12,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock
 
-from pipeline.errors import BadInput, StorageError
+from pipeline.evaluation.hash_chain import HashChain, canonical
 
-START = "0" * 64
 # What makes a trial another one; when it ran, what came of it and by which code do not.
 IDENTITY = ("kind", "config", "data", "seed", "what")
 # A model that is fitted is no strategy yet: those count that were traded.
@@ -55,7 +50,7 @@ class Trial:
     @property
     def identity(self) -> str:
         """Equal for the same try, whenever it was made."""
-        return _canonical({key: getattr(self, key) for key in IDENTITY})
+        return canonical({key: getattr(self, key) for key in IDENTITY})
 
 
 @dataclass(frozen=True)
@@ -84,40 +79,25 @@ class TrialLedger:
     """The ledger at a path, which need not exist yet; several processes may append at once."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self.cut = 0  # bytes of a torn last line that were dropped
+        self._chain = HashChain(
+            path, "restore it from a backup; moving it away starts a new ledger and forgets the trials"
+        )
+
+    @property
+    def cut(self) -> int:
+        """Bytes of a torn last line that were dropped."""
+        return self._chain.cut
 
     def append(self, trials: Iterable[Trial]) -> None:
         """Add lines, on the disk when this returns.
 
         Raises BadInput: the ledger is damaged. StorageError: it cannot be written.
         """
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{self._path}.lock"), self._path.open("a+b") as file:
-                file.seek(0)
-                content = file.read()
-                lines, good = self._parse(content)
-                if good < len(content):
-                    # A process died while it wrote this: the line never counted.
-                    self.cut = len(content) - good
-                    file.truncate(good)
-                last = lines[-1]["hash"] if lines else START
-                for trial in trials:
-                    line = _sealed(_plain(trial), last)
-                    last = line["hash"]
-                    file.write(_canonical(line).encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise StorageError(f"{self._path}: cannot be written: {error.strerror}") from error
+        self._chain.append(_plain(trial) for trial in trials)
 
     def read(self) -> list[Trial]:
         """All lines, oldest first. Raises BadInput: a line was altered, removed or damaged (names it)."""
-        if not self._path.is_file():
-            return []
-        lines, _ = self._parse(self._path.read_bytes())
-        return [Trial(**{key: value for key, value in line.items() if key not in ("before", "hash")}) for line in lines]
+        return [Trial(**line) for line in self._chain.read()]
 
     def count(self, *kinds: str) -> int:
         """Distinct parameter sets of these kinds, repeated ones counted once."""
@@ -139,29 +119,6 @@ class TrialLedger:
         sharpes = [np.asarray(sharpes, np.float64) for _, sharpes in known]
         variance = luck_variance(np.concatenate(sharpes), np.concatenate(weights)) if known else None
         return Tried(max(count, 1), max(min(effective, count), 1.0), variance)
-
-    def _parse(self, content: bytes) -> tuple[list[dict[str, Any]], int]:
-        # The lines, and how many bytes of the content are whole lines.
-        lines: list[dict[str, Any]] = []
-        last, good = START, 0
-        parts = content.split(b"\n")
-        torn = parts.pop()  # empty if the last line is whole
-        for number, part in enumerate(parts, 1):
-            try:
-                line = json.loads(part)
-                whole = isinstance(line, dict) and _canonical(line).encode() == part
-            except ValueError:
-                whole = False
-            if not whole or line != _sealed({k: v for k, v in line.items() if k not in ("before", "hash")}, last):
-                raise BadInput(
-                    f"{self._path}: line {number} is damaged, or one before it was removed",
-                    "restore it from a backup; moving it away starts a new ledger and forgets the trials",
-                )
-            last = line["hash"]
-            lines.append(line)
-            good += len(part) + 1
-        del torn
-        return lines, good
 
 
 def luck_variance(sharpes: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> float | None:
@@ -187,12 +144,3 @@ def _plain(trial: Trial) -> dict[str, Any]:
         for name in Trial.__dataclass_fields__
         if (value := getattr(trial, name)) is not None or name == "value"
     }
-
-
-def _sealed(line: dict[str, Any], before: str) -> dict[str, Any]:
-    digest = hashlib.sha256((before + _canonical(line)).encode()).hexdigest()
-    return {**line, "before": before, "hash": digest}
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

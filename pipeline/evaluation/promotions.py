@@ -1,0 +1,112 @@
+"""The ledger of promotions: which bundle went which step, when, by whom, and on which evidence."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import BadInput
+from pipeline.evaluation.hash_chain import HashChain
+
+PROMOTE, RETRAIN, ROLLBACK = "promote", "retrain", "rollback"
+LIVE, CANDIDATE, RETIRED = "live", "candidate", "retired"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line.
+
+    action: promote, retrain or rollback. bundle: whose. stage: it has after that. current: bundle that `current` names
+    after that. before: bundle that it named before. at: clock, ISO 8601. until: end of the bundle's data. who: account
+    on the machine. evidence: SHA-256 of what was looked at. checks: as shown.
+    """
+
+    action: str
+    bundle: str
+    stage: str
+    current: str | None
+    before: str | None
+    at: str
+    until: str
+    who: str
+    evidence: Mapping[str, str] = field(default_factory=dict)
+    checks: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the entries amount to.
+
+    stages: of each bundle. current: what `current` has to name. champions: live bundles that may be gone back to, the
+    last one in force. currents: bundles that were current, the last one now; none twice.
+    """
+
+    stages: Mapping[str, str]
+    current: str | None
+    champions: Sequence[str]
+    currents: Sequence[str]
+
+    @property
+    def champion(self) -> str | None:
+        """The bundle that trades with real money."""
+        return self.champions[-1] if self.champions else None
+
+    @property
+    def kept(self) -> set[str]:
+        """Bundles that must not be pruned: those on their way, the champion, and what a rollback goes to."""
+        on_way = {name for name, stage in self.stages.items() if stage in ("shadow", "testnet", LIVE)}
+        return on_way | set(self.champions[-2:])
+
+    def stage(self, bundle: str) -> str:
+        """Of a bundle; one that is not known is a candidate."""
+        return self.stages.get(bundle, CANDIDATE)
+
+
+class Promotions:
+    """The ledger at a path, which need not exist yet."""
+
+    def __init__(self, path: Path) -> None:
+        self._chain = HashChain(path, "restore it from a backup; without it no bundle may trade with real money")
+
+    def append(self, entry: Entry) -> None:
+        """Add a line, on the disk when this returns. Raises BadInput: the ledger is damaged."""
+        self._chain.append([asdict(entry)])
+
+    def read(self) -> list[Entry]:
+        """All lines, oldest first. Raises BadInput: one was altered, removed or damaged (names it)."""
+        try:
+            return [Entry(**line) for line in self._chain.read()]
+        except TypeError as error:
+            raise BadInput(f"{self._chain.path}: a line is not of this ledger: {error}") from None
+
+    def standing(self) -> Standing:
+        """What the lines amount to. Raises BadInput: the ledger is damaged."""
+        return standing(self.read())
+
+
+def standing(entries: Iterable[Entry]) -> Standing:
+    """What entries amount to, oldest first."""
+    stages: dict[str, str] = {}
+    champions: list[str] = []
+    currents: list[str] = []
+    current = None
+    for entry in entries:
+        if entry.action == ROLLBACK:
+            # What was left is not gone back to by the next rollback.
+            champions = _until(champions, entry.bundle)
+            currents = _until(currents, entry.bundle)
+            if entry.before and entry.before != entry.bundle:
+                stages[entry.before] = RETIRED
+        elif entry.stage == LIVE:
+            if champions and champions[-1] != entry.bundle:
+                stages[champions[-1]] = RETIRED
+            champions = [*(name for name in champions if name != entry.bundle), entry.bundle]
+        stages[entry.bundle] = entry.stage
+        current = entry.current
+        if current:
+            currents = [*(name for name in currents if name != current), current]
+    return Standing(stages, current, champions, currents)
+
+
+def _until(names: Sequence[str], bundle: str) -> list[str]:
+    return list(names[: names.index(bundle) + 1]) if bundle in names else list(names)
