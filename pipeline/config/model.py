@@ -6,6 +6,7 @@ from pipeline.config.cross_validation import CrossValidation
 from pipeline.config.drift import Drift
 from pipeline.config.durations import Interval, Length, bars_in, interval_ms
 from pipeline.config.features import FeatureEntry
+from pipeline.config.gate import Gate
 from pipeline.config.intervals import Intervals
 from pipeline.config.labels import LabelEntry
 from pipeline.config.meta import SecondStage
@@ -44,6 +45,7 @@ class Config(Section):
     output: Output = Output()
     optimize: Optimize = Optimize()
     serve: Serve = Serve()
+    gate: Gate = Gate()
 
     @field_validator("symbols")
     @classmethod
