@@ -45,8 +45,10 @@ LEARNING = (
     "stages/window_fit.py",
     "stages/blocks.py",
     "stages/calibrating.py",
+    "evaluation/hash_chain.py",
     "evaluation/trials.py",
     "models",
+    "signals",
     "features",
     "evaluation/splits.py",
     "evaluation/scores.py",
@@ -68,7 +70,14 @@ RECIPES = {
     ),
     "predict": Recipe(
         ("symbols", "predict", "intervals"),
-        ("stages/predict.py", "stages/intervals.py", "stages/train.py", *LEARNING),
+        (
+            "stages/predict.py",
+            "stages/intervals.py",
+            "stages/train.py",
+            "stages/drift_reference.py",
+            "labels",
+            *LEARNING,
+        ),
     ),
     "predict-rolling": Recipe(
         ("symbols", "seed", "labels", "train", "predict_rolling", "intervals"),
@@ -86,6 +95,7 @@ RECIPES = {
             "market/grid.py",
             "market/timeframes.py",
             "stages/train.py",
+            "stages/drift_reference.py",
             *LEARNING,
         ),
     ),
@@ -96,6 +106,7 @@ RECIPES = {
             "stages/simulate.py",
             "stages/history.py",
             "stages/trials.py",
+            "evaluation/hash_chain.py",
             "evaluation/trials.py",
             "stages/simulation_result.py",
             "stages/significance.py",
@@ -117,7 +128,14 @@ RECIPES = {
     ),
     "output": Recipe(
         ("symbols", "output"),
-        ("stages/output.py", "report", "evaluation/scores.py", "market/candles.py", "trading/reasons.py"),
+        (
+            "stages/output.py",
+            "stages/shadow_run.py",
+            "report",
+            "evaluation/scores.py",
+            "market/candles.py",
+            "trading/reasons.py",
+        ),
     ),
 }
 

@@ -13,6 +13,7 @@ from pipeline.errors import BadInput, CheckFailed, PipelineError
 from pipeline.stages.past_bundle import folder_of, is_rules, require_same
 from pipeline.stages.reporting import print_json
 from pipeline.stages.runner import Options
+from pipeline.stages.serve_models import config_hash
 from pipeline.stages.times import iso
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def _config(config: Config, story: "Story") -> Link:
         return Link("start", {}, "the journal has no START before the bar")
     number, _, body = story.start
     link = Link("start", {"record": number, "mode": body["mode"], "config": body["config"]})
-    now = sha256_json(config.model_dump(mode="json"))
+    now = config_hash(config)
     if now != body["config"]:
         link.broken = f"the config has changed since: its hash is {now[:12]}… now"
     return link

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pipeline.artifacts import Layout, sha256_json
 from pipeline.config import Config
 from pipeline.errors import BadInput
+from pipeline.stages.serve_models import config_hash
 
 if TYPE_CHECKING:
     from pipeline.live.strategy import Thresholds
@@ -39,7 +40,7 @@ def require_same(config: Config, layout: Layout, name: str) -> None:
     from pipeline.models import bundle
 
     if is_rules(name):
-        now = f"{_RULES}{sha256_json(config.model_dump(mode='json'))[:12]}"
+        now = f"{_RULES}{config_hash(config)[:12]}"
         if now != name:
             raise BadInput(f"the config has changed: its rules are {now}, and {name} decided")
     elif name.startswith(_TRAINED):

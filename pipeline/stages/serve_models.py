@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 UNTRAINED = "features"
 
 
+def config_hash(config: Config) -> str:
+    """SHA-256 of what a config says; a default that comes with a later version does not change it."""
+    return sha256_json(config.model_dump(mode="json", exclude_defaults=True))
+
+
 def bundle_folder(layout: Layout, name: str | None = None) -> tuple[Path, str]:
     """Folder and id of a bundle: the current one, or what was trained last if none has been promoted."""
     from pipeline.stages.retrain import current_bundle
@@ -44,7 +49,7 @@ def load(config: Config, layout: Layout, name: str | None = None) -> "tuple[Bund
     from pipeline.models import bundle
 
     if config.signals.predictions == UNTRAINED:
-        return None, f"rules-{sha256_json(config.model_dump(mode='json'))[:12]}", layout.trained
+        return None, f"rules-{config_hash(config)[:12]}", layout.trained
     folder, name = bundle_folder(layout, name)
     return bundle.load(folder), name, folder
 

@@ -10,14 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.artifacts import Layout, sha256_json
+from pipeline import lean
+from pipeline.artifacts import Layout
 from pipeline.config import Config
 from pipeline.errors import BadInput, CheckFailed, ExchangeError, PipelineError
 from pipeline.stages.control import control_file, kill_file
 from pipeline.stages.reporting import Summary
 from pipeline.stages.serve_bars import fetched_of
 from pipeline.stages.serve_minds import make_mind
-from pipeline.stages.serve_models import UNTRAINED, evidence, variant_of
+from pipeline.stages.serve_models import UNTRAINED, config_hash, evidence, variant_of
 from pipeline.stages.serve_place import KEY, SECRET, Place
 from pipeline.stages.serve_wish import Wish
 from pipeline.stages.times import iso
@@ -64,6 +65,7 @@ class Session:
         begun = perf_counter()
         loop = await self._start(limits)
         ready = perf_counter() - begun
+        lean.settle()
         if self.wish.live:
             await self._preflight(loop)
         await self._write("START", self._opening)
@@ -133,7 +135,7 @@ class Session:
         last, origin = portfolio.where(mode, first)
         mind, self._bundle = await self._think(first if last is None else last + step, origin)
         self._opening = {
-            "mode": mode, "bundle": mind.bundle, "config": sha256_json(config.model_dump(mode="json")),
+            "mode": mode, "bundle": mind.bundle, "config": config_hash(config),
             "name": config.name, "symbols": sorted(config.symbols), "interval": config.interval,
             "at": self.clock.now_ms(), "origin": first, "capital": await self._capital(),
             "fresh": not portfolio.knows(mode),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from pipeline.artifacts import Layout, read_table, sha256_json, write_text
+from pipeline.artifacts import Layout, read_table, write_text
 from pipeline.config import Config, interval_ms
 from pipeline.errors import BadInput, CheckFailed, PipelineError
 from pipeline.evaluation.shadow import (
@@ -24,6 +24,7 @@ from pipeline.evaluation.shadow import (
 from pipeline.stages.past_bundle import PastBundle, load_past
 from pipeline.stages.reporting import print_json, progress
 from pipeline.stages.runner import Options
+from pipeline.stages.serve_models import config_hash
 from pipeline.stages.times import iso
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def compare(config: Config, layout: Layout, mode: str | None = None, store: str 
     found = ShadowRun(
         run.mode, len(bars), absent, sum(bool(bar["late"]) for bar in bars), again.fields(),
         _matched(run, again, config.step_ms), [float(bar["age_ms"]) for bar in bars if _is_age(bar.get("age_ms"))],
-        sha256_json(config.model_dump(mode="json")) == run.config,
+        config_hash(config) == run.config,
     )  # fmt: skip
     limits = Limits(age_ms=config.serve.max_decision_age * 1000)
     return Report(

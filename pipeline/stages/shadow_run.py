@@ -3,8 +3,9 @@
 import numpy as np
 import pyarrow.parquet as pq
 
-from pipeline.artifacts import Layout
+from pipeline.artifacts import Layout, read_json
 from pipeline.config import utc_ms
+from pipeline.errors import PipelineError
 from pipeline.market.candles import times_ms
 from pipeline.report.data import ShadowRun
 
@@ -33,11 +34,8 @@ def read_shadow(layout: Layout) -> ShadowRun | None:
 
 
 def _trained_until(layout: Layout, bundle: str) -> int | None:
-    from pipeline.errors import PipelineError
-    from pipeline.models.bundle import read_manifest
-
     folder = layout.bundles / bundle if (layout.bundles / bundle).is_dir() else layout.trained
     try:
-        return utc_ms(str(read_manifest(folder)["train"]["label_end"]))
+        return utc_ms(str(read_json(folder / "manifest.json", "train")["train"]["label_end"]))
     except (PipelineError, KeyError, ValueError):
         return None

@@ -99,7 +99,7 @@ class BinanceExchange:
     async def filters(self, symbol: str) -> SymbolFilters:
         """Rules of a symbol, asked anew. Raises Refused, Unavailable, Barred. BadInput: they make no sense."""
         reply = await self._client.read(self._client.binance._get, 20, path="exchangeInfo", data={"symbol": symbol})
-        limit = _understood(_weight_limit, reply)
+        limit = _understood(reports.weight_limit, reply)
         if limit:
             self._client.budget.limit = limit
         entry = next((one for one in reply.get("symbols", ()) if one.get("symbol") == symbol), None)
@@ -397,9 +397,3 @@ def _executed(read: Callable[[Any], _T], reply: Any) -> _T:
 
 def _each(read: Callable[[Any], _T]) -> Callable[[Any], list[_T]]:
     return lambda rows: [read(row) for row in rows]
-
-
-def _weight_limit(reply: Any) -> int:
-    """Request weight that is allowed in a minute; 0 if the exchange does not say."""
-    rules = [rule for rule in reply["rateLimits"] if rule["rateLimitType"] == "REQUEST_WEIGHT"]
-    return next((int(rule["limit"]) for rule in rules if rule["interval"] == "MINUTE"), 0)

@@ -206,3 +206,9 @@ def quoted(event: Any) -> Quote | Traded | None:
     if "b" in event and "a" in event and "s" in event:
         return Quote(event["s"], Decimal(event["b"]), Decimal(event["a"]))
     return None
+
+
+def weight_limit(reply: Any) -> int:
+    """Request weight that is allowed in a minute; 0 if the exchange does not say."""
+    rules = [rule for rule in reply["rateLimits"] if rule["rateLimitType"] == "REQUEST_WEIGHT"]
+    return next((int(rule["limit"]) for rule in rules if rule["interval"] == "MINUTE"), 0)
