@@ -17,7 +17,7 @@ class Entry:
     """One line.
 
     action: promote, retrain or rollback. bundle: whose. stage: it has after that. current: bundle that `current` names
-    after that. before: bundle that it named before. at: clock, ISO 8601. until: end of the bundle's data. who: account
+    after that. previous: bundle that it named until then. at: clock, ISO 8601. until: end of the bundle's data. who: account
     on the machine. evidence: SHA-256 of what was looked at. checks: as shown.
     """
 
@@ -25,7 +25,7 @@ class Entry:
     bundle: str
     stage: str
     current: str | None
-    before: str | None
+    previous: str | None
     at: str
     until: str
     who: str
@@ -95,8 +95,8 @@ def standing(entries: Iterable[Entry]) -> Standing:
             # What was left is not gone back to by the next rollback.
             champions = _until(champions, entry.bundle)
             currents = _until(currents, entry.bundle)
-            if entry.before and entry.before != entry.bundle:
-                stages[entry.before] = RETIRED
+            if entry.previous and entry.previous != entry.bundle:
+                stages[entry.previous] = RETIRED
         elif entry.stage == LIVE:
             if champions and champions[-1] != entry.bundle:
                 stages[champions[-1]] = RETIRED

@@ -6,10 +6,12 @@ whoever serves a model must not lose it. Whatever fails, and whenever, `current`
 
 import contextlib
 import datetime as dt
+import hashlib
+import json
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,16 @@ from pipeline.artifacts import (
     write_text,
 )
 from pipeline.config import Config
-from pipeline.errors import BadInput, CheckFailed, PipelineError, StorageError
+from pipeline.errors import BadInput, CheckFailed, MissingInput, PipelineError, StorageError
 from pipeline.evaluation.certificate import Certificate, valid_for
 from pipeline.evaluation.leaks.findings import table
+from pipeline.evaluation.promotions import RETRAIN
 from pipeline.stages.drift import look
 from pipeline.stages.reporting import Plan, print_json
 from pipeline.stages.runner import Options, plan_stage, run_stage
+from pipeline.stages.standing import enter, named, promotions
+from pipeline.stages.track_record import FILE as RECORD
+from pipeline.stages.track_record import track_record
 from pipeline.stages.verify import certificate_for, certify, require_passed
 
 # Whether there is drift can be told after these.
@@ -95,7 +101,11 @@ def _alone(config: Config, layout: Layout) -> contextlib.AbstractContextManager[
 def _finish(config: Config, layout: Layout, work: Layout, keep: int, start: float, as_json: bool) -> None:
     _certify(config, layout, work)
     bundle = store_bundle(work, layout)
-    write_text(layout.current, f"{bundle}\n")
+    # What trades with real money is replaced by `pipeline promote` alone.
+    known = promotions(layout).standing()
+    takes_over = known.champion is None
+    manifest = read_json(layout.bundles / bundle / "manifest.json", "retrain")
+    enter(layout, RETRAIN, bundle, known.stage(bundle), takes_over, str(manifest["created"]), content(layout, bundle))
     prune_bundles(layout, keep)
     _say(config, layout, work, bundle, time.perf_counter() - start, as_json)
 
@@ -116,11 +126,8 @@ def _reason(config: Config, layout: Layout, work: Layout) -> str | None:
 
 
 def current_bundle(layout: Layout) -> str | None:
-    """Name of the promoted bundle, or None before the first."""
-    try:
-        return layout.current.read_text(encoding="utf-8").strip() or None
-    except FileNotFoundError:
-        return None
+    """Name of the bundle that decides, or None before the first."""
+    return named(layout)
 
 
 def store_bundle(work: Layout, layout: Layout) -> str:
@@ -128,7 +135,8 @@ def store_bundle(work: Layout, layout: Layout) -> str:
 
     The certificate that `pipeline verify` left for just these models goes into the bundle's manifest; without one, or
     with one of other models, data or code, the bundle has none. The id is the time of the last bar and a hash of the
-    content, certificate included: the same training twice is one bundle.
+    content, certificate included: the same training twice is one bundle. `record.json` is the track record of its
+    simulation, which the gate judges.
     Raises CheckFailed: a model file is not the one that the manifest describes.
     """
     manifest = read_json(work.trained / "manifest.json", "train")
@@ -138,13 +146,18 @@ def store_bundle(work: Layout, layout: Layout) -> str:
     sources = {path.name: path for path in sorted(work.trained.iterdir()) if path.is_file()}
     sources |= {path.name: path for path in (work.simulation / "metrics.json", work.folds) if path.is_file()}
     del sources["manifest.json"]
-    hashes = {name: sha256_file(path) for name, path in sorted(sources.items())}
-    last = dt.datetime.fromisoformat(manifest["created"])
-    bundle = f"{last:%Y%m%dT%H%M}-{sha256_json([hashes, manifest])[:12]}"
+    hashes = {name: sha256_file(path) for name, path in sources.items()}
+    record = None
+    if (work.simulation / "equity.parquet").is_file():
+        record = json.dumps(track_record(work).json(), allow_nan=False) + "\n"
+        hashes[RECORD] = hashlib.sha256(record.encode()).hexdigest()
+    bundle = bundle_id(hashes, manifest)
 
     def copy(folder: Path) -> None:
         for name, path in sources.items():
             shutil.copyfile(path, folder / name)
+        if record is not None:
+            write_text(folder / RECORD, record)
         write_json(folder / "manifest.json", manifest)
         verify(folder, hashes, manifest)
 
@@ -156,6 +169,28 @@ def store_bundle(work: Layout, layout: Layout) -> str:
     except OSError as error:
         raise StorageError(f"{layout.bundles / bundle}: cannot be written: {error.strerror}") from error
     return bundle
+
+
+def bundle_id(hashes: Mapping[str, str], manifest: Mapping[str, Any]) -> str:
+    """The time of the last bar, and a hash of all files. hashes: of those beside the manifest."""
+    last = dt.datetime.fromisoformat(manifest["created"])
+    return f"{last:%Y%m%dT%H%M}-{sha256_json([dict(sorted(hashes.items())), manifest])[:12]}"
+
+
+def content(layout: Layout, bundle: str) -> dict[str, str]:
+    """SHA-256 of each file of a stored bundle.
+
+    Raises MissingInput: it is not there, or was pruned. CheckFailed: it is not what was stored under its name.
+    """
+    folder = layout.bundles / bundle
+    if not folder.is_dir():
+        raise MissingInput(f"{folder}: there is no such bundle, or it was pruned", "`pipeline bundles` lists them")
+    hashes = {path.name: sha256_file(path) for path in folder.iterdir() if path.is_file()}
+    own = {name: sha256 for name, sha256 in hashes.items() if name != "manifest.json"}
+    manifest = read_json(folder / "manifest.json", "retrain")
+    if not isinstance(manifest, dict) or "created" not in manifest or bundle_id(own, manifest) != bundle:
+        raise CheckFailed(f"{folder}: is not what was stored under this name: a file was altered", "it cannot be used")
+    return hashes
 
 
 def verify(folder: Path, hashes: dict[str, str], manifest: dict[str, Any]) -> None:
@@ -171,10 +206,11 @@ def verify(folder: Path, hashes: dict[str, str], manifest: dict[str, Any]) -> No
 
 
 def prune_bundles(layout: Layout, keep: int) -> None:
-    """Remove all but the newest `keep` bundles; never the current one."""
-    current = current_bundle(layout)
+    """Remove all but the newest `keep` bundles; never the current one, nor one that has passed a step or may come
+    back."""
+    needed = {current_bundle(layout), *promotions(layout).standing().kept}
     bundles = sorted(path for path in layout.bundles.iterdir() if path.is_dir() and not path.name.startswith("."))
-    others = [path for path in bundles if path.name != current]
+    others = [path for path in bundles if path.name not in needed]
     for path in others[: max(len(others) - (keep - 1), 0)]:
         shutil.rmtree(path)
 
@@ -263,6 +299,8 @@ def _say(config: Config, layout: Layout, work: Layout, bundle: str, seconds: flo
         "trades": headline["trades"],
         "seconds": round(seconds, 1),
     }
+    if (current := current_bundle(layout)) != bundle:
+        values["current"] = f"{current} (stays, live)"
     if as_json:
         print_json({"stage": "retrain", "name": config.name, **values, "path": str(layout.bundles / bundle)})
         return
