@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline import cli_control, cli_drift, cli_evaluation, cli_lineage, cli_live, cli_search, cli_validation
+from pipeline import cli_control, cli_drift, cli_evaluation, cli_gate, cli_lineage, cli_live, cli_search, cli_validation
 from pipeline.cli_options import ConfigFile, DryRun, IntervalOption, Json, Overrides, Symbols, Workdir
 
 app = typer.Typer(
@@ -201,6 +201,11 @@ def retrain(
     from pipeline.stages.runner import Options
 
     (retrain_if_drift if if_drift else retrain)(Options(config, overrides=set_ or (), dry_run=dry_run, json=json), keep)
+
+
+_command("promote")(cli_gate.promote)
+_command("rollback")(cli_gate.rollback)
+_command("bundles")(cli_gate.bundles)
 
 
 @_command("exchange")

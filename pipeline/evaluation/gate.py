@@ -79,7 +79,8 @@ def record_checks(record: Record, gate: Gate) -> list[Check]:
     """Checks of what was earned, and how."""
     return [
         Check(
-            "out of sample", not record.in_sample, "in sample" if record.in_sample else "yes", "no bar was learned from",
+            "out of sample", not record.in_sample,
+            "in sample" if record.in_sample else "yes", "no bar was learned from",
             "signals.predictions: rolling, and `pipeline predict-rolling` make scores that are",
         ),
         _at_least("trades", record.trades, gate.trades, "{:,}"),

@@ -17,8 +17,8 @@ class Entry:
     """One line.
 
     action: promote, retrain or rollback. bundle: whose. stage: it has after that. current: bundle that `current` names
-    after that. previous: bundle that it named until then. at: clock, ISO 8601. until: end of the bundle's data. who: account
-    on the machine. evidence: SHA-256 of what was looked at. checks: as shown.
+    after that. previous: bundle that it named until then. at: clock, ISO 8601. until: end of the bundle's data. who:
+    account on the machine. evidence: SHA-256 of what was looked at. checks: as shown.
     """
 
     action: str

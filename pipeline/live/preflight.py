@@ -1,7 +1,7 @@
 """What has to be right before real orders are sent; each check says what it found, and all of them are shown."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -54,18 +54,32 @@ def of_config(config: Config) -> list[Check]:
 
 
 def of_bundle(
-    manifest: Mapping[str, Any] | None, fault: str | None, promoted: str | None, uncertified: bool, rehearsed: bool
+    manifest: Mapping[str, Any] | None,
+    fault: str | None,
+    promoted: str | None,
+    uncertified: bool,
+    rehearsed: bool,
+    allowed: Sequence[str],
 ) -> list[Check]:
-    """Checks of the models. fault: why the certificate is not valid; promoted: stage that the gate has let it to;
-    uncertified: whether that forbids nothing; rehearsed: whether no real money is at stake."""
+    """Checks of the models. fault: why the certificate is not valid; promoted: stage that the gate has let it to, or
+    why to none; uncertified: whether that forbids nothing; rehearsed: whether no exchange is at stake; allowed: stages
+    that may trade at this one."""
     if manifest is None:
         return [Check("certificate", None, "a strategy without models has none; `pipeline verify` checks its features")]
     found = f"promoted to {promoted or 'nothing'}"
-    passed = True if promoted == "live" else None if rehearsed else False
+    passed = True if promoted in allowed else None if rehearsed else False
     return [
         Check("certificate", None if fault and uncertified else fault is None, fault or "valid"),
-        Check("gate", passed, found if passed else f"{found}: `pipeline promote` takes it to live"),
+        Check("gate", passed, found if passed else f"{found}: `pipeline promote` takes it to {allowed[0]}"),
     ]
+
+
+def of_capital(config: Config, real: bool) -> list[Check]:
+    """Check of how much is at stake. real: with real money."""
+    capital, cap = config.serve.capital, config.gate.live_cap
+    found = f"{'all that is free' if capital is None else f'{capital:,g}'}, gate.live_cap is {cap:,g}"
+    enough = capital is not None and capital <= cap
+    return [Check("capital", True if enough else False if real else None, found)]
 
 
 async def _key(exchange: Exchange, real: bool) -> Check:

@@ -12,7 +12,7 @@ from pipeline.config import Config, utc_ms
 from pipeline.errors import BadInput
 from pipeline.market import candles
 from pipeline.stages.serve_bars import fetched_of, merged_until
-from pipeline.stages.serve_models import evidence, load, thresholds_of
+from pipeline.stages.serve_models import allowed, evidence, load, thresholds_of
 from pipeline.stages.serve_wish import Wish
 
 if TYPE_CHECKING:
@@ -75,9 +75,11 @@ def _made(
 
     bundle, name, folder = load(config, layout, wanted)
     if wanted and wish.live and not wish.uncertified and not is_replay:
-        fault, _ = evidence(layout, name, bundle)
+        fault, promoted = evidence(config, layout, name, bundle)
         if fault:
             raise BadInput(f"bundle {name}: its certificate: {fault}", "`pipeline retrain` makes one with its bundle")
+        if bundle is not None and promoted not in allowed(config.serve.exchange):
+            raise BadInput(f"bundle {name}: promoted to {promoted or 'nothing'}", "`pipeline promote` takes it further")
     thresholds, _ = thresholds_of(config, layout, folder)
     follower = Follower(config, bundle, merged, origin_ms, thresholds, fetched_of(config))
     watch = None if bundle is None else _watch(config, bundle.manifest, merged)

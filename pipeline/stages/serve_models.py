@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import Layout, read_json, sha256_json
 from pipeline.config import Config
+from pipeline.errors import BadInput
+from pipeline.evaluation.promotions import standing
 
 if TYPE_CHECKING:
     from pipeline.live.strategy import Thresholds
@@ -54,8 +56,8 @@ def load(config: Config, layout: Layout, name: str | None = None) -> "tuple[Bund
     return bundle.load(folder), name, folder
 
 
-def evidence(layout: Layout, name: str, bundle: Any) -> tuple[str | None, str | None]:
-    """Why a bundle's certificate is not valid, and to which stage the gate has let it."""
+def evidence(config: Config, layout: Layout, name: str, bundle: Any) -> tuple[str | None, str | None]:
+    """Why a bundle's certificate is not valid, and to which stage the gate has let it, or in words why to none."""
     from pipeline.evaluation import certificate
 
     if bundle is None:
@@ -66,4 +68,26 @@ def evidence(layout: Layout, name: str, bundle: Any) -> tuple[str | None, str | 
         if found is None
         else certificate.valid_for(found, bundle.manifest)
     )
-    return fault, None
+    return fault, _promoted(config, layout, name)
+
+
+def allowed(exchange: str) -> tuple[str, ...]:
+    """Stages whose bundles may send orders to an exchange."""
+    return ("live",) if exchange == "live" else ("testnet", "live")
+
+
+def _promoted(config: Config, layout: Layout, name: str) -> str | None:
+    from pipeline.stages.standing import promotions, unexplained
+    from pipeline.stages.verify import config_hashes
+
+    try:
+        entries = promotions(layout).read()
+    except BadInput as error:
+        return f"nothing: {error.message}"
+    known = standing(entries)
+    if strange := unexplained(layout, known):
+        return f"nothing: {strange}"
+    own = [one for one in entries if one.bundle == name and "whole config" in one.evidence]
+    if own and own[-1].evidence["whole config"] != config_hashes(config)["whole config"]:
+        return f"nothing: the config is not the one that was promoted to {own[-1].stage}"
+    return known.stages.get(name)

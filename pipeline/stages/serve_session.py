@@ -18,7 +18,7 @@ from pipeline.stages.control import control_file, kill_file
 from pipeline.stages.reporting import Summary
 from pipeline.stages.serve_bars import fetched_of
 from pipeline.stages.serve_minds import make_mind
-from pipeline.stages.serve_models import UNTRAINED, config_hash, evidence, variant_of
+from pipeline.stages.serve_models import UNTRAINED, allowed, config_hash, evidence, variant_of
 from pipeline.stages.serve_place import KEY, SECRET, Place
 from pipeline.stages.serve_wish import Wish
 from pipeline.stages.times import iso
@@ -139,6 +139,7 @@ class Session:
             "name": config.name, "symbols": sorted(config.symbols), "interval": config.interval,
             "at": self.clock.now_ms(), "origin": first, "capital": await self._capital(),
             "fresh": not portfolio.knows(mode),
+            "exchange": "rehearsal" if self.wish.rehearse else config.serve.exchange,
         }  # fmt: skip
         succession = Succession(self._current, lambda wanted, last: self._rethink(wanted, last, origin))
         return Loop(
@@ -154,7 +155,7 @@ class Session:
         from pipeline.live import preflight
 
         bundle = self._bundle
-        fault, promoted = evidence(self.layout, loop.mind.bundle, bundle)
+        fault, promoted = evidence(self.config, self.layout, loop.mind.bundle, bundle)
         rehearsed = self.place.is_replay
         real = not rehearsed and self.config.serve.exchange == "live"
         try:
@@ -169,7 +170,9 @@ class Session:
                     promoted,
                     self.wish.uncertified or rehearsed,
                     rehearsed,
+                    allowed(self.config.serve.exchange),
                 ),
+                *preflight.of_capital(self.config, real),
             ]
         except WrongKey as error:
             raise ExchangeError(f"the exchange refuses the key: {error}", f"check {KEY} and {SECRET}") from None

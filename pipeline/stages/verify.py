@@ -85,7 +85,7 @@ def certify(config: Config, layout: Layout, mode: str) -> Certificate:
         mode,
         candles.iso(max(int(candles.times_ms(kept.bars(symbol))[-1]) for symbol in config.symbols) + config.step_ms),
         tuple(findings),
-        {**_config_hashes(config), "code": bundle.code_hash(), **custom_hashes(config), **_file_hashes(kept)},
+        {**config_hashes(config), "code": bundle.code_hash(), **custom_hashes(config), **_file_hashes(kept)},
         {n: facts["sha256"] for n, facts in {**manifest["models"], **manifest.get("second", {})}.items()}
         if manifest
         else {},
@@ -124,14 +124,14 @@ def _findings(kept: Kept, mode: str) -> Iterator[Finding]:
     yield from verify_folds.check_trades(kept)
 
 
-def _config_hashes(config: Config) -> dict[str, str]:
-    # "config" is of the sections that the manifest hashes; the other is of the whole.
+def config_hashes(config: Config) -> dict[str, str]:
+    """`config`: of the sections that a manifest hashes; `whole config`: of all that scores and trades follow from."""
     from pipeline.stages.second_stage import second_sections
     from pipeline.stages.train import SECTIONS
 
     learnt = (*SECTIONS, *second_sections(config))
     resolved = config.model_dump(mode="json", exclude_none=True)
-    whole = {key: value for key, value in resolved.items() if key not in ("workers", "output")}
+    whole = {key: value for key, value in resolved.items() if key not in ("workers", "output", "serve", "gate")}
     return {"config": sha256_json({key: resolved[key] for key in learnt}), "whole config": sha256_json(whole)}
 
 
