@@ -34,17 +34,24 @@ class Layout:
 
     name: the config's name. raw: downloaded bars, shared by all configs.
     data, models: `data/` and `MODELS/`, or their namesakes in a `--workdir`.
+    ledger_of: name of the config in whose ledger the trials are counted; "" for this one.
     """
 
     name: str
     raw: Path = Path("data/raw")
     data: Path = Path("data")
     models: Path = Path("MODELS")
+    ledger_of: str = ""
 
     @classmethod
     def in_workdir(cls, name: str, workdir: Path) -> "Layout":
         """The same artifacts below another folder; downloaded bars stay shared."""
         return cls(name, data=workdir / "data", models=workdir / "MODELS")
+
+    @property
+    def ledger(self) -> Path:
+        """The trial ledger. It lies beside the bundles, and not among DVC's outputs, which DVC deletes before a run."""
+        return self.models / (self.ledger_of or self.name) / "trials.jsonl"
 
     @property
     def run(self) -> Path:

@@ -27,6 +27,11 @@ class Config(Section):
     interval: Interval = "1m"
     seed: int = Field(0, ge=0, description="Of everything random; the same seed gives the same bits.")
     workers: int = Field(0, ge=0, description="Processes to use; 0 is one per core.")
+    ledger: str | None = Field(
+        None,
+        pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*",
+        description="Name of the config in whose trial ledger this one's trials are counted; its own if absent.",
+    )
     download: Download = Download()
     merge: Merge = Merge()
     features: list[FeatureEntry] = []

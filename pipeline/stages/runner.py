@@ -5,7 +5,7 @@ import re
 import shlex
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.artifacts import Layout, exclusive
@@ -47,7 +47,7 @@ class Options:
         path = self.config or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None)
         config = load_config(path, symbols=self.symbols, interval=self.interval, overrides=self.overrides)
         layout = Layout.in_workdir(config.name, self.workdir) if self.workdir else Layout(config.name)
-        return config, layout
+        return config, replace(layout, ledger_of=config.ledger or "")
 
     def explain(self, error: PipelineError) -> None:
         """Name the config file before a key of it, and write the hint's commands out."""

@@ -88,11 +88,13 @@ class Space:
         """What a file at `path` says on top of the config's own file to be the config with these values.
 
         Lists are replaced whole, as `extends` does; the grid is switched off, since thresholds are among the values.
+        What comes of it is counted in the search's ledger: it is the best of so many, under whatever name.
         """
         differing = _difference(self.own, self.changed(values))
         if isinstance(self.own.get("simulate"), dict) and self.own["simulate"].get("grid"):
             differing.setdefault("simulate", {})["grid"] = None
-        return {"extends": os.path.relpath(self.source, path.parent), **differing}
+        ledger = self.raw.get("ledger") or self.name
+        return {"extends": os.path.relpath(self.source, path.parent), "ledger": ledger, **differing}
 
     def _check(self) -> None:
         if not self.axes:

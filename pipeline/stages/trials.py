@@ -15,8 +15,8 @@ FITTED = ("fit", "fold")
 
 
 def ledger(layout: Layout) -> TrialLedger:
-    """The config's ledger. It lies beside the bundles and not among DVC's outputs, which DVC deletes before a run."""
-    return TrialLedger(layout.models / layout.name / "trials.jsonl")
+    """The ledger in which a config's trials are counted."""
+    return TrialLedger(layout.ledger)
 
 
 def record(

@@ -77,6 +77,20 @@ def test_the_holdout_is_what_the_stages_make_of_the_best_file(workspace: Path) -
     assert metrics["headline"]["total_return"] == pytest.approx(result["holdout"]["total_return"], abs=1e-12)
 
 
+def test_what_comes_of_the_best_file_is_judged_as_the_best_of_all_that_was_tried(workspace: Path) -> None:
+    write_bars()
+    result = search(write_config())
+    copied = Path("renamed.yaml")
+    copied.write_text("extends: data/s/search/best.yaml\n")
+    write_bars("renamed")
+    options = Options(copied, overrides=["predict_rolling.null_paths=0", "simulate.random_entries=0"])
+    run_stages(["features", "labels", "predict-rolling", "signals", "simulate"], options)
+    found = json.loads(Path("data/renamed/simulation/metrics.json").read_text())["significance"]
+    # The sets, the look at the holdout, and this run.
+    assert found["n_trials"] == len(result["trials"]) + 2
+    assert lines("simulate") and not Path("MODELS/renamed/trials.jsonl").exists()
+
+
 def test_sets_that_differ_in_trading_alone_share_features_and_scores(workspace: Path) -> None:
     write_bars()
     search(write_config(space=THRESHOLDS), trials=5, holdout=False)
