@@ -75,8 +75,8 @@ class Promotions:
     def read(self) -> list[Entry]:
         """All lines, oldest first. Raises BadInput: one was altered, removed or damaged (names it)."""
         try:
-            return [Entry(**line) for line in self._chain.read()]
-        except TypeError as error:
+            return [Entry(**{**line, "checks": tuple(line["checks"])}) for line in self._chain.read()]
+        except (KeyError, TypeError) as error:
             raise BadInput(f"{self._chain.path}: a line is not of this ledger: {error}") from None
 
     def standing(self) -> Standing:

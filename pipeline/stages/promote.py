@@ -10,12 +10,12 @@ from pipeline.evaluation import gate as rules
 from pipeline.evaluation.gate import STEPS
 from pipeline.evaluation.promotions import CANDIDATE, LIVE, PROMOTE, RETIRED, ROLLBACK, Standing
 from pipeline.evaluation.shadow import Check
-from pipeline.stages import gate_evidence
+from pipeline.stages import gate_evidence, standing
 from pipeline.stages.gate_evidence import DAY_MS, REAL_TIME, TRAINED, Dossier
 from pipeline.stages.reporting import print_json
 from pipeline.stages.retrain import content, store_bundle
 from pipeline.stages.runner import Options
-from pipeline.stages.standing import enter, ledger_path, named, now, promotions, unexplained
+from pipeline.stages.standing import enter, ledger_path, named, promotions, unexplained
 from pipeline.stages.verify import config_hashes
 
 _HINT = "docs/evaluation.md, section 9, says what each check asks for"
@@ -90,7 +90,7 @@ def _newest(layout: Layout) -> str:
 
 def _papers(config: Config, layout: Layout, own: Dossier, known: Standing) -> list[Check]:
     most = config.bars(config.risk.breakers.model_expires) * config.step_ms / DAY_MS
-    age = own.age_days(round(now().timestamp() * 1000))
+    age = own.age_days(round(standing.now().timestamp() * 1000))
     strange = unexplained(layout, known) if known.stages else None
     vouched = own.certificate.hashes.get("whole config") if own.certificate else None
     checks = [
@@ -195,7 +195,7 @@ def rollback(options: Options, to: str | None) -> None:
     except PipelineError as error:
         options.explain(error)
         raise
-    age = gate_evidence.dossier(layout, target).age_days(round(now().timestamp() * 1000))
+    age = gate_evidence.dossier(layout, target).age_days(round(standing.now().timestamp() * 1000))
     if options.json:
         print_json(
             {"stage": "rollback", "name": config.name, "bundle": target, "left": left, "age_days": round(age, 2)}
@@ -273,7 +273,7 @@ def _row(layout: Layout, known: Standing, name: str) -> dict[str, Any]:
         parts.append("current")
     return {
         "bundle": name,
-        "age_days": round(own.age_days(round(now().timestamp() * 1000)), 2),
+        "age_days": round(own.age_days(round(standing.now().timestamp() * 1000)), 2),
         "stage": known.stage(name),
         "part": ", ".join(parts),
         "fault": own.fault,
