@@ -3,7 +3,7 @@
 The half of the order desk that takes answers; `pipeline.live.desk` has the other one, which wants something.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -20,24 +20,27 @@ MARGIN_MS = 10_000
 # When an order is asked for after its reply was lost, ms; after that every ten seconds.
 ASK_AFTER_MS = (500, 1000, 2000, 4000, 8000)
 ASK_EVERY_MS = 10_000
+# How long the account may have less than the books before the exchange is asked, and until it is asked again.
+SHORT_MS, SHORT_AGAIN_MS = 2000, 8000
 _ENDS = {"CANCELED": Event.CANCEL, "EXPIRED": Event.EXPIRE, "EXPIRED_IN_MATCH": Event.EXPIRE, "REJECTED": Event.REJECT}
 _LIVE_WORDS = ("NEW", "PARTIALLY_FILLED", "PENDING_NEW")
 
 
 class Clerk:
-    """Takes answers. books: of the journal, shared; changed by what is written. rules: of the symbols, kept up to date
-    by their owner. ignores_others: whether orders that are not ours are left alone instead of halting their symbol."""
+    """Takes answers. books: of the journal, shared; changed by what is written. rules: of the symbols, shared, and
+    changed by `learn`. ignores_others: leave orders that are not ours alone, instead of halting their symbol."""
 
     def __init__(
-        self, books: Books, rules: Mapping[str, SymbolFilters] | None = None, *, ignores_others: bool = False
+        self, books: Books, rules: dict[str, SymbolFilters] | None = None, *, ignores_others: bool = False
     ) -> None:
         self.books = books
-        self.rules: Mapping[str, SymbolFilters] = {} if rules is None else rules
+        self.rules: dict[str, SymbolFilters] = {} if rules is None else rules
         self.ignores_others = ignores_others
         self._effects: list[Effect] = []
         self._asked: dict[str, int] = {}
         # Orders and lists of which a cancel is on its way, so that none is sent beside it.
         self._cancelling: set[str] = set()
+        self._short_since: dict[str, int] = {}
 
     def replied(self, report: Report, now_ms: int) -> list[Effect]:
         """A reply, an event of the user stream, or an order that was found: they all say the same thing."""
@@ -156,6 +159,17 @@ class Clerk:
             self._halt(symbol, f"{self.books.held(symbol)} is held, and the account has {qty}")
         return self._done(symbol, now_ms)
 
+    def missing(self, symbol: str, qty: Decimal, now_ms: int) -> list[Effect]:
+        """The same now and then. With orders open they may have been filled, and the event was lost: after a while the
+        exchange is asked."""
+        if not self.books.open(symbol) or qty >= self.books.held(symbol):
+            self._short_since.pop(symbol, None)
+        elif now_ms - self._short_since.setdefault(symbol, now_ms) >= SHORT_MS:
+            self._short_since[symbol] = now_ms + SHORT_AGAIN_MS
+            self._effects.append(AskOpen(symbol))
+            self._ask_fills(symbol)
+        return self._flush()
+
     def recover(self, symbols: Iterable[str], now_ms: int) -> list[Effect]:
         """What to do first after a start, and after a stream was lost: protect what is not, and find out what is true.
 
@@ -240,6 +254,9 @@ class Clerk:
                 self._asked.pop(entry.order.client_order_id, None)
             else:
                 self._ask(entry, now_ms)
+        elif not entry.is_settled and entry.order.state != State.INTENT:
+            # It was there before, so only this question did not find it.
+            self._ask(entry, now_ms)
 
     def _cancel_again(self, entry: Entry, report: Report) -> None:
         """An order that was to be cancelled is live, and no cancel is on its way: it was lost."""

@@ -9,7 +9,6 @@ What a position is to be protected by is such state too (`protect`): each event 
 exchange, and puts right what differs, one step at a time.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
@@ -46,13 +45,13 @@ class Settings:
 class Desk(Clerk):
     """Orders of all symbols. books: of the journal, shared; changed by what is written.
 
-    rules: filters by symbol, kept up to date by their owner; without them quantities are not rounded.
+    rules: filters by symbol, shared, and changed by `learn`; without them quantities are not rounded.
     """
 
     def __init__(
         self,
         books: Books,
-        rules: Mapping[str, SymbolFilters] | None = None,
+        rules: dict[str, SymbolFilters] | None = None,
         settings: Settings | None = None,
         *,
         ignores_others: bool = False,
@@ -181,6 +180,13 @@ class Desk(Clerk):
         """Take away what protects a symbol: somebody wants to hold it without."""
         if symbol in self.books.protections:
             self._write("UNPROTECT", {"symbol": symbol})
+        return self._done(symbol, now_ms)
+
+    def learn(self, symbol: str, rules: SymbolFilters, now_ms: int) -> list[Effect]:
+        """The exchange has other rules of a symbol now; what protects it is rounded anew."""
+        self.rules[symbol] = rules
+        if symbol in self.books.protections:
+            self._protect(symbol, self.books.protections[symbol])
         return self._done(symbol, now_ms)
 
     def is_clear(self, symbol: str) -> bool:

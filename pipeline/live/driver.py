@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-from pipeline.errors import ExchangeError, PipelineError
+from pipeline.errors import BadInput, ExchangeError, PipelineError
 from pipeline.exchange.port import Clock, Exchange, Refused, Unavailable, Unclear, WrongKey
 from pipeline.live.desk import Desk
 from pipeline.live.effects import (
@@ -29,7 +29,10 @@ from pipeline.live.effects import (
 from pipeline.live.seams import Journal
 from pipeline.live.telling import Tell
 
+# An order that breaks a filter, or has too many digits.
+_RULES_BROKEN = (-1013, -1111)
 Decide = Callable[[], list[Effect]]
+Key = tuple[str, ...]
 # After a turn about a symbol, the trader looks whether something is due; it cannot go on for ever.
 _ROUNDS = 8
 
@@ -63,7 +66,10 @@ class Driver:
         self._run = run or _directly
         self._turn = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._asking: dict[tuple[str, ...], asyncio.Task[None]] = {}
+        self._asking: dict[Key, asyncio.Task[None]] = {}
+        # Questions whose answer is on its way, and those that were put again meanwhile.
+        self._under_way: set[Key] = set()
+        self._again: dict[Key, Effect] = {}
 
     async def do(self, decide: Decide, symbols: Iterable[str] = ()) -> None:
         """Take a turn: carry out what is decided in it, and then what is due for the symbols."""
@@ -127,13 +133,13 @@ class Driver:
             case CancelList():
                 self._start(self._cancel_list(effect.symbol, effect.list_client_order_id))
             case Find():
-                self._ask(("order", effect.client_order_id), self._find(effect))
+                self._ask(("order", effect.client_order_id), effect, self._find(effect))
             case FindList():
-                self._ask(("list", effect.list_client_order_id), self._find_list(effect))
+                self._ask(("list", effect.list_client_order_id), effect, self._find_list(effect))
             case AskFills():
-                self._ask(("fills", effect.symbol, str(effect.after_trade_id)), self._fills(effect))
+                self._ask(("fills", effect.symbol, str(effect.after_trade_id)), effect, self._fills(effect))
             case AskOpen():
-                self._ask(("open", effect.symbol), self._open(effect))
+                self._ask(("open", effect.symbol), effect, self._open(effect))
             case Alert():
                 event = "halt" if effect.code == "halted" else "error"
                 self._tell(event, code=effect.code, reason=effect.text)
@@ -144,11 +150,13 @@ class Driver:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _ask(self, key: tuple[str, ...], work: Any) -> None:
-        # A question that has been put already is not put twice.
+    def _ask(self, key: Key, effect: Effect, work: Any) -> None:
+        # A question that has been put already is not put twice; but what it is answered may be older than this one.
         before = self._asking.get(key)
         if before is not None and not before.done():
             work.close()
+            if key in self._under_way:
+                self._again[key] = effect
             return
         task = self._asking[key] = self._start(work)
         task.add_done_callback(lambda _: self._asking.pop(key, None) if self._asking.get(key) is task else None)
@@ -197,6 +205,8 @@ class Driver:
         except Refused as error:
             code, message = error.code, error.message
             self._count(True)
+            if code in _RULES_BROKEN:
+                await self._learn(symbol)
             await self.do(lambda: self.desk.refused(name, code, message, now()), [symbol])
         except Unavailable as error:
             self._failed(symbol, name, error)
@@ -212,6 +222,17 @@ class Driver:
             self._count(True)
             return answer
         return None
+
+    async def _learn(self, symbol: str) -> None:
+        """An order broke a rule of its symbol: the rules have changed, and are asked for anew."""
+        try:
+            rules = await self._exchange.filters(symbol)
+        except (Refused, Unavailable, WrongKey, BadInput) as error:
+            self._tell("error", symbol=symbol, reason=f"the symbol's rules cannot be asked for: {error}")
+            return
+        if rules != self.desk.rules.get(symbol):
+            self._tell("exchange", symbol=symbol, reason="the symbol's rules have changed: orders follow the new ones")
+            await self.do(lambda: self.desk.learn(symbol, rules, self._clock.now_ms()))
 
     async def _test(self, effect: TestOrder) -> None:
         name, symbol = effect.request.client_order_id, effect.request.symbol
@@ -264,9 +285,8 @@ class Driver:
         wait = effect.not_before_ms - self._clock.now_ms()
         if wait > 0:
             await self._clock.sleep(wait / 1000)
-        asked, report = await self._answer(lambda: self._exchange.find(effect.symbol, effect.client_order_id))
-        # The task is forgotten first: the desk may want to ask again.
-        self._asking.pop(("order", effect.client_order_id), None)
+        key = ("order", effect.client_order_id)
+        asked, report = await self._answer(key, lambda: self._exchange.find(effect.symbol, effect.client_order_id))
         await self.do(
             lambda: self.desk.found(effect.client_order_id, report, asked, self._clock.now_ms()), [effect.symbol]
         )
@@ -276,32 +296,40 @@ class Driver:
         if wait > 0:
             await self._clock.sleep(wait / 1000)
         name = effect.list_client_order_id
-        asked, reports = await self._answer(lambda: self._exchange.find_list(effect.symbol, name))
-        self._asking.pop(("list", name), None)
+        asked, reports = await self._answer(("list", name), lambda: self._exchange.find_list(effect.symbol, name))
         await self.do(lambda: self.desk.found_list(name, reports, asked, self._clock.now_ms()), [effect.symbol])
 
     async def _fills(self, effect: AskFills) -> None:
-        _, told = await self._answer(lambda: self._exchange.fills(effect.symbol, effect.after_trade_id))
-        self._asking.pop(("fills", effect.symbol, str(effect.after_trade_id)), None)
+        key = ("fills", effect.symbol, str(effect.after_trade_id))
+        _, told = await self._answer(key, lambda: self._exchange.fills(effect.symbol, effect.after_trade_id))
         await self.do(lambda: self.desk.fills(effect.symbol, told, self._clock.now_ms()), [effect.symbol])
 
     async def _open(self, effect: AskOpen) -> None:
-        _, told = await self._answer(lambda: self._exchange.open_orders(effect.symbol))
-        self._asking.pop(("open", effect.symbol), None)
+        _, told = await self._answer(("open", effect.symbol), lambda: self._exchange.open_orders(effect.symbol))
         await self.do(lambda: self.desk.open_orders(effect.symbol, told, self._clock.now_ms()), [effect.symbol])
 
-    async def _answer(self, ask: Callable[[], Awaitable[Any]]) -> tuple[int, Any]:
+    async def _answer(self, key: Key, ask: Callable[[], Awaitable[Any]]) -> tuple[int, Any]:
         """When the exchange was asked, and what it said; asked until it says something."""
-        while True:
-            asked = self._clock.now_ms()
-            try:
-                answer = await ask()
-            except Unavailable as error:
-                self._count(False)
-                await self._clock.sleep(max(error.after_s, 0.2))
-            else:
-                self._count(True)
-                return asked, answer
+        self._under_way.add(key)
+        try:
+            while True:
+                asked = self._clock.now_ms()
+                try:
+                    answer = await ask()
+                except Unavailable as error:
+                    self._count(False)
+                    await self._clock.sleep(max(error.after_s, 0.2))
+                else:
+                    break
+        finally:
+            self._under_way.discard(key)
+            # The task is forgotten: the desk may want to ask again, or has asked already.
+            self._asking.pop(key, None)
+            again = self._again.pop(key, None)
+        self._count(True)
+        if again is not None:
+            self._begin(again)
+        return asked, answer
 
     def _count(self, good: bool) -> None:
         now = self._clock.now_ms()

@@ -92,7 +92,7 @@ class Load:
     journal: Journal
     clock: Clock
     tell: Tell
-    rules: Mapping[str, SymbolFilters]
+    rules: dict[str, SymbolFilters]
     qty: Mapping[str, Decimal]
     bundle: str
     run_in_thread: Callable[[Callable[[], Any]], Any] | None = None

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -192,10 +193,19 @@ class Loop:
 
     async def _compare_holdings(self) -> None:
         """Whether the account has what our books say: less means that somebody else has sold."""
-        for symbol, rules in self.desk.rules.items():
-            held = self._trader.balances.get(rules.base_asset)
-            if held is not None:
-                await self.driver.do(partial(self.desk.holdings, symbol, held, self._clock.now_ms()))
+        for symbol, held in self._held().items():
+            await self.driver.do(partial(self.desk.holdings, symbol, held, self._clock.now_ms()))
+
+    async def _look_for_missing(self) -> None:
+        """Whether it has had less for some time, since an order of ours was filled and we were not told."""
+        for symbol, held in self._held().items():
+            await self.driver.do(partial(self.desk.missing, symbol, held, self._clock.now_ms()), [symbol])
+
+    def _held(self) -> dict[str, Decimal]:
+        """Balance of the base asset by symbol, of those that are known."""
+        assets = {symbol: rules.base_asset for symbol, rules in self.desk.rules.items()}
+        balances = self._trader.balances if assets else {}
+        return {symbol: balances[asset] for symbol, asset in assets.items() if asset in balances}
 
     # Bars
 
@@ -326,6 +336,7 @@ class Loop:
             await self._clock.sleep(_LOOK_SECONDS)
             await self._break_if_due()
             await self.driver.do(lambda: self.desk.timer(self._clock.now_ms()), self.config.symbols)
+            await self._look_for_missing()
             now = self._clock.now_ms()
             if now - self._reconciled_ms > self.config.serve.reconcile_every * 1000:
                 await self.reconcile()

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from builders import START_MS, bars, random_walk
 from pipeline.artifacts import Layout, read_table, write_table
 from pipeline.config import Config
 from pipeline.errors import PipelineError
+from pipeline.exchange.local.operations import call
 from pipeline.live.books import Books, books_of
 from pipeline.live.journal import JournalReader, open_reader
 from pipeline.live.records import KINDS
@@ -253,16 +255,14 @@ def wrong_at_the_end(exchange: LocalExchange, foreign: Collection[str] = ()) -> 
     records = journal()
     books = books_of((kind, body) for kind, body in records if kind in KINDS)
     wrong = _bars_wrong(records)
-    client = exchange.client()
-    client.timestamp_offset = client.get_server_time()["serverTime"] - int(time.time() * 1000)
-    orders = _all(client.get_all_orders, "orderId")
+    orders = _all(exchange, "allOrders", "orderId")
     others = {order["orderId"] for order in orders if order["clientOrderId"] in foreign}
     orders = [order for order in orders if order["orderId"] not in others]
     names = [order["clientOrderId"] for order in orders]
     ours = {body["id"] for kind, body in records if kind == "INTENT"}
     wrong += [f"{name} is at the exchange twice" for name in {one for one in names if names.count(one) > 1}]
     wrong += [f"{name} is at the exchange and not in the journal" for name in set(names) - ours]
-    trades = [trade for trade in _all(client.get_my_trades, "id", "fromId") if trade["orderId"] not in others]
+    trades = [trade for trade in _all(exchange, "myTrades", "id", "fromId") if trade["orderId"] not in others]
     told_fills = [int(body["trade_id"]) for kind, body in records if kind == "FILL"]
     there = [int(trade["id"]) for trade in trades]
     if sorted(told_fills) != sorted(there):
@@ -282,14 +282,23 @@ def wrong_at_the_end(exchange: LocalExchange, foreign: Collection[str] = ()) -> 
     return wrong
 
 
-def _all(ask: Any, number: str, start: str = "") -> list[dict[str, Any]]:
-    """All rows of a question that is answered by the thousand. number: the field that they are ordered by."""
+def _all(exchange: LocalExchange, name: str, number: str, start: str = "") -> list[dict[str, Any]]:
+    """All rows of a question that is answered by the thousand, asked past the exchange's limits.
+
+    number: the field that they are ordered by; start: the parameter that says from which number on.
+    """
     rows: list[dict[str, Any]] = []
     while True:
-        page = ask(symbol=SYMBOL, limit=1000, **{start or number: rows[-1][number] + 1 if rows else 0})
+        params = {"symbol": SYMBOL, "limit": "1000", start or number: str(rows[-1][number] + 1 if rows else 0)}
+        page = exchange._thread.call(partial(_ask, name=name, params=params))
         rows += page
         if len(page) < 1000:
             return rows
+
+
+def _ask(server: Any, name: str, params: dict[str, str]) -> Any:
+    engine = server.venue.engine
+    return call(engine, next(iter(engine.accounts.values())), name, params)
 
 
 def _unprotected(books: Books, open_: dict[str, Any]) -> list[str]:
