@@ -31,7 +31,7 @@ def _record(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("PSR, as if it were the only trial", text.number(found["psr"])),
         ("DSR, after all trials", f"{text.number(found['dsr'])} (needed: {found['confidence']:g})"),
         ("MinTRL, as the only trial", "never" if found["min_trl"] is None else _years(found["min_trl"] / 365)),
-        ("MinBTL, of the best of so many", _years(found["min_btl_years"])),
+        ("MinBTL, of the best of so many", _years(found["min_btl_years"] or None)),
     ]
 
 

@@ -95,10 +95,12 @@ def _scores(models: Mapping[str, Mapping[str, Any]]) -> str:
         for metric, title, digits in SCORES
         if metric in spreads
     ]
-    return table(["Scores", *HEAD], rows)
+    return table(["Over the paths", *HEAD], rows, caption="Scores, out of sample")
 
 
 def _written(key: str, value: float | None) -> str:
+    if key == "trades":
+        return text.number(value, 1)
     style = STYLES[key]
     if style in ("percent", "percent2"):
         return text.percent(value, 2 if style == "percent2" else 1)

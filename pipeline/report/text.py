@@ -59,10 +59,11 @@ def iso(time_ms: int) -> str:
 
 
 def duration(milliseconds: float) -> str:
-    """A span of time in one unit: '6 h', '2.5 d'."""
+    """A span of time in one unit: '6 h', '2.5 d', '1,957 d'."""
     for unit, length in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000)):
         if milliseconds >= length:
-            return f"{milliseconds / length:.3g} {unit}"
+            count = milliseconds / length
+            return f"{count:,.0f} {unit}" if count >= 100 else f"{count:.3g} {unit}"
     return f"{milliseconds / 1000:.3g} s"
 
 

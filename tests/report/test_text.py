@@ -75,3 +75,10 @@ def test_warnings_name_what_weakens_the_figures() -> None:
     assert "no separate evaluation part" in text.warnings(metrics(headline_part="all", split_time=None))[0]
     split = metrics(headline_part="all", split_time="2024-07-01T00:00:00Z")
     assert "config's: if they were set by looking" in text.warnings(split)[0]
+
+
+@pytest.mark.parametrize(
+    ("days", "shown"), [(0.25, "6 h"), (2.5, "2.5 d"), (99.96, "100 d"), (225.4, "225 d"), (1956.9, "1,957 d")]
+)
+def test_a_span_of_years_is_told_in_days_and_not_in_powers_of_ten(days: float, shown: str) -> None:
+    assert text.duration(days * 86_400_000) == shown
