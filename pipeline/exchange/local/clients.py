@@ -1,10 +1,12 @@
-"""One open socket: what is to be sent waits in a buffer of its own, which a task empties.
+"""One open socket: what is to be sent waits in a buffer of its own, until the end of the turn of the event loop.
 
-So one who reads slowly holds up nobody; one whose buffer overflows is cut off.
+Then all of it goes to the connection in one piece. One who reads slowly holds up nobody; one whose buffer overflows is
+cut off.
 """
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Iterable
 
 from aiohttp import WSCloseCode, web
@@ -27,8 +29,8 @@ class Client:
         self.socket = socket
         self.raw = raw
         self.names: set[str] = set()
-        self.waiting: list[str] = []
-        self.wake = asyncio.Event()
+        self.waiting: deque[str] = deque()
+        # Whether all that was said has been handed to the connection.
         self.idle = asyncio.Event()
         self.idle.set()
         self.muted_until = 0.0
@@ -36,11 +38,13 @@ class Client:
         self.stalled = False
         # Says goodbye; the connection must stay open until it has.
         self.closing: asyncio.Task[None] | None = None
-        self.alive = asyncio.get_running_loop().time()
+        self._loop = asyncio.get_running_loop()
+        self._due = False
+        self.alive = self._loop.time()
 
     def send(self, message: str) -> None:
         """Queue a message; a client that has too many waiting is closed."""
-        if self.muted_until and asyncio.get_running_loop().time() < self.muted_until:
+        if self.muted_until and self._loop.time() < self.muted_until:
             return
         if len(self.waiting) >= _MOST_WAITING:
             # It reads nothing, a closing frame neither.
@@ -49,7 +53,9 @@ class Client:
             return
         self.waiting.append(message)
         self.idle.clear()
-        self.wake.set()
+        if not self._due:
+            self._due = True
+            self._loop.call_soon(self._write_later)
 
     async def ended(self) -> None:
         """Wait until a close that was begun is done."""
@@ -62,31 +68,33 @@ class Client:
             with contextlib.suppress(ConnectionError, RuntimeError):
                 await self.socket.ping()
 
-    async def pump(self) -> None:
-        """Send what waits, until the socket closes."""
-        try:
-            while not self.socket.closed:
-                await self.wake.wait()
-                self.wake.clear()
-                while self.waiting and not self.socket.closed:
-                    batch, self.waiting = self.waiting[:_BATCH], self.waiting[_BATCH:]
-                    await self._write(b"".join([frame(message.encode()) for message in batch]))
-                self.idle.set()
-                self.stalled = False
-        except (ConnectionError, RuntimeError):
-            pass  # The client has gone; its handler cleans up.
-        finally:
-            self.idle.set()
-
-    async def _write(self, frames: bytes) -> None:
-        """Hand several frames to the connection at once, one call of the system instead of one each."""
+    def write(self) -> bool:
+        """Hand what waits to the connection; whether that was all of it. If not, it is tried again after a while."""
+        if self.idle.is_set():
+            return True
         transport = self._transport()
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError
-        transport.write(frames)
-        # Not more than the buffer's worth waits in the connection: the rest is ours to count.
-        while transport.get_write_buffer_size() > _MOST_UNSENT and not transport.is_closing():
-            await asyncio.sleep(_PATIENCE)
+        if transport is None or transport.is_closing() or self.socket.closed:
+            # The client has gone; its handler cleans up.
+            self.waiting.clear()
+        else:
+            waiting = self.waiting
+            # Not more than the buffer's worth waits in the connection: the rest is ours to count.
+            while waiting and transport.get_write_buffer_size() <= _MOST_UNSENT:
+                # Several frames at once are one call of the system instead of one each.
+                batch = (frame(waiting.popleft().encode()) for _ in range(min(len(waiting), _BATCH)))
+                transport.write(b"".join(batch))
+            if waiting or transport.get_write_buffer_size() > _MOST_UNSENT:
+                if not self._due:
+                    self._due = True
+                    self._loop.call_later(_PATIENCE, self._write_later)
+                return False
+        self.idle.set()
+        self.stalled = False
+        return True
+
+    def _write_later(self) -> None:
+        self._due = False
+        self.write()
 
     def _transport(self) -> asyncio.Transport | None:
         request = self.socket._req
@@ -112,7 +120,7 @@ def frame(text: bytes) -> bytes:
 
 async def flush(clients: Iterable[Client], most: float = 2.0) -> None:
     """Wait until all buffers are empty; a client that does not read is waited for once, `most` seconds long."""
-    busy = [client for client in clients if not client.idle.is_set() and not client.stalled]
+    busy = [client for client in clients if not client.write() and not client.stalled]
     if busy:
         try:
             await asyncio.wait_for(asyncio.gather(*(client.idle.wait() for client in busy)), most)

@@ -14,13 +14,16 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from pipeline.errors import PipelineError
+from pipeline.exchange.local import wire
 from pipeline.exchange.local.faults import KINDS, Fault
+from pipeline.exchange.local.front import Answer, Asked, Reply
 from pipeline.exchange.local.numbers import text
 
 if TYPE_CHECKING:
     from pipeline.exchange.local.server import Server
 
 _MOST_BARS = 1_000_000
+_WRONG = (PipelineError, ValueError, TypeError)
 
 
 class Control:
@@ -46,14 +49,13 @@ class Control:
         self, handler: Callable[[web.Request], Awaitable[Any]]
     ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def run(request: web.Request) -> web.StreamResponse:
-            if not self.server.is_own_host(request.host):
-                return _said(403, f"this is {self.server.url}; the request names another host")
-            if request.method != "GET" and request.content_type != "application/json":
-                return _said(415, "send JSON, with Content-Type: application/json")
+            refusal = self._refusal(request.host, request.method, request.content_type)
+            if refusal is not None:
+                return _said(*refusal)
             self.server.spared.add(request.transport)
             try:
                 reply = await handler(request)
-            except (ValidationError, PipelineError, ValueError, TypeError) as error:
+            except (ValidationError, *_WRONG) as error:
                 first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
                 return _said(400, first)
             finally:
@@ -63,6 +65,14 @@ class Control:
             return web.json_response(reply)
 
         return run
+
+    def _refusal(self, host: str, method: str, kind: str) -> tuple[int, str] | None:
+        """Status and words for a request that a page of another origin may have sent."""
+        if not self.server.is_own_host(host):
+            return 403, f"this is {self.server.url}; the request names another host"
+        if method != "GET" and kind != "application/json":
+            return 415, "send JSON, with Content-Type: application/json"
+        return None
 
     async def _page(self, request: web.Request) -> web.StreamResponse:
         page = resources.files("pipeline.exchange.local").joinpath("page.html").read_text(encoding="utf-8")
@@ -84,8 +94,36 @@ class Control:
             "done": timeline.done,
         }
 
+    def step(self, asked: Asked) -> Answer:
+        """`POST /_emu/step` from the front: one bar is done at once, if nobody has to be waited for."""
+        server = self.server
+        refusal = self._refusal(asked.header(b"host") or "", asked.method, _kind(asked.header(b"content-type") or ""))
+        if refusal is not None:
+            return _told(refusal[0], {"error": refusal[1]})
+        try:
+            bars = self._bars(asked.body)
+            if bars > 1 or server.stepping.locked() or server.venue.faults.are_waiting:
+                return self._step_later(bars, asked)
+            server.venue.step()
+            return _told(200, self.clock()) if server.write() else self._step_later(0, asked)
+        except _WRONG as error:
+            return _told(400, {"error": str(error)})
+
+    async def _step_later(self, bars: int, asked: Asked) -> Reply:
+        self.server.spared.add(asked.transport)
+        try:
+            return _told(200, await self._go_on(bars))
+        except _WRONG as error:
+            return _told(400, {"error": str(error)})
+        finally:
+            self.server.spared.discard(asked.transport)
+
     async def _step(self, request: web.Request) -> dict[str, Any]:
-        body = await _object(request)
+        return await self._go_on(self._bars(await request.read()))
+
+    def _bars(self, data: bytes) -> int:
+        """How many bars a step goes. Raises ValueError."""
+        body = _object(data)
         bars = body.pop("bars", 1)
         if body:
             raise ValueError(f"step takes bars, not {', '.join(body)}")
@@ -93,6 +131,10 @@ class Control:
             raise ValueError(f"bars: a whole number from 1 to {_MOST_BARS:,}, not {bars!r}")
         if self.server.pace is not None:
             raise ValueError("the market goes by itself here; start it with --speed step")
+        return bars
+
+    async def _go_on(self, bars: int) -> dict[str, Any]:
+        """Step, and wait until everything has been sent."""
         async with self.server.stepping:
             for done in range(bars):
                 if self.server.venue.engine.done:
@@ -146,7 +188,7 @@ class Control:
         ]
 
     async def _add(self, request: web.Request) -> dict[str, Any]:
-        fault = Fault.model_validate(await _object(request))
+        fault = Fault.model_validate(_object(await request.read()))
         return {"id": self.server.venue.add_fault(fault)}
 
     async def _remove(self, request: web.Request) -> dict[str, Any]:
@@ -160,9 +202,8 @@ class Control:
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
 
 
-async def _object(request: web.Request) -> dict[str, Any]:
+def _object(body: bytes) -> dict[str, Any]:
     """The body of a request. Raises ValueError: it is no JSON object."""
-    body = await request.read()
     try:
         found = json.loads(body) if body else {}
     except (ValueError, RecursionError):
@@ -170,6 +211,15 @@ async def _object(request: web.Request) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError("send a JSON object")
     return found
+
+
+def _kind(header: str) -> str:
+    """A content type without its parameters."""
+    return header.partition(";")[0].strip().lower()
+
+
+def _told(status: int, body: dict[str, Any]) -> Reply:
+    return Reply(wire.dump_bytes(body), status, kind="application/json; charset=utf-8")
 
 
 def _said(status: int, message: str) -> web.Response:

@@ -210,6 +210,11 @@ class Faults:
         for fault in faults:
             self.add(fault)
 
+    @property
+    def are_waiting(self) -> bool:
+        """Whether there are any."""
+        return bool(self._waiting)
+
     def add(self, fault: Fault) -> int:
         """Let a fault wait; returns its number."""
         self._waiting.append(_Waiting(self._next, fault))

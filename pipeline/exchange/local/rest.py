@@ -12,6 +12,7 @@ from pipeline.exchange.local import wire
 from pipeline.exchange.local.accounts import Account
 from pipeline.exchange.local.errors import ApiError
 from pipeline.exchange.local.faults import Fault
+from pipeline.exchange.local.front import Asked, Reply
 from pipeline.exchange.local.limits import RateLimited
 from pipeline.exchange.local.numbers import text
 from pipeline.exchange.local.operations import OPERATIONS
@@ -65,6 +66,7 @@ SIGNED_ROUTES = {
     (_GET, "/sapi/v1/asset/tradeFee"): "tradeFee",
     (_GET, "/sapi/v1/account/apiRestrictions"): "apiRestrictions",
 }
+KEY_HEADER = b"x-mbx-apikey"
 _HTML = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center></body></html>"
 TIMEOUT = "Timeout waiting for response from backend server. Send status unknown; execution status unknown."
 
@@ -78,49 +80,91 @@ class Rest:
     def __init__(self, venue: Venue) -> None:
         self.venue = venue
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Any request below `/api` and `/sapi`."""
-        venue, method, path = self.venue, request.method, request.path
+    def name_of(self, method: str, path: str) -> str | None:
+        """What a request does, by the names of the WebSocket API; None if it is none of these."""
         name = self.public.get(path) if method == _GET else None
-        name = name or self.signed.get((method, path))
+        return name or self.signed.get((method, path))
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Any request below `/api` and `/sapi`, from aiohttp."""
+        method, path = request.method, request.path
+        name = self.name_of(method, path)
         if name is None:
-            return _unknown(method, path, path in self.public or any(path == one for _, one in self.signed))
-        address = request.remote or ""
+            return _unknown(method, path, path in self.public or any(path == one for _, one in self.signed)).response()
+        query, body = _wire(request.rel_url.raw_query_string), await request.read()
+        key = request.headers.get("X-MBX-APIKEY")
+        headers = {} if key is None else {KEY_HEADER: key.encode("utf-8", "surrogateescape")}
+        reply = await self.reply(
+            name, Asked(method, path, query, body, headers, request.remote or "", request.transport)
+        )
+        return web.Response(status=500) if reply is None else reply.response()
+
+    def at_once(self, name: str, asked: Asked) -> Reply:
+        """The reply where no fault waits."""
         try:
-            query, body = _wire(request.rel_url.raw_query_string), await request.read()
-            params = parse(query, body)
-            venue.charge(address, name, params)
+            params = parse(asked.query, asked.body)
+            self.venue.charge(asked.address, name, params)
+            account, content = self._done(name, asked, params)
+        except ApiError as error:
+            return self._refusal(error, asked.address)
+        reply = self._told(name, asked.address, account, content)
+        if account is not None:
+            self._tell_user()
+        return reply
+
+    async def reply(self, name: str, asked: Asked) -> Reply | None:
+        """The reply, after what faults do before it; None if the connection was broken."""
+        venue = self.venue
+        if not venue.faults.are_waiting:
+            return self.at_once(name, asked)
+        try:
+            params = parse(asked.query, asked.body)
+            venue.charge(asked.address, name, params)
             for fault in venue.take("before", name) + venue.take("rest", name):
-                answer = await self._before(fault, request, params)
+                if fault.kind == "not_accepted" and fault.arg("how") in ("drop", "hang"):
+                    return await lost(fault, asked)
+                answer = await self._before(fault, asked, params)
                 if answer is not None:
                     return answer
-            account = None
-            if (method, path) in self.signed:
-                account = account_of(request.headers.get("X-MBX-APIKEY"), venue.engine.accounts)
-                verify(account, params, rest_payload(query, body), venue.clock.now())
-                params = {key: value for key, value in params.items() if key not in SECURITY}
-            reply = self._answer(name, account, params)
-            venue.refund(address, name, params)
+            account, content = self._done(name, asked, params)
         except ApiError as error:
-            return self._refusal(error, address)
+            return self._refusal(error, asked.address)
         for fault in venue.take("after", name):
             venue.deliver()
-            return await lost(fault, request)
+            return await lost(fault, asked)
+        reply = self._told(name, asked.address, account, content)
+        if account is not None:
+            self._tell_user()
+        return reply
+
+    def _done(self, name: str, asked: Asked, params: dict[str, str]) -> tuple[Account | None, Any]:
+        """Who asked, if it had to be signed, and the answer. Raises ApiError."""
+        venue, account = self.venue, None
+        if (asked.method, asked.path) in self.signed:
+            account = account_of(asked.header(KEY_HEADER), venue.engine.accounts)
+            verify(account, params, rest_payload(asked.query, asked.body), venue.clock.now())
+            own = {key: value for key, value in params.items() if key not in SECURITY}
+        else:
+            own = params
+        content = self._answer(name, account, own)
+        venue.refund(asked.address, name, own)
+        return account, content
+
+    def _told(self, name: str, address: str, account: Account | None, content: Any) -> Reply:
         headers = self._headers(address)
         if account is not None and name in OPERATIONS and OPERATIONS[name].orders:
-            short, day = venue.limits.order_counts(account.key, venue.clock.now())
+            short, day = self.venue.limits.order_counts(account.key, self.venue.clock.now())
             headers |= {"X-MBX-ORDER-COUNT-10S": str(short), "X-MBX-ORDER-COUNT-1D": str(day)}
-        await self._tell_user(account is not None)
-        return _json(reply, 200, headers)
+        return Reply(wire.dump_bytes(content), 200, headers)
 
-    async def _tell_user(self, signed: bool) -> None:
-        """Hand out events before the reply, or after it is written, which happens without another task in between."""
+    def _tell_user(self) -> None:
+        """Hand out events before the reply, or after it is written, which happens without another turn in between."""
         venue = self.venue
-        if not signed or not venue.engine.outbox:
+        if not venue.engine.outbox:
             return
         if venue.is_early():
             venue.deliver()
-            await asyncio.sleep(0)  # What waits for the sockets is sent now.
+            venue.on_told()
         else:
             asyncio.get_running_loop().call_soon(venue.deliver)
 
@@ -153,14 +197,14 @@ class Rest:
         used = str(self.venue.limits.used(address, self.venue.clock.now()))
         return {"X-MBX-USED-WEIGHT": used, "X-MBX-USED-WEIGHT-1M": used}
 
-    def _refusal(self, error: ApiError, address: str) -> web.Response:
+    def _refusal(self, error: ApiError, address: str) -> Reply:
         headers = self._headers(address)
         if isinstance(error, RateLimited):
             headers["Retry-After"] = str(max(-(-(error.until - self.venue.clock.now()) // 1000), 1))
         asyncio.get_running_loop().call_soon(self.venue.deliver)
         return _json(error.body(), error.status, headers)
 
-    async def _before(self, fault: Fault, request: web.Request, params: dict[str, str]) -> web.StreamResponse | None:
+    async def _before(self, fault: Fault, asked: Asked, params: dict[str, str]) -> Reply | None:
         """A fault before the request is looked at; None if it goes on. Raises ApiError."""
         kind, venue = fault.kind, self.venue
         if kind == "latency":
@@ -176,22 +220,19 @@ class Rest:
             raise ApiError(-2013, "Order does not exist.")
         if kind == "rate_limit":
             until = venue.clock.now() + int(float(fault.arg("seconds")) * 1000)
-            venue.limits.ban(request.remote or "", int(float(fault.arg("seconds")) * 1000), venue.clock.now())
+            venue.limits.ban(asked.address, int(float(fault.arg("seconds")) * 1000), venue.clock.now())
             raise RateLimited(-1003, "Too many requests; please use the websocket for live updates.", 429, until)
         if kind == "waf":
             return _page("403 Forbidden", 403)
         if kind == "maintenance":
             return _page("System maintenance", 200)
-        how = fault.arg("how")
-        if how == "503":
+        if fault.arg("how") == "503":
             return _page("503 Service Temporarily Unavailable", 503)
-        if how == "-1001":
-            raise ApiError(-1001, "Internal error; unable to process your request. Please try again.", 500)
-        return await lost(fault, request)
+        raise ApiError(-1001, "Internal error; unable to process your request. Please try again.", 500)
 
 
-async def lost(fault: Fault, request: web.Request) -> web.StreamResponse:
-    """The reply does not come: an error of the gateway, a broken connection, or silence."""
+async def lost(fault: Fault, asked: Asked) -> Reply | None:
+    """The reply does not come: an error of the gateway, or None: a broken connection, at once or after silence."""
     how = str(fault.arg("how"))
     if how == "504":
         return _page("504 Gateway Time-out", 504)
@@ -199,9 +240,9 @@ async def lost(fault: Fault, request: web.Request) -> web.StreamResponse:
         return _json({"code": -1007, "msg": TIMEOUT}, 504, {})
     if how in ("hang", "mute"):
         await asyncio.sleep(float(fault.arg("seconds")))
-    if request.transport is not None:
-        request.transport.abort()
-    return web.Response(status=500)
+    if isinstance(asked.transport, asyncio.WriteTransport):
+        asked.transport.abort()
+    return None
 
 
 def parse(query: bytes, body: bytes) -> dict[str, str]:
@@ -238,7 +279,7 @@ def _shown(name: str) -> str:
     return re.sub(r"[^a-zA-Z0-9]", "?", name)[:40]
 
 
-def _unknown(method: str, path: str, is_known: bool) -> web.Response:
+def _unknown(method: str, path: str, is_known: bool) -> Reply:
     if path.startswith("/api/v3/userDataStream"):
         return _json({"code": -1000, "msg": "This endpoint has been retired; use the WebSocket API."}, 410, {})
     if is_known:
@@ -246,13 +287,12 @@ def _unknown(method: str, path: str, is_known: bool) -> web.Response:
     return _page("404 Not Found", 404)
 
 
-def _page(title: str, status: int) -> web.Response:
-    return web.Response(text=_HTML.format(title), status=status, content_type="text/html")
+def _page(title: str, status: int) -> Reply:
+    return Reply(_HTML.format(title).encode(), status, kind="text/html; charset=utf-8")
 
 
-def _json(reply: Any, status: int, headers: Mapping[str, str]) -> web.Response:
-    body = wire.dump_bytes(reply)
-    return web.Response(body=body, status=status, headers=dict(headers), content_type="application/json")
+def _json(reply: Any, status: int, headers: dict[str, str]) -> Reply:
+    return Reply(wire.dump_bytes(reply), status, headers)
 
 
 _RESTRICTIONS = {

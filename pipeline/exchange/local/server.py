@@ -14,6 +14,7 @@ from pipeline.exchange.local.clients import Client, close, flush
 from pipeline.exchange.local.clocks import Pace
 from pipeline.exchange.local.control import Control
 from pipeline.exchange.local.faults import Fault
+from pipeline.exchange.local.front import Answer, Asked, Connection
 from pipeline.exchange.local.rest import Rest
 from pipeline.exchange.local.socket_api import SocketApi
 from pipeline.exchange.local.streams import Hub
@@ -57,10 +58,12 @@ class Server:
         self._files = files
         self._tasks: set[asyncio.Task[Any]] = set()
         self._runner: web.AppRunner | None = None
-        self._site: web.TCPSite | None = None
+        self._listener: asyncio.Server | None = None
+        self._open: set[Connection] = set()
         venue.on_market = self.hub.on_market
         venue.on_user = self.sockets.on_user
         venue.on_action = self._act
+        venue.on_told = self.write
 
     @property
     def url(self) -> str:
@@ -107,23 +110,33 @@ class Server:
         return []
 
     async def _listen(self) -> None:
-        assert self._runner is not None
-        self._site = web.TCPSite(self._runner, self.host, self.port, reuse_address=True)
+        assert self._runner is not None and isinstance(self._runner.server, web.Server)
+        heir = self._runner.server
         try:
-            await self._site.start()
+            self._listener = await asyncio.get_running_loop().create_server(
+                lambda: Connection(self, self._open, heir), self.host, self.port, backlog=128, reuse_address=True
+            )
         except OSError as error:
             other = "--host" if isinstance(error, socket.gaierror) else "--port"
             raise BadInput(
                 f"{self.host}:{self.port}: cannot listen: {error.strerror or error}", f"choose another {other}"
             ) from None
-        addresses = self._runner.addresses
-        if addresses:
-            self.port = addresses[0][1]
+        self.port = self._listener.sockets[0].getsockname()[1]
+
+    def answer(self, asked: Asked) -> Answer:
+        """What the front of the server answers; None for what is left to aiohttp."""
+        name = self.rest.name_of(asked.method, asked.path)
+        if name is None:
+            is_step = asked.path == "/_emu/step" and asked.method == "POST"
+            return self.control.step(asked) if is_step else None
+        return self.rest.reply(name, asked) if self.venue.faults.are_waiting else self.rest.at_once(name, asked)
 
     async def stop(self) -> None:
         """Close all connections and stop."""
         for task in list(self._tasks):
             task.cancel()
+        if self._listener is not None:
+            self._listener.close()
         if self._runner is not None:
             self.spared.clear()
             self._abort()
@@ -137,7 +150,15 @@ class Server:
 
     async def flush(self) -> None:
         """Wait until what was said has been sent; clients that do not read are left behind."""
-        await flush([*self.hub.clients, *(session.client for session in self.sockets.sessions)])
+        await flush(self._clients())
+
+    def write(self) -> bool:
+        """Hand what was said to the connections now; whether that was all of it."""
+        waiting = [client for client in self._clients() if not client.write() and not client.stalled]
+        return not waiting
+
+    def _clients(self) -> list[Client]:
+        return [*self.hub.clients, *(session.client for session in self.sockets.sessions)]
 
     async def _go_on(self, pace: Pace) -> None:
         """Let the market go by itself."""
@@ -194,7 +215,6 @@ class Server:
         await socket.prepare(request)
         client = Client(socket, raw)
         self.hub.add(client)
-        pump = asyncio.get_running_loop().create_task(client.pump())
         try:
             self.hub.subscribe(client, names)
             await self._listen_to(client)
@@ -206,7 +226,6 @@ class Server:
         finally:
             self.hub.remove(client)
             await client.ended()
-            pump.cancel()
         return socket
 
     async def _listen_to(self, client: Client) -> None:
@@ -268,8 +287,8 @@ class Server:
         is_down, self._down_until = self._down_until > 0, max(self._down_until, loop.time() + seconds)
         if is_down:
             return
-        if self._site is not None:
-            await self._site.stop()
+        if self._listener is not None:
+            self._listener.close()
         self._abort()
         while (left := self._down_until - loop.time()) > 0:
             await asyncio.sleep(left)
@@ -284,6 +303,9 @@ class Server:
             self.pace.restart(self.venue.engine.now)
 
     def _abort(self) -> None:
+        for one in list(self._open):
+            if one.transport not in self.spared:
+                one.transport.abort()
         server = self._runner.server if self._runner is not None else None
         for connection in list(server.connections) if isinstance(server, web.Server) else ():
             if connection.transport is not None and connection.transport not in self.spared:

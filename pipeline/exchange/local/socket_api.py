@@ -74,15 +74,14 @@ class SocketApi:
             request.query.get(_WANTS_LIMITS, "true"),
         )
         self.sessions.add(session)
-        pump = asyncio.get_running_loop().create_task(session.client.pump())
         try:
             async for message in socket:
                 if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
                     self.receive(session, message.data)
+                    session.client.write()
         finally:
             self.sessions.discard(session)
             await session.client.ended()
-            pump.cancel()
         return socket
 
     def receive(self, session: Session, data: str | bytes) -> None:

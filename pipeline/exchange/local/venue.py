@@ -26,7 +26,7 @@ class Venue:
     """One running exchange.
 
     build: makes the engine at its start, again after a restart. on_market: told of each moment's events; on_user: of
-    each account event; on_action: of faults that are done to connections.
+    each account event; on_action: of faults that are done to connections; on_told: that what was told is to go out now.
     """
 
     def __init__(self, build: Callable[[], Engine], scenario: Scenario, seed: int = 0) -> None:
@@ -39,6 +39,7 @@ class Venue:
         self.on_market: Callable[[list[MarketEvent]], None] = lambda events: None
         self.on_user: Callable[[str, Event], None] = lambda key, event: None
         self.on_action: Callable[[Fault], None] = lambda fault: None
+        self.on_told: Callable[[], object] = lambda: None
         self.bars = 0
         self.missing: set[tuple[str, int]] = set()
         self.revised: dict[tuple[str, int], float] = {}

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
-from aiohttp import web
-
+from pipeline.exchange.local import wire
 from pipeline.exchange.local.errors import ApiError
+from pipeline.exchange.local.front import Asked, Reply
 from pipeline.exchange.local.futures.users import UserStreams
 from pipeline.exchange.local.futures.venue import FuturesVenue
-from pipeline.exchange.local.rest import Rest
+from pipeline.exchange.local.rest import KEY_HEADER, Rest
 from pipeline.exchange.local.signing import account_of
 
 _GET, _POST, _PUT, _DELETE = "GET", "POST", "PUT", "DELETE"
@@ -85,22 +85,29 @@ class FuturesRest(Rest):
         super().__init__(venue)
         self.users = users
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Any request below `/fapi`."""
-        if request.path == _LISTEN_KEY and request.method in (_POST, _PUT, _DELETE):
-            return self._listen_key(request)
-        return await super().handle(request)
+    def name_of(self, method: str, path: str) -> str | None:
+        """What a request does; a listen key is asked for without a signature, and no fault concerns it."""
+        if path == _LISTEN_KEY and method in (_POST, _PUT, _DELETE):
+            return _LISTEN_KEY
+        return super().name_of(method, path)
 
-    def _listen_key(self, request: web.Request) -> web.StreamResponse:
-        """Start, keep or stop a user data stream: by the API key alone, without a signature."""
-        address = request.remote or ""
+    def at_once(self, name: str, asked: Asked) -> Reply:
+        """The reply where no fault waits."""
+        return self._listen_key(asked) if name == _LISTEN_KEY else super().at_once(name, asked)
+
+    async def reply(self, name: str, asked: Asked) -> Reply | None:
+        """The reply, after what faults do before it."""
+        return self._listen_key(asked) if name == _LISTEN_KEY else await super().reply(name, asked)
+
+    def _listen_key(self, asked: Asked) -> Reply:
+        """Start, keep or stop a user data stream: by the API key alone."""
         try:
-            self.venue.charge(address, "listenKey", {})
-            account = account_of(request.headers.get("X-MBX-APIKEY"), self.venue.engine.accounts)
-            if request.method == _DELETE:
+            self.venue.charge(asked.address, "listenKey", {})
+            account = account_of(asked.header(KEY_HEADER), self.venue.engine.accounts)
+            if asked.method == _DELETE:
                 self.users.stop(account)
-                return web.json_response({})
-            key = self.users.start(account) if request.method == _POST else self.users.keep(account)
+                return Reply(b"{}")
+            key = self.users.start(account) if asked.method == _POST else self.users.keep(account)
         except ApiError as error:
-            return self._refusal(error, address)
-        return web.json_response({"listenKey": key})
+            return self._refusal(error, asked.address)
+        return Reply(wire.dump_bytes({"listenKey": key}))

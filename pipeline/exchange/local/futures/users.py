@@ -74,7 +74,6 @@ class UserStreams:
         client = Client(socket, raw=True)
         self._sockets[client] = key
         self.hub.add(client)
-        pump = asyncio.get_running_loop().create_task(client.pump())
         try:
             async for message in socket:
                 client.alive = asyncio.get_running_loop().time()
@@ -84,7 +83,6 @@ class UserStreams:
             self._sockets.pop(client, None)
             self.hub.remove(client)
             await client.ended()
-            pump.cancel()
         return socket
 
     def on_user(self, key: str, event: Event) -> None:
