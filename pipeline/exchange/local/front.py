@@ -1,8 +1,8 @@
-"""The front of the HTTP server: whole, plain requests are answered at once, anything else is aiohttp's.
+"""The front of the HTTP server: plain requests are answered at once, anything else is aiohttp's.
 
 An order is worth a tenth of a millisecond, a task and the objects of a full HTTP server several. So a connection begins
-here; with its first request that is not as clients send them (in pieces, chunked, of an unknown path, a WebSocket's) it
-is handed over for good, bytes unread. What is accepted here is a part of what aiohttp accepts, read in the same way.
+here; with its first request that is not as clients send them (chunked, of another path, a WebSocket's) it is handed over
+for good, bytes unread. What is accepted here is a part of what aiohttp accepts, read in the same way.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ _HEAD = re.compile(
     rb"(GET|POST|PUT|DELETE) (/[!\"$->@-~]*)(?:\?([!\"$-~]*))? HTTP/1\.1\r\n"
     rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ -~]*\r\n)+)\r\n"
 )
+_BEGIN = re.compile(rb"(?:GET|POST|PUT|DELETE) /")
 _LENGTH = re.compile(rb"[0-9]{1,5}")
 # Headers that change how a request is read, or what becomes of its connection.
 _SPECIAL = frozenset((b"transfer-encoding", b"content-encoding", b"expect", b"upgrade", b"te", b"trailer"))
@@ -97,7 +98,7 @@ class Connection(asyncio.Protocol):
     open: all of them, itself among them; heir: makes the protocol that it is handed over to.
     """
 
-    def __init__(self, desk: Desk, open_ones: "set[Connection]", heir: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(self, desk: Desk, open_ones: "dict[Connection, None]", heir: Callable[[], asyncio.Protocol]) -> None:
         self.desk = desk
         self.transport: asyncio.Transport
         self._open = open_ones
@@ -113,11 +114,11 @@ class Connection(asyncio.Protocol):
         self.transport = transport
         peer = transport.get_extra_info("peername")
         self._address = str(peer[0]) if peer else ""
-        self._open.add(self)
+        self._open[self] = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The other end has gone, or we have; what is being answered is done all the same."""
-        self._open.discard(self)
+        self._open.pop(self, None)
         self._held = b""
 
     def pause_writing(self) -> None:
@@ -177,7 +178,7 @@ class Connection(asyncio.Protocol):
     def _hand_over(self) -> None:
         """The connection is another protocol's from here on."""
         held, self._held = self._held, b""
-        self._open.discard(self)
+        self._open.pop(self, None)
         heir = self._heir()
         self.transport.set_protocol(heir)
         heir.connection_made(self.transport)
@@ -190,10 +191,11 @@ class Unfit:
 
 
 def read(data: bytes, address: str, transport: asyncio.BaseTransport | None) -> Found | Unfit | None:
-    """The first request of some bytes; None if its body is still to come."""
+    """The first request of some bytes; None if the rest of it is still to come."""
     head = _HEAD.match(data, 0, _MOST_HEAD)
     if head is None:
-        return UNFIT
+        is_begun = len(data) < _MOST_HEAD and b"\r\n\r\n" not in data and _BEGIN.match(data)
+        return None if is_begun else UNFIT
     lines = head[4].split(b"\r\n")
     lines.pop()
     headers = {}
