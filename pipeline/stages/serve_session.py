@@ -60,11 +60,9 @@ class Session:
 
     async def run(self, limits: "Limits") -> Summary:
         """Recover, follow the market, and say what came of it."""
-        from time import perf_counter
-
-        begun = perf_counter()
+        begun = self.clock.monotonic()
         loop = await self._start(limits)
-        ready = perf_counter() - begun
+        ready = self.clock.monotonic() - begun
         lean.settle()
         if self.wish.live:
             await self._preflight(loop)
@@ -88,7 +86,7 @@ class Session:
         await self._write("STOP", {"reason": reason, "at": self.clock.now_ms()})
         await self._in_writer(self._write_tables)
         self.tell("stop", reason=reason, bundle=loop.mind.bundle)
-        return self._summary(loop, reason, ready, perf_counter() - begun)
+        return self._summary(loop, reason, ready, self.clock.monotonic() - begun)
 
     @contextlib.asynccontextmanager
     async def _controlled(self, loop: "Loop") -> AsyncIterator[None]:

@@ -59,7 +59,7 @@ class Server:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
-        self._open: set[Connection] = set()
+        self._open: dict[Connection, None] = {}
         venue.on_market = self.hub.on_market
         venue.on_user = self.sockets.on_user
         venue.on_action = self._act

@@ -55,7 +55,7 @@ class SocketApi:
 
     def __init__(self, venue: Venue) -> None:
         self.venue = venue
-        self.sessions: set[Session] = set()
+        self.sessions: dict[Session, None] = {}
         self._late: list[tuple[str, Event]] = []
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -73,14 +73,14 @@ class SocketApi:
             self.venue.clock.now(),
             request.query.get(_WANTS_LIMITS, "true"),
         )
-        self.sessions.add(session)
+        self.sessions[session] = None
         try:
             async for message in socket:
                 if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
                     self.receive(session, message.data)
                     session.client.write()
         finally:
-            self.sessions.discard(session)
+            self.sessions.pop(session, None)
             await session.client.ended()
         return socket
 

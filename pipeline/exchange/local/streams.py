@@ -5,6 +5,7 @@ Source: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-str
 
 import asyncio
 import re
+from collections.abc import Collection
 from typing import Any
 
 from pipeline.exchange.local import market_data, wire
@@ -32,10 +33,11 @@ class Hub:
 
     def __init__(self, venue: Venue) -> None:
         self.venue = venue
-        self.clients: set[Client] = set()
-        self.by_name: dict[str, set[Client]] = {}
-        self._intervals: dict[str, set[str]] = {}
-        self._kinds: dict[str, set[str]] = {}
+        # Sets that keep their order, in which messages go out: it does not depend on addresses or hashes.
+        self.clients: dict[Client, None] = {}
+        self.by_name: dict[str, dict[Client, None]] = {}
+        self._intervals: dict[str, dict[str, None]] = {}
+        self._kinds: dict[str, dict[str, None]] = {}
         self._late: dict[str, list[tuple[str, str]]] = {}
         self._books: dict[str, Book] = {}
 
@@ -46,9 +48,9 @@ class Hub:
             raise ValueError("Invalid request: more than 1024 streams")
         for name in names:
             client.names.add(name)
-            self.by_name.setdefault(name, set()).add(client)
+            self.by_name.setdefault(name, {})[client] = None
         self._index()
-        for symbol in {name.partition("@")[0] for name in names}:
+        for symbol in dict.fromkeys(name.partition("@")[0] for name in names):
             self._follow_book(symbol)
 
     def _check(self, names: list[str]) -> None:
@@ -72,11 +74,11 @@ class Hub:
         for name in names:
             client.names.discard(name)
             if name in self.by_name:
-                self.by_name[name].discard(client)
+                self.by_name[name].pop(client, None)
                 if not self.by_name[name]:
                     del self.by_name[name]
         self._index()
-        for symbol in {name.partition("@")[0] for name in names}:
+        for symbol in dict.fromkeys(name.partition("@")[0] for name in names):
             self._follow_book(symbol)
 
     def _index(self) -> None:
@@ -84,17 +86,17 @@ class Hub:
         for name in self.by_name:
             symbol, _, kind = name.partition("@")
             if kind.startswith("kline_"):
-                self._intervals.setdefault(symbol.upper(), set()).add(kind[6:])
+                self._intervals.setdefault(symbol.upper(), {})[kind[6:]] = None
             elif not symbol.startswith("!"):
-                self._kinds.setdefault(symbol.upper(), set()).add(kind)
+                self._kinds.setdefault(symbol.upper(), {})[kind] = None
 
     def add(self, client: Client) -> None:
         """A socket has opened."""
-        self.clients.add(client)
+        self.clients[client] = None
 
     def remove(self, client: Client) -> None:
         """A socket has closed."""
-        self.clients.discard(client)
+        self.clients.pop(client, None)
         self.unsubscribe(client, list(client.names))
 
     def publish(self, name: str, body: str) -> None:
@@ -137,7 +139,7 @@ class Hub:
             row = self._row(pit, interval)
             if row is not None:
                 self.publish(f"{lower}@kline_{interval}", kline_event(symbol, interval, row, now, False))
-        kinds = self._kinds.get(symbol, set())
+        kinds = self._kinds.get(symbol, {})
         if event[0] == "tick":
             self._trades(lower, event, kinds)
         if "bookTicker" in kinds or "!bookTicker" in self.by_name:
@@ -201,7 +203,7 @@ class Hub:
         for name, body in late:
             self.publish(name, body)
         if lower in self._books:
-            self._depths(pit, lower, self._kinds.get(symbol, set()))
+            self._depths(pit, lower, self._kinds.get(symbol, {}))
 
     def _kline_faults(self, symbol: str, position: int) -> set[str]:
         faults = self.venue.take("kline", symbol)
@@ -213,7 +215,7 @@ class Hub:
                 self.venue.revised[symbol, opened] = float(fault.arg("factor"))
         return {fault.kind for fault in faults}
 
-    def _trades(self, lower: str, event: MarketEvent, kinds: set[str]) -> None:
+    def _trades(self, lower: str, event: MarketEvent, kinds: Collection[str]) -> None:
         _, symbol, price, qty, time, trade, maker = event
         flag = "true" if maker else "false"
         if "trade" in kinds:
@@ -238,7 +240,7 @@ class Hub:
             f'"a":"{text(ask)}","A":"{text(ask_size)}"}}'
         )
 
-    def _depths(self, pit: Pit, lower: str, kinds: set[str]) -> None:
+    def _depths(self, pit: Pit, lower: str, kinds: Collection[str]) -> None:
         """The book's best levels, and what of it has changed since it was last told."""
         engine = self.venue.engine
         for kind in kinds:

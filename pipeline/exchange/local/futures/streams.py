@@ -5,6 +5,7 @@ Source: https://developers.binance.com/docs/derivatives/usds-margined-futures/we
 
 import json
 import re
+from collections.abc import Collection
 from typing import Any
 
 from pipeline.exchange.local import market_data as spot
@@ -50,7 +51,7 @@ class FuturesHub(Hub):
         for name in self.by_name:
             pair, found, interval = name.partition("_perpetual@continuousKline_")
             if found:
-                self._intervals.setdefault(pair.upper(), set()).add(interval)
+                self._intervals.setdefault(pair.upper(), {})[interval] = None
 
     def publish(self, name: str, body: str) -> None:
         """Send a message, in the shape that futures have, to all who listen to its stream."""
@@ -88,7 +89,7 @@ class FuturesHub(Hub):
             "T": shown["nextFundingTime"],
         }
 
-    def _trades(self, lower: str, event: MarketEvent, kinds: set[str]) -> None:
+    def _trades(self, lower: str, event: MarketEvent, kinds: Collection[str]) -> None:
         _, symbol, price, qty, time, trade, maker = event
         if "aggTrade" in kinds:
             body = {"e": "aggTrade", "E": time, "s": symbol, "a": trade, "p": f"{price:.8f}", "q": f"{qty:.8f}"}
