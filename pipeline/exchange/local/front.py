@@ -1,8 +1,8 @@
 """The front of the HTTP server: plain requests are answered at once, anything else is aiohttp's.
 
 An order is worth a tenth of a millisecond, a task and the objects of a full HTTP server several. So a connection begins
-here; with its first request that is not as clients send them (chunked, of another path, a WebSocket's) it is handed over
-for good, bytes unread. What is accepted here is a part of what aiohttp accepts, read in the same way.
+here; with its first request that is not as clients send them (chunked, of another path, a WebSocket's) it is handed
+over for good, bytes unread. What is accepted here is a part of what aiohttp accepts, read in the same way.
 """
 
 import asyncio
