@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help:
 	@echo "make demo    set up, then run the whole pipeline on a synthetic market; prints where the report is"
 	@echo "make test    set up, then run the tests (real data: PIPELINE_REAL_DATA=DIR make test)"
-	@echo "make soak    crash the order desk a million times in ten simulated years (an hour or two)"
+	@echo "make soak    a million crashes of the order desk, 200 kills of serve, each fault five times (some hours)"
 	@echo "make lint    style, types and the layering of imports"
 	@echo "make bench   every speed figure, next to its peer and its goal"
 	@echo "make conformance   drive the local exchange with other people's clients (installs them; see docs/conformance.md)"
@@ -43,6 +43,9 @@ test: $(READY)
 
 soak: $(READY)
 	@python tests/live/soak.py --crash-points 1000000 --years 10
+	@PIPELINE_KILLS=200 pytest -q -p no:cacheprovider --durations=1 tests/live/test_processes.py
+	@PIPELINE_FAULT_ROUNDS=5 PIPELINE_RELIABILITY=$(CURDIR)/soak-faults.json pytest -q -s tests/live/test_faults.py
+	@python tests/live/reliability.py --print soak-faults.json
 
 lint: $(READY)
 	ruff check .

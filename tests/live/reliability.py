@@ -1,4 +1,7 @@
-"""Writes the table of faults in docs/reliability.md from measurements: `python tests/live/reliability.py FILE…`."""
+"""Writes the table of faults in docs/reliability.md from measurements: `python tests/live/reliability.py FILE…`.
+
+With --print it goes to the terminal.
+"""
 
 import json
 import sys
@@ -34,7 +37,11 @@ def table(measured: list[dict[str, object]]) -> str:
 
 def main() -> None:
     """Put the table between its marks."""
-    measured = [json.loads(Path(name).read_text()) for name in sys.argv[1:]]
+    names = [name for name in sys.argv[1:] if name != "--print"]
+    measured = [json.loads(Path(name).read_text()) for name in names]
+    if "--print" in sys.argv:
+        print(table(measured))
+        return
     before, rest = PAGE.read_text().split(BEGIN)
     _, after = rest.split(END, 1)
     PAGE.write_text(f"{before}{BEGIN}\n{table(measured)}\n{END}{after}")
