@@ -36,7 +36,8 @@ _KINDS = (
     "START", "BAR", "INTENT", "FILL", "OUTCOME", "LAPSE", "QUIT", "DUST", "PROTECT", "BREAKER", "RESET", "COMMAND",
     "BUNDLE", "TRADE", "WORK", "WORKED",
 )  # fmt: skip
-# Orders that have ended are remembered for a while: a fill of theirs may be told late.
+# Orders that have ended are remembered for a while: a fill of theirs may be told late. Others as long as they may be
+# filled: a stop may rest for months.
 _LEGS = 2000
 
 
@@ -52,6 +53,13 @@ class Leg:
     filled: Decimal = Decimal(0)
     ended: bool = False
     work: str = ""
+    # A person has ended the position that it opens, before it was filled.
+    unwanted: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it cannot be filled any more, fills that are told late aside."""
+        return self.ended or self.filled >= self.qty
 
 
 class Portfolio:
@@ -59,7 +67,8 @@ class Portfolio:
 
     rules: of the trading core, with the origin that bars are counted from. cash: to begin with, in the quote asset.
     dust: base asset that cannot be sold, by symbol; what is left of a position below it is written off.
-    closed: trades by number that fills have closed and that are not written down yet.
+    closed: trades by number that fills have closed and that are not written down yet. left_by: kind of the order that
+    has last taken from a position which is not over, by symbol.
     """
 
     def __init__(
@@ -87,6 +96,7 @@ class Portfolio:
         self._works: dict[str, str] = {}
         self._place = {symbol: s for s, symbol in enumerate(self.symbols)}
         self.closed: dict[int, dict[str, Any]] = {}
+        self.left_by: dict[str, str] = {}
         self._trades = np.zeros(_ROWS, TRADE)
         self._orders: dict[str, list[str]] = {}
         self._kept = self._marks()
@@ -175,8 +185,10 @@ class Portfolio:
                 work=str(body.get("work", "")),
             )  # fmt: skip
             self._orders.setdefault(body["symbol"], []).append(body["id"])
-            while len(self.legs) > _LEGS:
-                del self.legs[next(iter(self.legs))]
+            if len(self.legs) > 2 * _LEGS:
+                over = [name for name, leg in self.legs.items() if leg.is_over]
+                for name in over[:-_LEGS]:
+                    del self.legs[name]
 
     def _fill(self, body: Mapping[str, Any]) -> None:
         leg = self.legs.get(body["id"])
@@ -194,8 +206,11 @@ class Portfolio:
                 float(fee_quote + fee_base * price), self.record,
             )  # fmt: skip
             position["spend"] = max(float(position["spend"]) - float(qty * price), 0.0)
-            if leg.filled >= leg.qty:
+            # A plan has further orders; its own end tells.
+            if leg.filled >= leg.qty and not leg.work:
                 position["enter"] = 0
+            if leg.unwanted and position["leave"] == 0:
+                position["leave"], position["leave_bar"] = BREAKER, self.bars
             return
         self._reduce(s, leg, float(qty + fee_base), float(price), float(fee_quote + fee_base * price))
 
@@ -205,9 +220,11 @@ class Portfolio:
         reason = reason or int(position["leave"]) or SIGNAL
         dust = self.dust.get(leg.symbol, 0.0)
         number = int(self.account["trades"][0])
+        self.left_by[leg.symbol] = leg.leg
         if book_exit(
             self.account, self.positions, self._trades, 0, s, self.bars, qty, price, fee, reason, dust, self.record
         ):
+            del self.left_by[leg.symbol]
             orders = self._orders.pop(leg.symbol, [])
             trade = trade_of(self._trades[0], leg.symbol, self.rules)
             self.closed[number] = {**trade, "number": number, "orders": orders}
@@ -244,16 +261,21 @@ class Portfolio:
         )  # fmt: skip
 
     def _lapse(self, body: Mapping[str, Any]) -> None:
-        position = self.positions[self._place[str(body["symbol"])]]
-        if position["enter"] != 0:
+        position = self._of(body)
+        if position is not None and position["enter"] != 0:
             position["enter"] = 0
             self.refused[TRADED] -= 1
             self.refused[LAPSED] += 1
 
     def _quit(self, body: Mapping[str, Any]) -> None:
-        position = self.positions[self._place[str(body["symbol"])]]
-        if position["side"] != 0 and position["leave"] == 0:
+        position = self._of(body)
+        if position is not None and position["side"] != 0 and position["leave"] == 0:
             position["leave"], position["leave_bar"] = int(body["reason"]), self.bars
+
+    def _of(self, body: Mapping[str, Any]) -> np.void | None:
+        """The position that a record is about; None if its symbol is not traded any more."""
+        place = self._place.get(str(body["symbol"]))
+        return None if place is None else self.positions[place]
 
     def _breaker(self, body: Mapping[str, Any]) -> None:
         self.account["halted"] = int(body["code"])
@@ -262,6 +284,13 @@ class Portfolio:
     def _command(self, body: Mapping[str, Any]) -> None:
         # Flattening pauses: what was closed by hand is not opened by the next signal.
         self.paused = {"pause": True, "flatten": True, "resume": False}.get(str(body["name"]), self.paused)
+        if body["name"] == "flatten":
+            # All of it follows from this one record: a crash right after it forgets nothing.
+            for symbol in body["args"].get("symbols") or self.symbols:
+                self._lapse({"symbol": symbol})
+                self._quit({"symbol": symbol, "reason": BREAKER})
+                for leg in self.legs.values():
+                    leg.unwanted |= leg.symbol == symbol and leg.leg == "entry" and not leg.is_over
 
     def _bundle(self, body: Mapping[str, Any]) -> None:
         self.bundle = str(body["bundle"])
@@ -284,10 +313,10 @@ class Portfolio:
     def _dust(self, body: Mapping[str, Any]) -> None:
         symbol = str(body["symbol"])
         # What is left of a position is too little to be sold: the position is over.
-        position = self.positions[self._place[symbol]]
-        if position["side"] != 0:
+        position = self._of(body)
+        if position is not None and position["side"] != 0:
             price = float(position["mark"])
-            leg = Leg(symbol, "exit", "SELL", Decimal(0), 0)
+            leg = Leg(symbol, self.left_by.get(symbol, "exit"), "SELL", Decimal(0), 0)
             self._reduce(self._place[symbol], leg, abs(float(position["qty"])), price, 0.0)
 
     def _protect(self, body: Mapping[str, Any]) -> None:
@@ -335,8 +364,9 @@ class Portfolio:
             )
         self.account[0] = _record(state["account"], ACCOUNT, np.zeros(1, ACCOUNT)[0])
         for s, symbol in enumerate(self.symbols):
-            fresh = new_positions(1)[0]
-            self.positions[s] = _record(state["positions"].get(symbol, {}), POSITION, fresh)
+            # A fresh one is left out, and is not all noughts.
+            kept = state["positions"].get(symbol)
+            self.positions[s] = new_positions(1)[0] if kept is None else _record(kept, POSITION, new_positions(1)[0])
         self.refused[:] = 0
         for word, count in state["refused"].items():
             self.refused[CODES[word]] = count

@@ -107,6 +107,8 @@ class LiveTrader:
         if not self._sends:
             return []
         position = self.portfolio.position(symbol)
+        if position["side"] != 0 and self._is_over(symbol):
+            return [Write("DUST", {"symbol": symbol})]
         if position["side"] != 0 and position["leave"] != 0:
             return self._exit(symbol)
         if position["enter"] != 0 and position["side"] == 0:
@@ -133,7 +135,7 @@ class LiveTrader:
         attempt, again_ms, bar = self._tried.get(key, (0, 0, 0))
         if now < again_ms and open_time == bar:
             return []
-        qty = protecting.sellable(books, symbol, self._rules[symbol])
+        qty = self._sellable(symbol)
         if qty == 0:
             if not books.open(symbol):
                 # What is left cannot be sold.
@@ -156,6 +158,20 @@ class LiveTrader:
             return self.desk.work(plan, intent, now, reduce_only=True)
         request = Request(symbol, "SELL", "MARKET", qty, intent.client_order_id)
         return self.desk.order(intent, request, now, reduce_only=True)
+
+    def _sellable(self, symbol: str) -> Decimal:
+        """What is held and can be sold: whole lots, worth at least the smallest order."""
+        rules = self._rules[symbol]
+        qty = protecting.sellable(self.desk.books, symbol, rules)
+        worth = qty * exact(float(self.portfolio.position(symbol)["mark"]))
+        return qty if worth >= rules.min_notional or not rules.min_notional_for_market else Decimal(0)
+
+    def _is_over(self, symbol: str) -> bool:
+        """Whether exits have left too little of a position to be sold, and nothing of it is on its way any more."""
+        books = self.desk.books
+        if symbol not in self.portfolio.left_by or symbol in books.leaving or books.works_of(symbol):
+            return False
+        return not (books.open(symbol) or books.unresolved(symbol) or self._sellable(symbol))
 
     # Entries
 
@@ -273,7 +289,7 @@ class LiveTrader:
             lone = resting.target is None and wanted.target is not None and _near(resting.stop, wanted.stop)
             if same or lone or wanted.stop < resting.stop:
                 return []
-        elif not books.held(symbol):
+        elif not protecting.coverable(books, symbol, wanted, self._rules[symbol]):
             return []
         return self.desk.protect(symbol, wanted, self._now_ms())
 

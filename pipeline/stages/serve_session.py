@@ -72,6 +72,8 @@ class Session:
             "start", name=self.config.name, mode=self.wish.mode, bundle=loop.mind.bundle,
             symbols=sorted(self.config.symbols), bar=iso(loop.mind.follower.last_open_ms), ready_s=round(ready, 3),
         )  # fmt: skip
+        for note in loop.mind.notes:
+            self.tell("bundle", level="warning", bundle=loop.mind.bundle, reason=note)
         with _signals(loop):
             try:
                 # Starting is recovering: what the exchange says comes before anything is decided.
@@ -117,10 +119,11 @@ class Session:
         from pipeline.live.minds import Succession
 
         config, mode, step = self.config, self.wish.mode, self.config.step_ms
-        portfolio, books = self._recovered(variant_of(config, self.layout))
+        rules = {symbol: await self._filters(symbol) for symbol in config.symbols} if self.wish.live else {}
+        dust = {symbol: float(one.lots.step) * 0.999 for symbol, one in rules.items()}
+        portfolio, books = self._recovered(variant_of(config, self.layout), dust)
         # The bar that is open now is the first to be decided; with --once, the one that has closed last.
         first = await self._market_ms() // step * step - (step if self.wish.once else 0)
-        rules = {symbol: await self._filters(symbol) for symbol in config.symbols} if self.wish.live else {}
         settings = Settings(int(config.serve.order_timeout * 1000), config.serve.test_order_before_submit)
         desk = Desk(books, rules, settings, ignores_others=config.serve.foreign_orders == "ignore")
         driver = Driver(
@@ -195,8 +198,8 @@ class Session:
         if sys.stdin.readline().strip() != name:
             raise BadInput("serve --live: not confirmed, nothing was sent", f"type {name}, or add --yes")
 
-    def _recovered(self, variant: dict[str, float]) -> "tuple[Portfolio, Any]":
-        """Account and books as the journal tells them."""
+    def _recovered(self, variant: dict[str, float], dust: dict[str, float]) -> "tuple[Portfolio, Any]":
+        """Account and books as the journal tells them. dust: less than a lot, by symbol, with which a position ends."""
         from pipeline.live.books import books_of
         from pipeline.live.portfolio import Portfolio
         from pipeline.live.shadow import shadow_rules
@@ -207,7 +210,7 @@ class Session:
             from pipeline.trading.rules import FIXED_FRACTION
 
             rules = rules._replace(sizing=FIXED_FRACTION, fraction=percent / 100)
-        portfolio = Portfolio(self.config.symbols, rules, 0.0)
+        portfolio = Portfolio(self.config.symbols, rules, 0.0, dust)
         records: list[tuple[str, Mapping[str, Any]]] = []
         for _, kind, body in self.journal.read():
             portfolio.add(kind, body)
@@ -221,7 +224,6 @@ class Session:
 
         if not self.wish.live:
             return PaperTrader(portfolio)
-        portfolio.dust = {symbol: float(rules.lots.step) * 0.999 for symbol, rules in desk.rules.items()}
         return LiveTrader(self.config, portfolio, desk, desk.rules, self.clock.now_ms, self.tell)
 
     async def _filters(self, symbol: str) -> Any:
