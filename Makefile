@@ -44,8 +44,9 @@ test: $(READY)
 soak: $(READY)
 	@python tests/live/soak.py --crash-points 1000000 --years 10
 	@PIPELINE_KILLS=200 pytest -q -p no:cacheprovider --durations=1 tests/live/test_processes.py
-	@PIPELINE_FAULT_ROUNDS=5 PIPELINE_RELIABILITY=$(CURDIR)/soak-faults.json pytest -q -s tests/live/test_faults.py
-	@python tests/live/reliability.py --print soak-faults.json
+	@mkdir -p data
+	@PIPELINE_FAULT_ROUNDS=5 PIPELINE_RELIABILITY=$(CURDIR)/data/soak-faults.json pytest -q -s tests/live/test_faults.py
+	@python tests/live/reliability.py --print data/soak-faults.json
 
 lint: $(READY)
 	ruff check .
