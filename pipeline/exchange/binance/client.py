@@ -5,6 +5,7 @@ ban, and its error is judged once. What only reads is tried again; what changes 
 """
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ Note = Callable[[str, str], None]
 WINDOW_MS = 5000
 _TRIES = 5
 _LONGEST_PAUSE = 8.0
+# After the exchange's clock was found so far from where it was believed to be, it is measured again so soon.
+_JUMP_MS, _CONFIRM_SECONDS = 100.0, 5.0
 _CONNECTIONS, _KEEP_ALIVE_SECONDS = 100, 90.0
 _USED_WEIGHT = "X-MBX-USED-WEIGHT-1M"
 
@@ -113,6 +116,7 @@ class Client:
             },
         )
         self._syncing: asyncio.Task[None] | None = None
+        self._confirming: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Measure the exchange's time, and go on doing so. Raises Unavailable, Barred."""
@@ -122,8 +126,9 @@ class Client:
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._syncing is not None:
-            self._syncing.cancel()
+        for task in (self._syncing, self._confirming):
+            if task is not None:
+                task.cancel()
         await self.binance.session.close()
 
     async def read(self, ask: Callable[..., Awaitable[Any]], weight: int, **params: Any) -> Any:
@@ -192,6 +197,8 @@ class Client:
         await self.time.sync(seen)
         if abs(self.time.moved_ms) > 1:
             self.note("clock", f"the exchange's clock is {self.time.moved_ms:+.0f} ms from where it was believed to be")
+        if abs(self.time.moved_ms) > _JUMP_MS and (self._confirming is None or self._confirming.done()):
+            self._confirming = asyncio.ensure_future(self._confirm_time())
 
     async def _ask(self, ask: Callable[..., Awaitable[Any]], weight: int, params: dict[str, Any]) -> Any:
         await self.budget.take(weight)
@@ -213,6 +220,13 @@ class Client:
 
     async def _ask_time(self) -> int:
         return int((await self.read(self.binance.get_server_time, 1))["serverTime"])
+
+    async def _confirm_time(self) -> None:
+        """Whether the clock stays where it has jumped to: until that is known it is not to be relied on."""
+        await self.clock.sleep(_CONFIRM_SECONDS)
+        self._confirming = None
+        with contextlib.suppress(Unavailable):
+            await self.sync()
 
     async def _keep_time(self) -> None:
         while True:
