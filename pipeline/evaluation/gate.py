@@ -101,13 +101,19 @@ def record_checks(record: Record, gate: Gate) -> list[Check]:
     ]  # fmt: skip
 
 
-def luck_checks(evidence: Evidence, overfitting: Mapping[str, Any] | None, gate: Gate) -> list[Check]:
-    """Checks of how much of it is luck. overfitting: `pbo`'s figures; None if nothing was chosen from a grid."""
+def luck_checks(evidence: Evidence, overfitting: Mapping[str, Any] | None, sets: int, gate: Gate) -> list[Check]:
+    """Checks of how much of it is luck.
+
+    overfitting: `pbo`'s figures; None if they were not found. sets: that a grid chose from, 0 without a grid.
+    """
     dsr = _at_least("deflated Sharpe ratio", evidence.dsr, gate.dsr, "{:.3f}")
     told = Check(dsr.name, dsr.passed, dsr.found, dsr.wanted, evidence.sentence)
     if overfitting is None:
-        words = f"no grid; {evidence.n_trials:,} trials count above"
-        return [told, Check("overfitting", True, words, f"PBO's upper end at most {gate.pbo:g}")]
+        words = (
+            f"no PBO of a grid of {sets:,} sets" if sets > 1 else f"no grid; {evidence.n_trials:,} trials count above"
+        )
+        why = "the history is too short to tell; leave out simulate.grid, or simulate more of it"
+        return [told, Check("overfitting", sets <= 1, words, f"PBO's upper end at most {gate.pbo:g}", why)]
     low, high = overfitting["low"], overfitting["high"]
     return [
         told,

@@ -10,6 +10,7 @@ from pipeline.evaluation.hash_chain import HashChain
 
 PROMOTE, RETRAIN, ROLLBACK = "promote", "retrain", "rollback"
 LIVE, CANDIDATE, RETIRED = "live", "candidate", "retired"
+_RANK = {"shadow": 1, "testnet": 2, LIVE: 3}
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,11 @@ class Standing:
         """Bundles that must not be pruned: those on their way, the champion, and what a rollback goes to."""
         on_way = {name for name, stage in self.stages.items() if stage in ("shadow", "testnet", LIVE)}
         return on_way | set(self.champions[-2:])
+
+    def gives_way(self, bundle: str, stage: str) -> bool:
+        """Whether `current` comes to name a bundle that has a stage: what sends orders yields only to what may."""
+        held = self.stage(self.current or "")
+        return bundle == self.current or _RANK.get(held, 0) < _RANK["testnet"] or _RANK.get(stage, 0) >= _RANK[held]
 
     def stage(self, bundle: str) -> str:
         """Of a bundle; one that is not known is a candidate."""

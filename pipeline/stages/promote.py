@@ -113,10 +113,11 @@ def _record(config: Config, layout: Layout, own: Dossier) -> list[Check]:
     if own.record is None or own.metrics is None:
         return [Check("track record", False, "none", "one", "`pipeline retrain` makes bundles with one")]
     section = own.metrics.get("significance") or {}
+    sets = (own.metrics.get("grid") or {}).get("sets", 0)
     luck = deflated(own.record.returns, gate_evidence.tried(layout), confidence=config.gate.dsr)
     return [
         *rules.record_checks(own.record, config.gate),
-        *rules.luck_checks(luck, section.get("overfitting"), config.gate),
+        *rules.luck_checks(luck, section.get("overfitting"), sets, config.gate),
         _champion(config, layout, own),
     ]
 
@@ -167,8 +168,7 @@ def _take_step(layout: Layout, judged: Judged) -> Judged:
     if bundle == TRAINED:
         bundle = store_bundle(layout, layout)
         evidence = evidence | content(layout, bundle)
-    # While a champion trades with real money, `current` is its.
-    takes_over = judged.to == LIVE or promotions(layout).standing().champion in (None, bundle)
+    takes_over = promotions(layout).standing().gives_way(bundle, judged.to)
     until = str(gate_evidence.dossier(layout, bundle).manifest["created"])
     enter(layout, PROMOTE, bundle, judged.to, takes_over, until, evidence, [asdict(check) for check in judged.checks])
     return Judged(bundle, judged.stage, judged.to, judged.checks, evidence)

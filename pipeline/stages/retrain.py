@@ -101,12 +101,13 @@ def _alone(config: Config, layout: Layout) -> contextlib.AbstractContextManager[
 def _finish(config: Config, layout: Layout, work: Layout, keep: int, start: float, as_json: bool) -> None:
     _certify(config, layout, work)
     bundle = store_bundle(work, layout)
-    # What trades with real money is replaced by `pipeline promote` alone.
+    # What sends orders is replaced by `pipeline promote` alone.
     known = promotions(layout).standing()
-    takes_over = known.champion is None
+    takes_over = known.gives_way(bundle, known.stage(bundle))
     manifest = read_json(layout.bundles / bundle / "manifest.json", "retrain")
     enter(layout, RETRAIN, bundle, known.stage(bundle), takes_over, str(manifest["created"]), content(layout, bundle))
-    prune_bundles(layout, keep)
+    # The new one stays, too, where it is not the current one.
+    prune_bundles(layout, keep if takes_over else keep + 1)
     _say(config, layout, work, bundle, time.perf_counter() - start, as_json)
 
 
@@ -300,7 +301,7 @@ def _say(config: Config, layout: Layout, work: Layout, bundle: str, seconds: flo
         "seconds": round(seconds, 1),
     }
     if (current := current_bundle(layout)) != bundle:
-        values["current"] = f"{current} (stays, live)"
+        values["current"] = f"{current} (stays)"
     if as_json:
         print_json({"stage": "retrain", "name": config.name, **values, "path": str(layout.bundles / bundle)})
         return

@@ -81,19 +81,24 @@ def test_record_is_of_days_and_of_trades_and_survives_json() -> None:
 def test_equity_that_was_used_up_has_no_daily_returns_and_no_evidence() -> None:
     record = record_of(DAY_MS * np.arange(30), np.linspace(10, -1, 30), [-11.0])
     assert record.returns == () == record.days
-    luck = luck_checks(deflated(record.returns, [1.0]), None, Gate())
+    luck = luck_checks(deflated(record.returns, [1.0]), None, 0, Gate())
     assert [check.passed for check in luck] == [False, True]
+
+
+def test_grid_whose_overfitting_was_not_measured_fails() -> None:
+    luck = luck_checks(deflated(GOOD.returns, [1.0]), None, 400, Gate())
+    assert [check.passed for check in luck] == [True, False]
 
 
 def test_luck_fails_the_deflated_ratio_and_a_wide_interval_fails_overfitting() -> None:
     returns = np.random.default_rng(3).normal(0, 0.01, (730, 50))
     sharpes = np.sqrt(365) * returns.mean(0) / returns.std(0, ddof=1)
     best = returns[:, sharpes.argmax()]
-    checks = luck_checks(deflated(best, sharpes), asdict(pbo(returns, periods=730, draws=50)), Gate())
+    checks = luck_checks(deflated(best, sharpes), asdict(pbo(returns, periods=730, draws=50)), 50, Gate())
     assert [check.name for check in checks if not check.passed] == ["deflated Sharpe ratio", "overfitting"]
     skilled = returns + np.where(np.arange(50) == 7, 0.003, 0.0)
     sharpes = np.sqrt(365) * skilled.mean(0) / skilled.std(0, ddof=1)
-    checks = luck_checks(deflated(skilled[:, 7], sharpes), asdict(pbo(skilled, periods=730, draws=50)), Gate())
+    checks = luck_checks(deflated(skilled[:, 7], sharpes), asdict(pbo(skilled, periods=730, draws=50)), 50, Gate())
     assert all(check.passed for check in checks)
 
 
@@ -178,3 +183,20 @@ def test_retrained_bundles_are_candidates_and_need_not_be_kept() -> None:
     assert known.champion is None and known.currents == ["a", "b"] and known.kept == set()
     held = standing([entry("promote", "a", "live", "a"), entry("retrain", "b", "candidate", "a", "a")])
     assert held.champion == "a" == held.current and held.kept == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("held", "asking", "gives_way"),
+    [
+        ("candidate", "candidate", True),
+        ("shadow", "candidate", True),
+        ("testnet", "shadow", False),
+        ("testnet", "testnet", True),
+        ("live", "testnet", False),
+        ("live", "live", True),
+    ],
+)
+def test_what_sends_orders_gives_way_only_to_what_may(held: str, asking: str, gives_way: bool) -> None:
+    known = standing([entry("promote", "a", held, "a")])
+    assert known.gives_way("b", asking) == gives_way and known.gives_way("a", asking)
+    assert standing([]).gives_way("b", asking)

@@ -20,6 +20,7 @@ from pipeline.stages import retrain as subject
 from pipeline.stages.drift import Looked
 from pipeline.stages.reporting import Summary
 from pipeline.stages.runner import Options
+from pipeline.stages.standing import enter, promotions
 from pipeline.stages.verify import certificate_path
 
 LAYOUT = Layout("small")
@@ -196,6 +197,29 @@ def test_old_bundles_are_pruned_but_never_the_current(options: Options, monkeypa
     LAYOUT.current.write_text(bundles()[0] + "\n")
     subject.prune_bundles(LAYOUT, 1)
     assert [name[:8] for name in bundles()] == ["20240103"]
+
+
+@pytest.mark.parametrize(("stage", "stays"), [("shadow", False), ("testnet", True), ("live", True)])
+def test_what_sends_orders_is_not_replaced_by_a_retraining(
+    options: Options,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    stage: str,
+    stays: bool,
+) -> None:
+    monkeypatch.setattr(subject, "run_stage", fake_stage())
+    subject.retrain(options, 10)
+    first = str(subject.current_bundle(LAYOUT))
+    enter(LAYOUT, "promote", first, stage, True, "2024-01-01", {})
+    monkeypatch.setattr(subject, "run_stage", fake_stage("other tree"))
+    capsys.readouterr()
+    subject.retrain(options, 1)
+    assert (subject.current_bundle(LAYOUT) == first) == stays
+    assert (f"current={first} (stays)" in capsys.readouterr().out) == stays
+    known = promotions(LAYOUT).standing()
+    assert (
+        set(bundles()) == set(known.stages) and len(bundles()) == 2 and known.current == subject.current_bundle(LAYOUT)
+    )
 
 
 def _retrain_slowly(options: Options) -> None:
