@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import BadInput
+from pipeline.live.plain import plain, restored, trade_of
 from pipeline.trading.booking import book_entry, book_exit
 from pipeline.trading.reasons import CODES, COUNT, LAPSED, REASONS, TRADED
 from pipeline.trading.records import (
     ACCOUNT,
     BREAKER,
-    EXIT_REASONS,
     POSITION,
     SIGNAL,
     TAKE_PROFIT,
@@ -53,8 +53,6 @@ class Leg:
     filled: Decimal = Decimal(0)
     ended: bool = False
     work: str = ""
-    # A person has ended the position that it opens, before it was filled.
-    unwanted: bool = False
 
     @property
     def is_over(self) -> bool:
@@ -68,7 +66,8 @@ class Portfolio:
     rules: of the trading core, with the origin that bars are counted from. cash: to begin with, in the quote asset.
     dust: base asset that cannot be sold, by symbol; what is left of a position below it is written off.
     closed: trades by number that fills have closed and that are not written down yet. left_by: kind of the order that
-    has last taken from a position which is not over, by symbol.
+    has last taken from a position which is not over, by symbol. unwanted: entries, and plans of entries, that a person
+    has ended: what is filled of them is left at once.
     """
 
     def __init__(
@@ -97,6 +96,7 @@ class Portfolio:
         self._place = {symbol: s for s, symbol in enumerate(self.symbols)}
         self.closed: dict[int, dict[str, Any]] = {}
         self.left_by: dict[str, str] = {}
+        self.unwanted: set[str] = set()
         self._trades = np.zeros(_ROWS, TRADE)
         self._orders: dict[str, list[str]] = {}
         self._kept = self._marks()
@@ -189,6 +189,7 @@ class Portfolio:
                 over = [name for name, leg in self.legs.items() if leg.is_over]
                 for name in over[:-_LEGS]:
                     del self.legs[name]
+                    self.unwanted.discard(name)
 
     def _fill(self, body: Mapping[str, Any]) -> None:
         leg = self.legs.get(body["id"])
@@ -209,7 +210,7 @@ class Portfolio:
             # A plan has further orders; its own end tells.
             if leg.filled >= leg.qty and not leg.work:
                 position["enter"] = 0
-            if leg.unwanted and position["leave"] == 0:
+            if {str(body["id"]), leg.work} & self.unwanted and position["leave"] == 0:
                 position["leave"], position["leave_bar"] = BREAKER, self.bars
             return
         self._reduce(s, leg, float(qty + fee_base), float(price), float(fee_quote + fee_base * price))
@@ -289,8 +290,10 @@ class Portfolio:
             for symbol in body["args"].get("symbols") or self.symbols:
                 self._lapse({"symbol": symbol})
                 self._quit({"symbol": symbol, "reason": BREAKER})
-                for leg in self.legs.values():
-                    leg.unwanted |= leg.symbol == symbol and leg.leg == "entry" and not leg.is_over
+                self.unwanted |= {
+                    name for name, leg in self.legs.items()
+                    if leg.symbol == symbol and leg.leg == "entry" and not leg.is_over
+                } | {work for work, of in self._works.items() if of == symbol}  # fmt: skip
 
     def _bundle(self, body: Mapping[str, Any]) -> None:
         self.bundle = str(body["bundle"])
@@ -346,9 +349,9 @@ class Portfolio:
             return None
         self._kept = marks
         return {
-            "account": _plain(self.account[0], ACCOUNT),
+            "account": plain(self.account[0], ACCOUNT),
             "positions": {
-                symbol: _plain(self.positions[s], POSITION) for s, symbol in enumerate(self.symbols)
+                symbol: plain(self.positions[s], POSITION) for s, symbol in enumerate(self.symbols)
                 if self.positions[s].tobytes() != _FRESH
             },
             "refused": {word: int(n) for word, n in zip(REASONS, self.refused, strict=True) if n},
@@ -362,11 +365,11 @@ class Portfolio:
                 f"journal: {', '.join(sorted(held))} is held, and not among the config's symbols",
                 "add it to `symbols`, or sell it and `pipeline flatten` first",
             )
-        self.account[0] = _record(state["account"], ACCOUNT, np.zeros(1, ACCOUNT)[0])
+        self.account[0] = restored(state["account"], ACCOUNT, np.zeros(1, ACCOUNT)[0])
         for s, symbol in enumerate(self.symbols):
             # A fresh one is left out, and is not all noughts.
             kept = state["positions"].get(symbol)
-            self.positions[s] = new_positions(1)[0] if kept is None else _record(kept, POSITION, new_positions(1)[0])
+            self.positions[s] = new_positions(1)[0] if kept is None else restored(kept, POSITION, new_positions(1)[0])
         self.refused[:] = 0
         for word, count in state["refused"].items():
             self.refused[CODES[word]] = count
@@ -384,43 +387,3 @@ class Portfolio:
 
 
 _FRESH = new_positions(1)[0].tobytes()
-
-
-def trade_of(trade: np.void, symbol: str, rules: Rules) -> dict[str, Any]:
-    """A closed trade as plain values, named as in trades.parquet; times in ms."""
-    return {
-        "symbol": symbol,
-        "side": "long" if trade["side"] > 0 else "short",
-        "entry_time": rules.origin_ms + int(trade["entry_bar"]) * rules.step_ms,
-        "entry_price": float(trade["entry_price"]),
-        "exit_time": rules.origin_ms + int(trade["exit_bar"]) * rules.step_ms,
-        "exit_price": float(trade["exit_price"]),
-        "qty": float(trade["qty"]),
-        "fees": float(trade["fees"]),
-        "pnl": float(trade["pnl"]),
-        "return": float(trade["return_"]),
-        "exit_reason": EXIT_REASONS[int(trade["reason"])],
-        "bars_held": int(trade["exit_bar"]) - int(trade["entry_bar"]),
-        "mae": float(trade["mae"]),
-        "mfe": float(trade["mfe"]),
-    }
-
-
-def _plain(record: np.void, kind: np.dtype) -> dict[str, Any]:
-    # Only what is not nought: most of a flat symbol's fields are.
-    assert kind.names is not None
-    values = {name: float(record[name]).hex() if kind[name].kind == "f" else int(record[name]) for name in kind.names}
-    return {name: value for name, value in values.items() if value not in (0, "0x0.0p+0")}
-
-
-def _record(values: Mapping[str, Any], kind: np.dtype, into: np.void) -> np.void:
-    assert kind.names is not None
-    if wrong := set(values) - set(kind.names):
-        raise BadInput(
-            f"journal: the saved state has fields that this version does not know: {', '.join(sorted(wrong))}",
-            "flatten with the version that wrote it, then start anew",
-        )
-    for name in kind.names:
-        value = values.get(name, 0)
-        into[name] = float.fromhex(value) if isinstance(value, str) else value
-    return into

@@ -21,9 +21,9 @@ from pipeline.live.telling import Tell
 from pipeline.live.trading import decide, flattening
 from pipeline.trading import execution
 from pipeline.trading.filters import SymbolFilters, exact
-from pipeline.trading.orders import Intent
+from pipeline.trading.orders import Intent, State
 from pipeline.trading.reasons import CODES
-from pipeline.trading.records import EXIT_REASONS
+from pipeline.trading.records import BREAKER, EXIT_REASONS
 
 # A stop or target that differs by less than this share of its price is left where it is: moving it leaves the position
 # without one for a moment.
@@ -60,6 +60,8 @@ class LiveTrader:
         self._tried: dict[tuple[str, int], tuple[int, int, int]] = {}
         self._entries: list[int] = []
         self._moved_ms: dict[str, int] = {}
+        # Best prices of ticks, by symbol, each with the bar that its position was entered at.
+        self._best: dict[str, tuple[int, float]] = {}
 
     # What happens
 
@@ -71,9 +73,20 @@ class LiveTrader:
         """Cancel entries, and leave positions."""
         effects = flattening(self.portfolio, reason, symbols)
         for symbol in symbols:
-            for entry in self.desk.books.open(symbol):
-                if not entry.order.reduce_only:
-                    effects += self.desk.cancel(entry.order.client_order_id, self._now_ms())
+            effects += self._cancel_entries(symbol, None)
+        return effects
+
+    def _cancel_entries(self, symbol: str, names: Collection[str] | None) -> list[Effect]:
+        """Cancel entries and their plans, those of some names or all, each once."""
+        books, effects = self.desk.books, list[Effect]()
+        for work in books.works_of(symbol):
+            if not work.reduce_only and (names is None or work.id in names):
+                effects += self.desk.cancel(work.id, self._now_ms())
+        for entry in books.open(symbol):
+            order, own = entry.order, {entry.order.client_order_id, entry.work}
+            can_be = not (order.reduce_only or entry.cancelled or order.state == State.INTENT)
+            if can_be and (names is None or not own.isdisjoint(names)):
+                effects += self.desk.cancel(order.client_order_id, self._now_ms())
         return effects
 
     def heard(self, change: AccountChange, now_ms: int) -> None:
@@ -92,7 +105,8 @@ class LiveTrader:
         for symbol in self.portfolio.symbols:
             if symbol in self.desk.books.halted:
                 refuse[symbol] = CODES["halted"]
-            elif self.balance_ms and now_ms - self.balance_ms > max(gates.max_balance_age * 1000, 0):
+            elif now_ms - self.balance_ms > gates.max_balance_age * 1000:
+                # One that was never told is too old as well.
                 refuse[symbol] = CODES["stale_balance"]
             elif len(self._entries) >= limits.orders_per_second:
                 refuse[symbol] = CODES["orders_per_second"]
@@ -104,17 +118,37 @@ class LiveTrader:
         """What is due for a symbol now."""
         if closed := self.portfolio.closed:
             return [Write("TRADE", trade) for trade in closed.values()]
-        if not self._sends:
+        # Another symbol of the account has orders of its own.
+        if not self._sends or symbol not in self.portfolio.symbols:
             return []
         position = self.portfolio.position(symbol)
         if position["side"] != 0 and self._is_over(symbol):
             return [Write("DUST", {"symbol": symbol})]
+        return self._stop_trading(symbol) or self._follow(symbol)
+
+    def _follow(self, symbol: str) -> list[Effect]:
+        """Do what the core wants of a symbol."""
+        position = self.portfolio.position(symbol)
         if position["side"] != 0 and position["leave"] != 0:
             return self._exit(symbol)
         if position["enter"] != 0 and position["side"] == 0:
             return self._enter(symbol)
         if position["side"] != 0 and self._config.serve.protect:
             return self._guard(symbol)
+        return []
+
+    def _stop_trading(self, symbol: str) -> list[Effect]:
+        """What a breaker or a person has ended, and is not ended yet: an entry may be filled after it was given up."""
+        portfolio = self.portfolio
+        if portfolio.account["halted"][0]:
+            return self.flatten(BREAKER, [symbol])
+        if effects := self._cancel_entries(symbol, portfolio.unwanted):
+            return effects
+        position, books = portfolio.position(symbol), self.desk.books
+        if portfolio.paused and position["enter"] != 0 and position["side"] == 0:
+            entering = [one for one in books.open(symbol) if not one.order.reduce_only]
+            if not entering and not books.works_of(symbol):
+                return [Write("LAPSE", {"symbol": symbol, "reason": "paused"})]
         return []
 
     def on_tick(self, symbol: str, bid: Decimal, ask: Decimal, now_ms: int) -> list[Effect]:
@@ -189,14 +223,15 @@ class LiveTrader:
         adjust = self._config.serve.limit_price_adjustment
         limit = None if adjust is None else rules.round_price(price * (1 + exact(adjust)), "BUY")
         qty, refusal = self._qty(symbol, float(position["spend"]), limit or price, limit is None)
-        if refusal:
+        protection = self._protection(symbol, intent.open_time_ms, price)
+        if refusal := refusal or self._bare(symbol, qty, protection):
             return [Write("LAPSE", {"symbol": symbol, "reason": refusal})]
         self._entries.append(now)
         self._tell(
             "order", symbol=symbol, side="buy", qty=str(qty), leg="entry", price=str(limit or price),
             client_order_id=intent.client_order_id,
         )  # fmt: skip
-        return self._sent(intent, qty, limit, self._protection(symbol, intent.open_time_ms, price), now)
+        return self._sent(intent, qty, limit, protection, now)
 
     def _is_tried(self, intent: Intent) -> bool:
         symbol, books = intent.symbol, self.desk.books
@@ -227,12 +262,43 @@ class LiveTrader:
         quote = symbol.removeprefix(rules.base_asset) if rules.base_asset else ""
         free = self.free.get(quote)
         if free is not None:
-            amount = min(amount, free * _USABLE)
+            amount = min(amount, (free - self._committed()) * _USABLE)
         qty = rules.floor_qty(amount / (1 + exact(self.portfolio.rules.taker_fee)) / price, market=market)
         least = max(rules.min_notional, exact(self._config.serve.min_notional_usdt))
         if qty <= 0 or qty * price < least:
             return qty, f"{qty * price:f} is below the smallest order of {least:f}"
         return qty, ""
+
+    def _committed(self) -> Decimal:
+        """Quote asset that entries are about to take, and that the balance does not show yet: symbols share it."""
+        books = self.desk.books
+        buys = [
+            (one.order.intent.symbol, one.order.remaining, one.order.price) for one in books.all_open()
+            if not one.order.reduce_only and not one.work and (one.is_unresolved or one.order.state == State.INTENT)
+        ]  # fmt: skip
+        buys += [
+            (work.intent.symbol, work.plan.qty - work.plan.filled, None) for work in books.works.values()
+            if not work.reduce_only
+        ]  # fmt: skip
+        fee, known = exact(self.portfolio.rules.taker_fee), self.portfolio.symbols
+        return sum(
+            (
+                qty * (price or exact(float(self.portfolio.position(symbol)["mark"]))) * (1 + fee)
+                for symbol, qty, price in buys if symbol in known
+            ),
+            Decimal(0),
+        )  # fmt: skip
+
+    def _bare(self, symbol: str, qty: Decimal, wanted: Protection | None) -> str:
+        """Why a position of so much could not be protected, empty if it can: its stop would be too small an order."""
+        if wanted is None:
+            return ""
+        rules = self._rules[symbol]
+        left = rules.floor_qty(qty * (1 - protecting.FEE_ROOM), market=wanted.stop_limit is None)
+        worth = left * min(wanted.stop, wanted.stop_limit or wanted.stop)
+        if left > 0 and worth >= rules.min_notional:
+            return ""
+        return f"a stop of {worth:f} is below the smallest order of {rules.min_notional:f}"
 
     def _plan(self, wish: PlanConfig, side: str, symbol: str, qty: Decimal) -> execution.Plan | None:
         step = self._rules[symbol].lots.step
@@ -299,8 +365,11 @@ class LiveTrader:
         distance = float(position["trail_distance"])
         if position["side"] <= 0 or not distance < 1 or rules.trail_from_close or position["leave"] != 0:
             return []
-        best = max(float(position["best"]), bid)
-        position["best"] = best
+        # The core's own best price moves with what the journal says; a tick is not in it.
+        entered = int(position["entry_bar"])
+        bar, seen = self._best.get(symbol, (entered, 0.0))
+        best = max(float(position["best"]), bid, seen if bar == entered else 0.0)
+        self._best[symbol] = entered, best
         if best / float(position["entry_price"]) - 1 < rules.trail_after:
             return []
         stop = exact(best * (1 - distance))

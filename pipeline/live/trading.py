@@ -11,7 +11,8 @@ import numpy as np
 
 from pipeline.exchange.port import AccountChange
 from pipeline.live.effects import Effect, Write
-from pipeline.live.portfolio import Portfolio, trade_of
+from pipeline.live.plain import trade_of
+from pipeline.live.portfolio import Portfolio
 from pipeline.live.strategy import Outlook
 from pipeline.trading.core import close_once, step_once
 from pipeline.trading.market import BUY, CLOSE, FILLED, REFUSE_LONG, REFUSE_SHORT, SCORE, SELL, SIGNALS

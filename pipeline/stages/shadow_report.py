@@ -225,7 +225,7 @@ class _Simulation:
         before = positions["enter_bar"].copy(), positions["leave_bar"].copy()
         done = self._trader.update(outlook)
         self._compare(bar, outlook, before, done.equity)
-        from pipeline.live.portfolio import trade_of
+        from pipeline.live.plain import trade_of
 
         rules = self._rules(self._starts.get(0, ""))
         self.trades += [trade_of(trade, strategy.symbols[int(trade["symbol"])], rules) for trade in done.trades]
