@@ -28,12 +28,14 @@ class Mind:
     """What decides: a follower that is up to date, and the bundle it follows with.
 
     expires_ms: when the bundle is too old to trade with. watch: whether the market has left what it learnt from.
+    notes: what a person should know of it.
     """
 
     follower: Follower
     bundle: str
     expires_ms: int | None = None
     watch: Watch | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Succession:

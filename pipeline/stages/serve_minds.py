@@ -1,7 +1,7 @@
 """Makes what decides of a bundle: bars up to the moment, features, models, thresholds, and a watch for drift."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from pipeline.market import candles
 from pipeline.stages.serve_bars import fetched_of, merged_until
 from pipeline.stages.serve_models import allowed, evidence, load, thresholds_of
 from pipeline.stages.serve_wish import Wish
+from pipeline.stages.times import iso
 
 if TYPE_CHECKING:
     from pipeline.exchange.port import Exchange
@@ -83,7 +84,18 @@ def _made(
     thresholds, _ = thresholds_of(config, layout, folder)
     follower = Follower(config, bundle, merged, origin_ms, thresholds, fetched_of(config))
     watch = None if bundle is None else _watch(config, bundle.manifest, merged)
-    return Mind(follower, name, _expires_ms(config, bundle, is_replay), watch), bundle
+    notes = () if bundle is None else tuple(_other_origins(bundle.manifest, merged))
+    if notes and wish.live and not is_replay:
+        raise BadInput(notes[0], "set download.start and merge.start to where the training bars began, or train again")
+    return Mind(follower, name, _expires_ms(config, bundle, is_replay), watch, notes), bundle
+
+
+def _other_origins(manifest: Mapping[str, Any], merged: Mapping[str, pa.Table]) -> Iterator[str]:
+    """Symbols whose bars begin elsewhere than the training's: averages that never forget differ in their last bits."""
+    for symbol, origin in (manifest.get("origin") or {}).items():
+        begin = iso(int(candles.times_ms(merged[symbol])[0])) if symbol in merged else origin
+        if begin != origin:
+            yield f"{symbol}: the bars begin at {begin}, and those that the bundle learned from at {origin}"
 
 
 def _expires_ms(config: Config, bundle: "Bundle | None", is_replay: bool) -> int | None:
