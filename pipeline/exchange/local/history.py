@@ -1,6 +1,7 @@
 """Bars of one symbol as the exchange knows them, and what it tells of them: klines of any interval, statistics."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ class Series:
     @property
     def step(self) -> int:
         """Length of a bar in ms."""
-        return interval_ms(self.interval)
+        return _length(self.interval)
 
     def __len__(self) -> int:
         return len(self.open_time)
@@ -65,6 +66,10 @@ class Series:
             float(self.taker_buy_quote_volume[i]),
             int(self.first_trade[i]),
         )
+
+
+# Asked for several times in each moment of the market.
+_length = cache(interval_ms)
 
 
 def from_table(table: pa.Table, interval: str) -> Series:
@@ -105,6 +110,7 @@ def bucket_end(open_ms: int, interval: str) -> int:
     return open_ms + step_of(interval)
 
 
+@cache
 def step_of(interval: str) -> int:
     """Length of an interval in ms; the longest ones have theirs in days."""
     if interval == "1s":

@@ -64,14 +64,14 @@ class RateLimits:
 
     def used(self, address: str, now: int) -> int:
         """Weight that an address has used this minute."""
-        return self._weight.setdefault(address, _Count(_MINUTE)).at(now)
+        return self._weighed(address).at(now)
 
     def charge(self, address: str, weight: int, now: int) -> None:
         """Use weight. Raises RateLimited: 429 beyond the limit, 418 for those who go on all the same."""
         until, length = self._banned.get(address, (0, 0))
         if now < until:
             raise _banned(until)
-        count = self._weight.setdefault(address, _Count(_MINUTE))
+        count = self._weighed(address)
         count.add(now, weight)
         if count.used <= self.limits.weight_per_minute:
             return
@@ -92,7 +92,7 @@ class RateLimits:
 
     def refund(self, address: str, weight: int, now: int) -> None:
         """Give weight back."""
-        self._weight.setdefault(address, _Count(_MINUTE)).add(now, -weight)
+        self._weighed(address).add(now, -weight)
 
     def ban(self, address: str, length: int, now: int) -> None:
         """Refuse an address for some ms."""
@@ -145,7 +145,14 @@ class RateLimits:
         return rule | {"count": self.used(address, now)}
 
     def _counts(self, key: str) -> tuple[_Count, _Count]:
-        return self._orders.setdefault(key, (_Count(_TEN_SECONDS), _Count(_DAY)))
+        if key not in self._orders:
+            self._orders[key] = (_Count(_TEN_SECONDS), _Count(_DAY))
+        return self._orders[key]
+
+    def _weighed(self, address: str) -> _Count:
+        if address not in self._weight:
+            self._weight[address] = _Count(_MINUTE)
+        return self._weight[address]
 
     def _most(self) -> tuple[int, int]:
         return self.limits.orders_per_10s, self.limits.orders_per_day

@@ -80,8 +80,12 @@ class Pit:
         self.last = float(series.close[position - 1] if position else series.open[0])
         self.points: tuple[float, float, float, float, float] | None = None
         # The bar that opened last.
-        self.bar: Row = (0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0.0, 0.0, 0)
+        self.bar: Row = (-1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0.0, 0.0, 0)
         self._next: tuple[int, int] = (-1, -1)
+        # Of the last bars: where they ended, and their average price.
+        self._average: tuple[int, Decimal | None] = (-1, None)
+        self._priced = (self.last, of_float(self.last))
+        self._half_spread = model.spread_bps / 2 / _BIPS
         self.open: dict[int, Order] = {}
         self.budget: Decimal | None = None
         self.eaten = {"BUY": ZERO, "SELL": ZERO}
@@ -94,7 +98,9 @@ class Pit:
     @property
     def price(self) -> Decimal:
         """The last price."""
-        return of_float(self.last)
+        if self._priced[0] != self.last:
+            self._priced = (self.last, of_float(self.last))
+        return self._priced[1]
 
     @property
     def armed(self) -> list[Order]:
@@ -138,7 +144,8 @@ class Pit:
         if self.points is None:
             return None
         opened, high, low, close, share = self.points
-        whole = self.series.row(self.position)
+        # A recorded market goes on without its bars.
+        whole = self.bar if self.bar[0] == self.opens else self.series.row(self.position)
         volumes = [round(value * share, 8) for value in (whole[5], whole[6], whole[8], whole[9])]
         trades = int(whole[7] * share)
         return (whole[0], opened, high, low, close, volumes[0], volumes[1], trades, volumes[2], volumes[3], whole[10])
@@ -151,9 +158,13 @@ class Pit:
 
     def average_price(self) -> Decimal:
         """Volume-weighted price of the last five minutes of bars, the last price if nothing was traded."""
+        if self._average[0] == self.position:
+            return self._average[1] or self.price
         since = slice(max(self.position - max(1, 300_000 // self.series.step), 0), self.position)
         volume, quote = float(self.series.volume[since].sum()), float(self.series.quote_volume[since].sum())
-        return of_float(quote / volume) if volume > 0 else self.price
+        average = of_float(quote / volume) if volume > 0 else None
+        self._average = (self.position, average)
+        return average or self.price
 
     # The book
 
@@ -177,7 +188,7 @@ class Pit:
     def _best(self, side: str, extra_bps: Decimal) -> Decimal:
         """What a taker of a side meets first."""
         tick = self.instrument.rules.prices.step
-        part = (self.model.spread_bps / 2 + extra_bps) / _BIPS
+        part = (self.model.spread_bps / 2 + extra_bps) / _BIPS if extra_bps else self._half_spread
         if side == "BUY":
             exact = self.price * (ONE + part)
             below = floor_to(exact, tick)
@@ -215,6 +226,11 @@ class Pit:
 
     def crosses(self, side: str, price: Decimal) -> bool:
         """Whether a limit order would take at once."""
+        if self.recorded is None:
+            # Most orders rest far away: no level is better than the first, whatever has been taken.
+            first = self._best(side, self.model.slippage_bps)
+            if price < first if side == "BUY" else price > first:
+                return False
         best = next(self.levels(side), None)
         return best is not None and (price >= best[0] if side == "BUY" else price <= best[0])
 

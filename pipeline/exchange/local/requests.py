@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 
 from pipeline.exchange.local.errors import (
     BAD_COMBINATION,
@@ -72,25 +73,32 @@ class Params:
 
     def optional(self, name: str) -> str | None:
         """A parameter that may be left out. Raises ApiError -1105: it is there and empty."""
-        value = self.text(name)
+        self.seen.add(name)
+        value = self.raw.get(name)
         if value == "":
             raise empty(name)
         return value
 
     def number(self, name: str) -> Decimal | None:
         """A decimal. Raises ApiError: -1105 if empty, -1100 for any other character, a sign or an exponent."""
-        value = self.optional(name)
+        self.seen.add(name)
+        value = self.raw.get(name)
         if value is None:
             return None
+        if value == "":
+            raise empty(name)
         if not _NUMBER.fullmatch(value):
             raise illegal(name)
         return Decimal(value)
 
     def integer(self, name: str, default: int | None = None, least: int = 0, most: int = (1 << 63) - 1) -> int | None:
         """A whole number. Raises ApiError: -1105 if empty, -1100 for what is none, -1130 outside [least, most]."""
-        value = self.optional(name)
+        self.seen.add(name)
+        value = self.raw.get(name)
         if value is None:
             return default
+        if value == "":
+            raise empty(name)
         if not _INTEGER.fullmatch(value):
             raise illegal(name, "^[0-9]{1,20}$")
         if not least <= int(value) <= most:
@@ -133,7 +141,7 @@ class Params:
 
     def done(self) -> None:
         """Refuse what was sent but not read. Raises ApiError -1104."""
-        if len(self.raw) > len(self.seen & self.raw.keys()):
+        if not self.seen >= self.raw.keys():
             read = len(self.seen & self.raw.keys())
             raise ApiError(
                 -1104, f"Not all sent parameters were read; read '{read}' parameter(s) but was sent '{len(self.raw)}'."
@@ -187,7 +195,7 @@ def ticket(
     }  # fmt: skip
     for one, value in amounts.items():
         places = rules.base_precision if one in ("quantity", "icebergQty") else rules.quote_precision
-        if value is not None and value != floor_to(value, ONE.scaleb(-places)):
+        if value is not None and value != floor_to(value, _unit(places)):
             raise too_precise(name(one))
     trailing = p.integer(name("trailingDelta"), least=1)
     tif = p.optional(name("timeInForce"))
@@ -204,7 +212,7 @@ def ticket(
         raise ApiError(-1013, "This symbol does not allow the specified self-trade prevention mode.")
     if kind not in kinds or kind not in instrument.entry["orderTypes"]:
         raise ApiError(-1116, "Invalid orderType.")
-    given: dict[str, object] = dict(amounts) | {"trailingDelta": trailing, "timeInForce": tif}
+    given: dict[str, object] = {**amounts, "trailingDelta": trailing, "timeInForce": tif}
     _shape(kind, given, name)
     return Ticket(
         instrument.symbol,
@@ -245,6 +253,12 @@ def _shape(kind: str, given: Mapping[str, object], name: Callable[[str], str]) -
     ):
         if given.get(one) == 0:
             raise ApiError(-1013, f"Invalid {word}.")
+
+
+@cache
+def _unit(places: int) -> Decimal:
+    """The smallest amount of so many decimals."""
+    return ONE.scaleb(-places)
 
 
 def _namer(prefix: str, fixed: Mapping[str, str]) -> Callable[[str], str]:

@@ -3,7 +3,6 @@
 Source: https://developers.binance.com/docs/binance-spot-api-docs/rest-api/request-security
 """
 
-import hashlib
 import hmac
 import re
 from collections.abc import Mapping
@@ -14,13 +13,15 @@ from pipeline.exchange.local.errors import ApiError, illegal, missing
 DEFAULT_WINDOW = 5000
 _MOST_WINDOW = 60_000
 _KEY = re.compile(r"[a-zA-Z0-9_\-]{3,128}")
+_FIRST, _FURTHER = re.compile(rb"signature=[^&]*"), re.compile(rb"&signature=[^&]*")
+_STAMP, _WINDOW = re.compile(r"[0-9]{1,20}"), re.compile(r"[0-9]{1,6}(\.[0-9]{1,3})?")
 # Parameters that say who asks and when, and so are none of the operation's.
 SECURITY = ("timestamp", "recvWindow", "signature", "apiKey")
 
 
 def signature(secret: str, payload: bytes) -> str:
     """HMAC-SHA256 in hexadecimal."""
-    return hmac.new(secret.encode(), payload, hashlib.sha256).hexdigest()
+    return hmac.digest(secret.encode(), payload, "sha256").hex()
 
 
 def account_of(key: str | None, accounts: Mapping[str, Account]) -> Account:
@@ -34,7 +35,13 @@ def account_of(key: str | None, accounts: Mapping[str, Account]) -> Account:
 
 def rest_payload(query: bytes, body: bytes) -> bytes:
     """What the signature of a REST request is over: query and body as they came, without the signature."""
-    return b"".join(re.sub(rb"(^|&)signature=[^&]*", b"", part) for part in (query, body))
+    return _unsigned(query) + _unsigned(body)
+
+
+def _unsigned(part: bytes) -> bytes:
+    if part.startswith(b"signature="):
+        part = part[len(_FIRST.match(part)[0]) :]  # type: ignore[index]
+    return _FURTHER.sub(b"", part)
 
 
 def socket_payload(params: Mapping[str, str]) -> bytes:
@@ -47,13 +54,13 @@ def verify(account: Account, params: Mapping[str, str], payload: bytes, now: int
     given = params.get("signature")
     if not params.get("timestamp"):
         raise missing("timestamp")
-    if not re.fullmatch(r"[0-9]{1,20}", params["timestamp"]):
+    if not _STAMP.fullmatch(params["timestamp"]):
         raise illegal("timestamp", "^[0-9]{1,20}$")
     stamp = int(params["timestamp"])
     # Microseconds are allowed too.
     stamp = stamp // 1000 if stamp >= 10**14 else stamp
     window = params.get("recvWindow", str(DEFAULT_WINDOW))
-    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", window):
+    if not _WINDOW.fullmatch(window):
         raise illegal("recvWindow", "^[0-9]{1,20}$")
     if float(window) > _MOST_WINDOW:
         raise ApiError(-1131, "recvWindow must be less than 60000.")
