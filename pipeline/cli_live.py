@@ -69,6 +69,12 @@ def serve(
     options = Options(config, symbol or (), interval, set_ or (), dry_run, json, workdir)
     if (shadow, live, replay is not None).count(True) > 1:
         raise typer.BadParameter("give one of --shadow, --live and --replay", param_hint="--live")
+    if replay is not None and rehearse is not None:
+        raise typer.BadParameter("give one of --replay and --rehearse", param_hint="--rehearse")
+    if rehearse is None and (resume or speed):
+        raise typer.BadParameter("needs --rehearse FROM TO", param_hint="--resume" if resume else "--speed")
+    if replay is None and restart_every is not None:
+        raise typer.BadParameter("needs --replay FROM TO", param_hint="--restart-every")
     if replay is not None:
         from pipeline.stages.serve import serve_replay
 

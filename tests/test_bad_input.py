@@ -234,3 +234,32 @@ def test_a_stage_stopped_in_the_middle_leaves_the_old_output_and_the_next_run_su
 
 def test_a_config_that_is_not_there_suggests_the_nearest(run):
     _refused(_pipeline("check", config="cc.yaml"), "cc.yaml: no such config file", "c.yaml")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--rehearse", "2024-01-10", "2024-01-08"], ["--rehearse", "2024-01-08 is not after 2024-01-10"]),
+        (["--rehearse", "2024-01-10", "soon"], ["--rehearse: 'soon' is not a time", "2024-01-31T12:00"]),
+        (["--rehearse", "2025-01-10", "2025-01-12"], ["data/c/merged/TESTUSDT.parquet has no bars", "2024-01-01"]),
+        (["--resume"], ["--resume", "needs --rehearse FROM TO"]),
+        (["--speed", "60"], ["--speed", "needs --rehearse FROM TO"]),
+        (["--restart-every", "9"], ["--restart-every", "needs --replay FROM TO"]),
+        (["--replay", "2024-01-10", "2024-01-12", "--rehearse", "2024-01-10", "2024-01-12"], ["one of --replay and"]),
+    ],
+)
+def test_a_rehearsal_that_cannot_be_leaves_the_last_one(run, options, words):
+    folder = Path("data/c/serve/rehearsal")
+    folder.mkdir(parents=True)
+    (folder / "journal.sqlite").write_text("the last one")
+    before = _files()
+    _refused(_pipeline("serve", *options), *words)
+    assert _files() == before
+
+
+def test_the_plan_of_a_rehearsal_names_the_files_that_it_writes(run):
+    result = _pipeline("serve", "--rehearse", "2024-01-10", "2024-01-12", "--dry-run", "--json")
+    assert result.returncode == 0, result.stderr
+    written = json.loads(result.stdout)["outputs"]
+    assert [Path(name).name for name in written] == ["journal.sqlite", "decisions.parquet", "trades.parquet"]
+    assert {str(Path(name).parent) for name in written} == {"data/c/serve/rehearsal"}

@@ -9,13 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.artifacts import Layout, count_rows, exclusive
+from pipeline.artifacts import Layout, count_rows, exclusive, read_table
 from pipeline.config import Config
 from pipeline.errors import BadInput, PipelineError
+from pipeline.market.candles import times_ms
 from pipeline.stages.reporting import Plan, Summary, print_json
 from pipeline.stages.runner import Options
 from pipeline.stages.serve_models import UNTRAINED, bundle_folder
 from pipeline.stages.serve_wish import Wish
+from pipeline.stages.times import iso
 
 if TYPE_CHECKING:
     from pipeline.live.journal import JournalReader
@@ -66,10 +68,13 @@ def plan_serve(config: Config, layout: Layout, wish: Wish) -> Plan:
         )
     if config.merge.funding:
         raise BadInput("merge.funding: serve follows spot, which has no funding rates", "leave it out")
+    span = wish.span()
     inputs: list[Path] = []
     for symbol in config.symbols:
         path = layout.merged(symbol)
         count_rows(path, "merge")
+        if span is not None:
+            _require_bars(path, *span)
         inputs.append(path)
     notes = [f"mode: {wish.mode}", f"exchange: {'a rehearsal' if wish.rehearse else config.serve.exchange}"]
     if config.signals.predictions != UNTRAINED:
@@ -77,13 +82,23 @@ def plan_serve(config: Config, layout: Layout, wish: Wish) -> Plan:
         read_manifest(folder)
         inputs.append(folder)
         notes.append(f"bundle: {name}")
-    folder = layout.run / "serve"
+    folder, journal = wish.folder(layout), wish.journal(config, layout)
     outputs = [
-        Path(wish.store) if wish.store else layout.journal,
+        *([] if "://" in str(journal) else [Path(journal)]),
         folder / "decisions.parquet",
         folder / "trades.parquet",
     ]
     return Plan("serve", inputs, outputs, notes=notes)
+
+
+def _require_bars(path: Path, begin: int, end: int) -> None:
+    # Before the last rehearsal's files are removed. Earlier bars than the first are missed while getting ready.
+    times = times_ms(read_table(path, "merge", ["open_time"]))
+    if times[-1] < begin or times[0] >= end:
+        raise BadInput(
+            f"--rehearse: {path} has no bars from {iso(begin)} to {iso(end)}",
+            f"it has those from {iso(times[0])} to {iso(times[-1])}; others come from `pipeline download` and `merge`",
+        )
 
 
 async def _run(config: Config, layout: Layout, wish: Wish) -> Summary:

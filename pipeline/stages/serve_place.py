@@ -126,17 +126,12 @@ def _rehearsal(config: Config, layout: Layout, wish: Wish) -> Iterator[Place]:
     """A local exchange over the config's own bars, which opens at the first time and ends at the second."""
     from pydantic import SecretStr
 
-    from pipeline.config import utc_ms
     from pipeline.exchange.binance.addresses import Keys, local
     from pipeline.exchange.local.running import Setup, Thread
 
-    assert wish.rehearse is not None
-    try:
-        begin, end = (utc_ms(text) for text in wish.rehearse)
-    except ValueError as error:
-        raise BadInput(f"--rehearse: {error}", "write 2024-01-31 or 2024-01-31T12:00") from None
-    if begin >= end:
-        raise BadInput(f"--rehearse: {wish.rehearse[1]} is not after {wish.rehearse[0]}")
+    span = wish.span()
+    assert span is not None
+    begin, end = span
     if wish.resume and (last := _last_bar(config, layout, wish)) is not None:
         begin = max(begin, last + config.step_ms)
         if begin >= end:

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.artifacts import Layout
-from pipeline.config import Config
+from pipeline.config import Config, utc_ms
+from pipeline.errors import BadInput
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,22 @@ class Wish:
     @property
     def mode(self) -> str:
         return "live" if self.live else "shadow"
+
+    def span(self) -> tuple[int, int] | None:
+        """First time and end of the rehearsal; None if it is none. Raises BadInput: no times, or in the wrong order."""
+        if self.rehearse is None:
+            return None
+        times = []
+        for text in self.rehearse:
+            try:
+                times.append(utc_ms(text))
+            except ValueError:
+                raise BadInput(f"--rehearse: '{text}' is not a time", "write 2024-01-31 or 2024-01-31T12:00") from None
+        if times[0] >= times[1]:
+            raise BadInput(
+                f"--rehearse: {self.rehearse[1]} is not after {self.rehearse[0]}", "the first is where it begins"
+            )
+        return times[0], times[1]
 
     def folder(self, layout: Layout) -> Path:
         """Where journal, log and tables go: a rehearsal's are not mixed with those of the real market."""
