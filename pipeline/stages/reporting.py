@@ -86,7 +86,8 @@ class Summary:
 def _shown(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+    # From a thousand on four digits would be 1e+04, or hide what an account holds.
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}" if abs(value) >= 1000 else f"{value:,.4g}"
 
 
 @contextlib.contextmanager

@@ -86,9 +86,14 @@ def _equity(status: Status) -> str:
     text = f"{status['equity']:,.2f}{quote}"
     pnl, share = status.get("day_pnl"), status.get("day_return")
     if pnl is not None:
-        text += f", today {pnl:+,.2f}" + (f" ({share:+.2%})" if share is not None else "")
+        text += f", today {_cents(pnl):+,.2f}" + (f" ({share:+.2%})" if share is not None else "")
     cash = status.get("cash")
-    return text if cash is None else f"{text}, free {cash:,.2f}"
+    return text if cash is None else f"{text}, free {_cents(cash):,.2f}"
+
+
+def _cents(amount: float) -> float:
+    # What is left of rounding is nothing, not -0.00.
+    return round(amount, 2) + 0.0
 
 
 def _position(one: PositionStatus) -> str:
