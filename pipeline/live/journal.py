@@ -66,7 +66,9 @@ class SqliteReader:
         self.path = path
         self._turn = threading.RLock()
         if not path.is_file():
-            raise BadInput(f"{path}: there is no journal")
+            rehearsed = path.parent / "rehearsal" / path.name
+            known = f"; that of the last rehearsal: --store {rehearsed}" if rehearsed.is_file() else ""
+            raise BadInput(f"{path}: there is no journal", f"`pipeline serve` writes one{known}")
         _look(path)
         with _named(path):
             self._connection = _connect(path, "ro")

@@ -93,6 +93,8 @@ def restore(export: Path, path: Path) -> int:
 
 def _exported(path: Path) -> Iterator[tuple[Any, str, str, str]]:
     names = ["number", "kind", "body", "hash"]
+    if not path.is_file():
+        raise BadInput(f"{path}: there is no such file", "`pipeline journal export --file` writes one")
     try:
         if _form(path) == ".parquet":
             content = pq.ParquetFile(path).read(columns=names)

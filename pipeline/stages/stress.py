@@ -87,6 +87,8 @@ def stress(speed: float, hours: float, seed: int, least: float, as_json: bool, f
     """
     if speed <= 0 or hours <= 0:
         raise BadInput("stress: --speed and --hours must be above 0")
+    if not 0 <= least <= 1:
+        raise BadInput(f"stress: --least is a share from 0 to 1, found {least:g}", "0.99 asks for 99 of 100")
     results = asyncio.run(_run(patterns(hours), speed, seed))
     before = latest(folder)
     told = {

@@ -613,4 +613,19 @@ def test_a_damaged_journal_is_exit_1_to_verify_and_2_to_open(
 
 def test_there_is_no_journal_yet(workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     assert pipeline("journal", monkeypatch=monkeypatch) == 2
-    assert "data/default/serve/journal.sqlite: there is no journal" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "data/default/serve/journal.sqlite: there is no journal" in said
+    assert "pipeline serve" in said
+    assert "rehearsal" not in said
+    rehearsed = Path("data/default/serve/rehearsal/journal.sqlite")
+    rehearsed.parent.mkdir(parents=True)
+    rehearsed.touch()
+    assert pipeline("journal", monkeypatch=monkeypatch) == 2
+    assert "--store data/default/serve/rehearsal/journal.sqlite" in capsys.readouterr().err
+
+
+def test_an_export_that_is_not_there_cannot_be_restored(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    assert pipeline("journal", "restore", "--file", "nope.parquet", monkeypatch=monkeypatch) == 2
+    assert "nope.parquet: there is no such file" in capsys.readouterr().err

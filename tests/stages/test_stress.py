@@ -65,3 +65,9 @@ def test_orders_that_are_not_filled_fail_the_run(workspace: Path, monkeypatch: p
 def test_a_speed_or_time_of_nothing_is_refused(speed: float, hours: float) -> None:
     with pytest.raises(BadInput, match="above 0"):
         stress(speed, hours, 7, 0.99, as_json=True)
+
+
+@pytest.mark.parametrize("least", [5.0, -0.1, float("nan")])
+def test_a_share_that_is_none_is_refused(least: float) -> None:
+    with pytest.raises(BadInput, match="share from 0 to 1"):
+        stress(60, 1, 7, least, as_json=True)
