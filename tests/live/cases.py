@@ -167,7 +167,7 @@ def foreign(side: str, price: bool) -> Act:
         held(life)
         name = f"other-{len(life.foreign)}"
         life.foreign.add(name)
-        params = {"symbol": SYMBOL, "newClientOrderId": name, "side": side, "type": "MARKET", "quantity": "0.01"}
+        params = {"symbol": SYMBOL, "newClientOrderId": name, "side": side, "type": "MARKET", "quantity": "0.1"}
         if price:
             far = round(life.tail.bars()[-1]["s"][SYMBOL]["close"] * 0.9)
             params |= {"type": "LIMIT", "price": f"{far}.00", "timeInForce": "GTC"}
