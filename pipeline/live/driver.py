@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-from pipeline.errors import BadInput, ExchangeError, PipelineError
+from pipeline.errors import BadInput, ExchangeError
 from pipeline.exchange.port import Clock, Exchange, Refused, Unavailable, Unclear, WrongKey
 from pipeline.live.desk import Desk
 from pipeline.live.effects import (
@@ -65,6 +65,7 @@ class Driver:
         self._fold, self._react = fold, react
         self._run = run or _directly
         self._turn = asyncio.Lock()
+        self._closed = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._asking: dict[Key, asyncio.Task[None]] = {}
         # Questions whose answer is on its way, and those that were put again meanwhile.
@@ -72,12 +73,20 @@ class Driver:
         self._again: dict[Key, Effect] = {}
 
     async def do(self, decide: Decide, symbols: Iterable[str] = ()) -> None:
-        """Take a turn: carry out what is decided in it, and then what is due for the symbols."""
-        async with self._turn:
-            await self._guarded(decide, symbols)
+        """Take a turn: carry out what is decided in it, and then what is due for the symbols.
+
+        A turn that has begun is carried out whole, even if who wanted it is cancelled: else the journal would lack what
+        the books have.
+        """
+        await self._turn.acquire()
+        turn = asyncio.ensure_future(self._guarded(decide, symbols))
+        turn.add_done_callback(lambda _: self._turn.release())
+        await asyncio.shield(turn)
 
     async def close(self) -> None:
         """Let go of what is under way at the exchange; what became of it is asked for at the next start."""
+        async with self._turn:
+            self._closed = True
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -91,7 +100,7 @@ class Driver:
     # A turn
 
     async def _guarded(self, decide: Decide, symbols: Iterable[str]) -> None:
-        if self.failed.done():
+        if self.failed.done() or self._closed:
             return
         try:
             await self._carry(decide())
@@ -100,14 +109,15 @@ class Driver:
                     if not (effects := self._react(symbol)):
                         break
                     await self._carry(effects)
-        except PipelineError as error:
-            # The disk, or books that contradict themselves: nothing may be sent any more. Stops rest on the exchange.
+        except Exception as error:
+            # The disk, books that contradict themselves, or a mistake of ours: the books may have what the journal has
+            # not, and nothing may be sent any more. Stops rest on the exchange.
             self.fail(error)
 
     def fail(self, error: BaseException) -> None:
         """Trading cannot go on."""
         if not self.failed.done():
-            self.failed.set_exception(error)
+            self.failed.set_exception(in_our_words(error))
 
     async def _carry(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
@@ -213,7 +223,7 @@ class Driver:
             await self.do(lambda: unsent(name, now()), [symbol])
         except WrongKey as error:
             await self.do(lambda: unsent(name, now()), [symbol])
-            self.fail(ExchangeError(f"the exchange refuses the key: {error}", "check the key and its permissions"))
+            self.fail(error)
         except Exception as error:
             # Unclear, or not foreseen: it may have been executed.
             self._failed(symbol, name, error)
@@ -333,11 +343,22 @@ class Driver:
 
     def _count(self, good: bool) -> None:
         now = self._clock.now_ms()
-        for times in (self.requests, *([] if good else [self.failures])):
-            times.append(now)
+        self.requests.append(now)
+        if not good:
+            self.failures.append(now)
+        for times in (self.requests, self.failures):
             # Five minutes are looked at.
             while times and times[0] < now - 300_000:
                 times.pop(0)
+
+
+def in_our_words(error: BaseException) -> BaseException:
+    """An error of the exchange that trading cannot go on with, as a person is told of it; others as they are."""
+    if isinstance(error, WrongKey):
+        return ExchangeError(f"the exchange refuses the key: {error}", "check the key and its permissions")
+    if isinstance(error, Refused):
+        return ExchangeError(f"the exchange refuses a question: {error}", "does it still list all symbols?")
+    return error
 
 
 async def _directly(work: Callable[[], Any]) -> Any:

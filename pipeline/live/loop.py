@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import partial
+from math import isfinite
 from typing import Any
 
 from pipeline.config import Config, interval_ms
+from pipeline.errors import PipelineError
 from pipeline.exchange.port import (
     AccountChange,
     Clock,
@@ -22,10 +23,11 @@ from pipeline.exchange.port import (
     Unavailable,
 )
 from pipeline.live.desk import Desk
-from pipeline.live.driver import Driver
+from pipeline.live.driver import Driver, in_our_words
 from pipeline.live.effects import Effect, Write
 from pipeline.live.following import closing
 from pipeline.live.gathering import Bar, Gathered, Gatherer
+from pipeline.live.holdings import Holdings
 from pipeline.live.latency import Latency
 from pipeline.live.minds import Mind, Succession
 from pipeline.live.portfolio import Portfolio
@@ -42,6 +44,9 @@ _PATIENCE_SHARE = 0.5
 # In a market that waits for us: how long a bar may take to come, and orders to be done.
 _SILENCE_SECONDS = 1.0
 _SETTLE_SECONDS = 30.0
+# At the end, what was sent may be answered, and what was bought be protected; after a signal only for so long.
+_WIND_UP_SECONDS, _HURRY_SECONDS = 30.0, 3.0
+_ENDS = ("done", "caught up", "the market has ended")
 
 
 @dataclass
@@ -99,6 +104,8 @@ class Loop:
         self._days = Days(tell, config.step_ms)
         self._balance_age_ms = config.risk.gates.max_balance_age * 1000
         self._reconciled_ms = 0
+        self._told = ""
+        self.holdings = Holdings(desk, driver, trader, exchange, clock)
         last = mind.follower.last_open_ms
         names = [*config.symbols, *config.merge.symbols]
         # A market that waits for us shows by its next bar that there was none.
@@ -118,14 +125,17 @@ class Loop:
 
     async def run(self) -> str:
         """Until `stop`, or until it cannot go on. Returns why it ended. Raises what made trading impossible."""
-        work = [
+        listening, deciding, looking = [
             asyncio.ensure_future(one) for one in (self._listen(), self._decide_on(), self._look())
         ]  # fmt: skip
+        work = [listening, deciding, looking]
         if self.portfolio.mode == "live" and wants_quotes(self.config):
             work.append(asyncio.ensure_future(self._follow_quotes()))
         ends: list[asyncio.Future[Any]] = [*work, self.stopped, self.driver.failed]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            deciding.cancel()
+            await self._wind_up()
         finally:
             for task in work:
                 task.cancel()
@@ -133,8 +143,24 @@ class Loop:
             await asyncio.gather(*work, return_exceptions=True)
         for one in [self.driver.failed, *work]:
             if one.done() and not one.cancelled() and (error := one.exception()):
-                raise error
+                raise in_our_words(error)
         return self.stopped.result() if self.stopped.done() else "the market has ended"
+
+    async def _wind_up(self) -> None:
+        """Nobody looks after orders from now on: wait for the answers to those that were sent, and for protection."""
+        if not self.stopped.done():
+            return
+        seconds = _WIND_UP_SECONDS if self.stopped.result() in _ENDS else _HURRY_SECONDS
+        until = self._clock.monotonic() + seconds
+        while self._is_unsettled() and not self.driver.failed.done() and self._clock.monotonic() < until:
+            await self.driver.do(lambda: self.desk.timer(self._clock.now_ms()), self.config.symbols)
+            await self._clock.sleep(0.05)
+
+    def _is_unsettled(self) -> bool:
+        desk, books = self.desk, self.desk.books
+        return any(
+            books.unresolved(symbol) or symbol in books.leaving or desk.is_exposed(symbol) for symbol in books.symbols()
+        )
 
     # What comes in
 
@@ -152,10 +178,12 @@ class Loop:
             self._gatherer.put(event, now())
             self._changed.set()
         elif isinstance(event, Report):
-            await self.driver.do(lambda: self.desk.replied(event, now()), [event.symbol])
+            # The account may trade other symbols as well.
+            if event.symbol in self.config.symbols or self.desk.books.is_ours(event.client_order_id):
+                await self.driver.do(lambda: self.desk.replied(event, now()), [event.symbol])
         elif isinstance(event, AccountChange):
             self._trader.heard(event, now())
-            await self._compare_holdings()
+            await self.holdings.compare()
         elif isinstance(event, Interrupted):
             self._tell("exchange", reason=f"the {event.stream} stream began anew: comparing with the exchange")
             await self.reconcile()
@@ -183,29 +211,7 @@ class Loop:
         if self.portfolio.mode != "live":
             return
         await self.driver.do(lambda: self.desk.recover(self.config.symbols, self._clock.now_ms()))
-        await self._ask_balances()
-
-    async def _ask_balances(self) -> None:
-        asked = self._clock.now_ms()
-        with contextlib.suppress(Unavailable):
-            self._trader.heard(AccountChange(await self._exchange.balances()), asked)
-            await self._compare_holdings()
-
-    async def _compare_holdings(self) -> None:
-        """Whether the account has what our books say: less means that somebody else has sold."""
-        for symbol, held in self._held().items():
-            await self.driver.do(partial(self.desk.holdings, symbol, held, self._clock.now_ms()))
-
-    async def _look_for_missing(self) -> None:
-        """Whether it has had less for some time, since an order of ours was filled and we were not told."""
-        for symbol, held in self._held().items():
-            await self.driver.do(partial(self.desk.missing, symbol, held, self._clock.now_ms()), [symbol])
-
-    def _held(self) -> dict[str, Decimal]:
-        """Balance of the base asset by symbol, of those that are known."""
-        assets = {symbol: rules.base_asset for symbol, rules in self.desk.rules.items()}
-        balances = self._trader.balances if assets else {}
-        return {symbol: balances[asset] for symbol, asset in assets.items() if asset in balances}
+        await self.holdings.ask()
 
     # Bars
 
@@ -272,7 +278,8 @@ class Loop:
         late = age_ms > self.config.serve.max_decision_age * 1000
         refuse = self._refusals(late)
         facts = {
-            "at": self._clock.now_ms(), "bundle": self.mind.bundle, "late": late, "age_ms": round(age_ms, 3),
+            "at": self._clock.now_ms(), "bundle": self.mind.bundle, "late": late,
+            "age_ms": round(age_ms, 3) if isfinite(age_ms) else None,
         }  # fmt: skip
         await self.driver.do(lambda: self._trader.on_bar(outlook, refuse, facts), self.config.symbols)
         self.latency.add((self._clock.monotonic() - begun) * 1000)
@@ -336,13 +343,22 @@ class Loop:
             await self._clock.sleep(_LOOK_SECONDS)
             await self._break_if_due()
             await self.driver.do(lambda: self.desk.timer(self._clock.now_ms()), self.config.symbols)
-            await self._look_for_missing()
+            await self.holdings.look_for_missing()
             now = self._clock.now_ms()
             if now - self._reconciled_ms > self.config.serve.reconcile_every * 1000:
                 await self.reconcile()
             elif self.portfolio.mode == "live" and now - self._trader.balance_ms > self._balance_age_ms / 2:
-                await self._ask_balances()
-            self.succession.look(self.mind)
+                await self.holdings.ask()
+            try:
+                self.succession.look(self.mind)
+            except (PipelineError, OSError, ValueError) as error:
+                self._trouble(f"no other bundle can be looked for: {error}")
+
+    def _trouble(self, reason: str) -> None:
+        """Tell of what goes on, once."""
+        if reason != self._told:
+            self._told = reason
+            self._tell("error", reason=reason)
 
     async def _break_if_due(self) -> None:
         breakers, now = self.config.risk.breakers, self._clock.now_ms()

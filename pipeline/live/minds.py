@@ -78,8 +78,9 @@ class Succession:
         except ExchangeError:
             # It is tried again.
             return None, ""
-        except PipelineError as error:
-            self.rejected[self._name] = error.message
+        except Exception as error:
+            # Whatever is wrong with another bundle, the one that decides goes on.
+            self.rejected[self._name] = error.message if isinstance(error, PipelineError) else repr(error)
             return None, self._name
         return mind, ""
 

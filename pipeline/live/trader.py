@@ -248,7 +248,7 @@ class LiveTrader:
         desk, symbol = self.desk, intent.symbol
         plan = None if limit is not None else self._plan(self._config.serve.entry, "BUY", symbol, qty)
         if plan is not None:
-            return desk.work(plan, intent, now, protection=protection)
+            return desk.work(plan, intent, now, protection=protection, expires_ms=now + self._patience_ms())
         kind, tif = ("MARKET", None) if limit is None else ("LIMIT", "GTC")
         request = Request(symbol, "BUY", kind, qty, intent.client_order_id, limit, tif=tif)
         if limit is not None and protection is not None:
@@ -268,6 +268,12 @@ class LiveTrader:
         if qty <= 0 or qty * price < least:
             return qty, f"{qty * price:f} is below the smallest order of {least:f}"
         return qty, ""
+
+    def _patience_ms(self) -> int:
+        """How long the plan of an entry may take, also if it is taken up again after a crash: its bar grows old."""
+        serve = self._config.serve
+        longest = {"twap": serve.entry.duration, "pov": self._config.step_ms / 1000}.get(serve.entry.plan, 0.0)
+        return int((max(longest, serve.entry.deadline) + serve.max_decision_age) * 1000)
 
     def _committed(self) -> Decimal:
         """Quote asset that entries are about to take, and that the balance does not show yet: symbols share it."""
