@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.errors import BadInput
+from pipeline.market.candles import iso
 
 Body = Mapping[str, Any]
 Record = tuple[int, str, Body]
@@ -59,7 +60,7 @@ def trace_decision(records: Records, symbol: str, open_time_ms: int) -> Story:
     start, bar = _decision(records, symbol, open_time_ms, None)
     if bar is None:
         raise BadInput(
-            f"the journal has no bar of {symbol} at {open_time_ms} ms", "`pipeline journal` shows the latest"
+            f"the journal has no bar of {symbol} at {iso(open_time_ms)}", "`pipeline journal` shows the latest"
         )
     return Story(symbol, open_time_ms, None, [], start, bar)
 

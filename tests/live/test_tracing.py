@@ -69,7 +69,7 @@ def test_what_names_no_order_or_several_is_refused(name: str, message: str) -> N
 
 
 def test_a_bar_that_was_never_decided_is_refused() -> None:
-    with pytest.raises(BadInput, match="no bar of BTCUSDT"):
+    with pytest.raises(BadInput, match="no bar of BTCUSDT at 1970-01-01T09:00Z"):
         trace_decision(read, "BTCUSDT", 9 * HOUR)
 
 
