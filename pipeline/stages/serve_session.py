@@ -83,6 +83,10 @@ class Session:
             except PipelineError as error:
                 self.tell("error", reason=error.message)
                 raise
+            except Exception as error:
+                # Not foreseen: whoever is away from the screen hears of it too.
+                self.tell("error", reason=f"serve has failed: {type(error).__name__}: {error}")
+                raise
             finally:
                 await loop.driver.close()
         await self._write("STOP", {"reason": reason, "at": self.clock.now_ms()})
