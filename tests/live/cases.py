@@ -333,7 +333,7 @@ CASES: tuple[Case, ...] = (
     Case("O2", "order not executed, connection dropped", "asked for until it can no longer come (15 s), then dropped",
          one("not_accepted", _PLACE, how="drop"), refused_or_expired, is_long=True),
     Case("O3", "order not to be found at first", "asked again; not sent again",
-         sequence(armed("not_found", count=2), one("lose_reply", _PLACE, how="-1007"), happened("not_found", 2))),
+         sequence(armed("not_found"), one("lose_reply", _PLACE, how="-1007"), happened("not_found", 1))),
     Case("O4", "cancel executed, connection dropped", "known to be cancelled", one("lose_reply", _CANCEL, how="drop")),
     Case("O5", "orders filled by half", "position is the sum of fills; the rest is sold again",
          one("partial_fill", share="0.5", bars=3)),
