@@ -289,7 +289,8 @@ ONE_FILL = "its event tells, or it is asked for by its name; one order, its fill
 CASES: tuple[Case, ...] = (
     Case("W1", "market socket closed (1001)", GAPLESS, one("ws_drop", mode="clean"), says("market: ")),
     Case("W1", "market socket reset", GAPLESS, one("ws_drop", mode="rst"), says("market: "), is_long=True),
-    Case("W2", "market socket half-open 20 s", "noticed within 13 s (the goal was 9 s), replaced; decisions go on by REST",
+    Case("W2", "market socket half-open 20 s",
+         "noticed within 13 s (the goal was 9 s), replaced; decisions go on by REST",
          sequence(one("ws_half_open", seconds=20), noted("market: no answer within 5 s"))),
     Case("W3", "outage of 5 s", "waits; catches up; no entry by a stale bar", one("outage", lasts=5, seconds=5),
          counted="end"),
