@@ -412,6 +412,8 @@ class Loop:
             await self.driver.do(lambda: [Write("BUNDLE", body)])
             self._tell("bundle", bundle=mind.bundle, before=self.mind.bundle)
             self.mind = mind
+            if mind.rules is not None:
+                self.portfolio.follow(mind.rules)
 
 
 def wants_quotes(config: Config) -> bool:

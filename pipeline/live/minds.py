@@ -9,6 +9,7 @@ from pipeline.errors import ExchangeError, PipelineError
 from pipeline.live.following import Follower, Others
 from pipeline.live.gathering import Gathered
 from pipeline.live.strategy import Outlook
+from pipeline.trading.rules import Rules
 
 Higher = Mapping[str, Others]
 
@@ -28,7 +29,8 @@ class Mind:
     """What decides: a follower that is up to date, and the bundle it follows with.
 
     expires_ms: when the bundle is too old to trade with. watch: whether the market has left what it learnt from.
-    notes: what a person should know of it.
+    notes: what a person should know of it. rules: of the trading core, with the stops and sizes that this bundle was
+    simulated with; None to keep those there are.
     """
 
     follower: Follower
@@ -36,6 +38,7 @@ class Mind:
     expires_ms: int | None = None
     watch: Watch | None = None
     notes: tuple[str, ...] = ()
+    rules: Rules | None = None
 
 
 class Succession:

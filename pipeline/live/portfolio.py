@@ -145,6 +145,11 @@ class Portfolio:
         self._count_from(int(body["origin"]))
         self._kept = self._marks()
 
+    def follow(self, rules: Rules) -> None:
+        """Go on by other rules, as with another bundle; positions keep the levels that they have."""
+        self.rules = rules._replace(origin_ms=self.rules.origin_ms)
+        self.record = self.rules.array()
+
     def _count_from(self, origin_ms: int) -> None:
         self.rules = self.rules._replace(origin_ms=origin_ms)
         self.record = self.rules.array()

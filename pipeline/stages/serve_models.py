@@ -21,11 +21,19 @@ def config_hash(config: Config) -> str:
 
 
 def bundle_folder(layout: Layout, name: str | None = None) -> tuple[Path, str]:
-    """Folder and id of a bundle: the current one, or what was trained last if none has been promoted."""
+    """Folder and id of a bundle: the current one, or what was trained last if none has been promoted.
+
+    Raises BadInput: there is no such bundle.
+    """
     from pipeline.stages.retrain import current_bundle
 
     name = name or current_bundle(layout)
     if name:
+        if not (layout.bundles / name).is_dir():
+            raise BadInput(
+                f"{layout.current}: names the bundle '{name}', and there is none in {layout.bundles}",
+                "`pipeline bundles` lists those there are, `pipeline rollback` goes back to the one before",
+            )
         return layout.bundles / name, name
     manifest = read_json(layout.trained / "manifest.json", "train")
     return layout.trained, f"trained-{sha256_json(manifest)[:12]}"
@@ -41,9 +49,9 @@ def thresholds_of(config: Config, layout: Layout, folder: Path) -> "tuple[Thresh
     return Thresholds(choice.buy, choice.sell, choice.chosen_by), dict(choice.variant)
 
 
-def variant_of(config: Config, layout: Layout) -> dict[str, float]:
-    """Stops and sizes that the current bundle was simulated with, where a grid has chosen them."""
-    folder = layout.trained if config.signals.predictions == UNTRAINED else bundle_folder(layout)[0]
+def variant_of(config: Config, layout: Layout, name: str | None = None) -> dict[str, float]:
+    """Stops and sizes that a bundle, or the current one, was simulated with, where a grid has chosen them."""
+    folder = layout.trained if config.signals.predictions == UNTRAINED else bundle_folder(layout, name)[0]
     return thresholds_of(config, layout, folder)[1]
 
 

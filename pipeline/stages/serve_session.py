@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pipeline.live.redaction import Redactor
     from pipeline.live.telling import Tell
     from pipeline.models.bundle import Bundle
+    from pipeline.trading.rules import Rules
 
 _TOLD_OF_A_TRADE = (
     "symbol", "side", "qty", "entry_price", "exit_price", "bars_held", "pnl", "return", "exit_reason",
@@ -206,21 +207,23 @@ class Session:
         """Account and books as the journal tells them. dust: less than a lot, by symbol, with which a position ends."""
         from pipeline.live.books import books_of
         from pipeline.live.portfolio import Portfolio
-        from pipeline.live.shadow import shadow_rules
 
-        rules = shadow_rules(self.config, 0, variant)
-        percent = self.config.serve.percentage_used_for_trade
-        if percent is not None:
-            from pipeline.trading.rules import FIXED_FRACTION
-
-            rules = rules._replace(sizing=FIXED_FRACTION, fraction=percent / 100)
-        portfolio = Portfolio(self.config.symbols, rules, 0.0, dust)
+        portfolio = Portfolio(self.config.symbols, self._rules(variant), 0.0, dust)
         records: list[tuple[str, Mapping[str, Any]]] = []
         for _, kind, body in self.journal.read():
             portfolio.add(kind, body)
             if kind != "BAR":
                 records.append((kind, body))
         return portfolio, books_of(records)
+
+    def _rules(self, variant: dict[str, float]) -> "Rules":
+        """Rules of the trading core. variant: stops and sizes that a bundle was simulated with."""
+        from pipeline.live.shadow import shadow_rules
+        from pipeline.trading.rules import FIXED_FRACTION
+
+        rules = shadow_rules(self.config, 0, variant)
+        percent = self.config.serve.percentage_used_for_trade
+        return rules if percent is None else rules._replace(sizing=FIXED_FRACTION, fraction=percent / 100)
 
     def _trader(self, portfolio: "Portfolio", desk: Any) -> Any:
         from pipeline.live.trader import LiveTrader
@@ -270,6 +273,7 @@ class Session:
 
     async def _rethink(self, wanted: str, last_open_ms: int, origin_ms: int) -> "Mind":
         mind, _ = await self._think(last_open_ms + self.config.step_ms, origin_ms, wanted)
+        mind.rules = self._rules(variant_of(self.config, self.layout, wanted))
         return mind
 
     def _current(self) -> str | None:

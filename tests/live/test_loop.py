@@ -273,3 +273,21 @@ def test_it_forgets_when_bars_came_once_they_are_decided():
         assert life.loop._came == {} and [bar["n"] for bar in life.bodies("BAR")] == list(range(5))
 
     live(work)
+
+
+def test_another_bundle_brings_the_stops_that_it_was_simulated_with():
+    async def rethink(name: str, last: int) -> Mind:
+        follower = Follower(())
+        follower.last_open_ms = last
+        return Mind(follower, name, rules=shadow_rules(config(), 0, {"stop_loss": 0.07}))
+
+    async def work():
+        life = Life(limits=Limits(bars=1), succession=Succession(lambda: "c", rethink))
+        running = asyncio.ensure_future(life.run())
+        await life.until(0, 5)
+        life.close_bar()
+        await running
+        assert life.loop.mind.bundle == "c" and life.portfolio.rules.stop_loss == 0.07
+        assert float(life.portfolio.record["stop_loss"][0]) == 0.07 and life.portfolio.rules.origin_ms == OPEN
+
+    live(work)
