@@ -33,8 +33,7 @@ def test_it_recovers_from_every_fault_of_the_menu(tmp_path, monkeypatch):
     scenario = Scenario(accounts=[Trader(key=KEY, secret=SECRET)])
     took: dict[tuple[str, str], list[float]] = defaultdict(list)
     wrong: list[str] = []
-    with market(n, SECONDS, scenario) as running:
-        served = Served(running.exchange.url, KEY, SECRET)
+    with market(n, SECONDS, scenario) as running, Served(running.exchange.url, KEY, SECRET) as served:
         life = Life(served, running)
         served.start()
         for _ in range(ROUNDS):

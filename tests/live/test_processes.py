@@ -58,8 +58,8 @@ def test_killed_at_any_moment_it_loses_doubles_and_forgets_nothing(folder):
     prepare(n)
     scenario = Scenario(accounts=[Trader(key=KEY, secret=SECRET)])
     moments = [*RECORDS, *OTHERS] * (KILLS // len((*RECORDS, *OTHERS)) + 1)
-    with market(n, SECONDS, scenario) as running:
-        served, tail = Served(running.exchange.url, KEY, SECRET), Tail()
+    with market(n, SECONDS, scenario) as running, Served(running.exchange.url, KEY, SECRET) as served:
+        tail = Tail()
         for moment in draw.sample(moments, KILLS):
             live_until(served, tail, moment, draw)
             served.kill()
