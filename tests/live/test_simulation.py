@@ -16,7 +16,12 @@ from live.simulation import Disk, World
 from live.virtual_network import Network, nothing_but
 from live.virtual_time import Crash, Life, VirtualLoop
 
-from pipeline.exchange.binance.client import SigningClient
+from pipeline.exchange.binance.client import Client, SigningClient
+from pipeline.exchange.port import Unclear
+from pipeline.live.desk import Desk
+from pipeline.live.driver import Driver
+from pipeline.live.effects import Write
+from pipeline.live.loop import Loop
 
 SEEDS = int(os.environ.get("PIPELINE_SIMULATIONS", "9"))
 CRASHES = 6
@@ -49,8 +54,63 @@ def test_what_a_stop_leaves_that_cannot_be_sold_is_written_off_once():
     assert kinds.count("PROTECT") <= kinds.count("TRADE") + 2
 
 
+def forgets_at_the_start(monkeypatch):
+    async def reconcile(self):
+        self._reconciled_ms = self._clock.now_ms()
+
+    monkeypatch.setattr(Loop, "reconcile", reconcile)
+
+
+def sends_before_it_writes(monkeypatch):
+    carry = Driver._carry
+
+    async def hasty(self, effects):
+        ordered = sorted(effects, key=lambda effect: isinstance(effect, Write))
+        await carry(self, ordered)
+        # As if the disk came after the wire.
+        await self._clock.sleep(0)
+
+    monkeypatch.setattr(Driver, "_carry", hasty)
+    write = Driver._write
+
+    async def slow(self, effect):
+        await self._clock.sleep(0.2)
+        await write(self, effect)
+
+    monkeypatch.setattr(Driver, "_write", slow)
+
+
+def takes_a_lost_reply_for_an_order_that_was_not_sent(monkeypatch):
+    monkeypatch.setattr(Desk, "lost", Desk.unsent)
+
+
+def sends_again_what_was_not_answered(monkeypatch):
+    change = Client.change
+
+    async def again(self, send, call, window_ms, params, weight=1):
+        try:
+            return await change(self, send, call, window_ms, params, weight)
+        except Unclear:
+            return await change(self, send, call, window_ms, params, weight)
+
+    monkeypatch.setattr(Client, "change", again)
+
+
+@pytest.mark.parametrize(
+    "mutate",
+    [
+        forgets_at_the_start, sends_before_it_writes, takes_a_lost_reply_for_an_order_that_was_not_sent,
+        sends_again_what_was_not_answered,
+    ],
+    ids=lambda mutate: mutate.__name__,
+)  # fmt: skip
+def test_a_mistake_is_found(mutate, monkeypatch):
+    mutate(monkeypatch)
+    assert any(World(seed, 8, menu=24).run() for seed in range(1, 13))
+
+
 def test_the_same_seed_gives_the_same_bytes_whatever_hashes_and_addresses_are():
-    first, second = (_traced(5, hashes) for hashes in ("1", "2"))
+    first, second = (_traced(8, hashes) for hashes in ("1", "2"))
     assert first == second
     for crossed in ("POST /api/v3/order", "userDataStream.subscribe", " record ", " crash ", '"e":"executionReport"'):
         assert crossed in first, f"no {crossed} is in the trace, which proves little"
@@ -82,7 +142,7 @@ opened = BinanceExchange._streams
 BinanceExchange._streams = lambda self, names: opened(self, list(set(names)))
 """
     # Hashes under which the two streams of the book and the trades come in different orders.
-    first, second = (_traced(5, hashes, planted) for hashes in SET_ORDERS)
+    first, second = (_traced(8, hashes, planted) for hashes in SET_ORDERS)
     assert first != second
 
 

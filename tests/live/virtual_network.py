@@ -95,7 +95,7 @@ class Pipe(asyncio.Transport):
         life, raw = owner(self.context), bytes(data)
         if life is not None:
             life.cross("send")
-            self.network.note(f"> {self.name} {raw!r}")
+            self.network.note(f"> {self.name} {shown(raw)}")
         self._carry(lambda: self.other.receive(raw))
         if life is not None:
             life.cross("sent")
@@ -288,6 +288,17 @@ class Network:
                 pipe.closed = True
                 self.forget(pipe)
                 pipe._carry(lambda other=pipe.other: other.lose(ConnectionResetError("the process has died")))
+
+
+def shown(data: bytes) -> str:
+    """Bytes for the trace; the text of a client's frame (RFC 6455, 5.2) with its mask taken off, and the mask."""
+    size, start = data[1] & 0x7F if len(data) > 6 else 126, 2
+    if data[:1] == b"\x81" and len(data) > 8 and size == 126:
+        size, start = int.from_bytes(data[2:4], "big"), 4
+    if data[:1] != b"\x81" or not data[1] & 0x80 or len(data) != start + 4 + size:
+        return repr(data)
+    mask, body = data[start : start + 4], data[start + 4 :]
+    return f"{bytes(byte ^ mask[at % 4] for at, byte in enumerate(body))!r} masked by {mask.hex()}"
 
 
 @dataclass
