@@ -35,6 +35,8 @@ Decide = Callable[[], list[Effect]]
 Key = tuple[str, ...]
 # After a turn about a symbol, the trader looks whether something is due; it cannot go on for ever.
 _ROUNDS = 8
+# A question that was refused is put again after so long.
+_REFUSED_SECONDS = 30.0
 
 
 class Driver:
@@ -329,6 +331,11 @@ class Driver:
                 except Unavailable as error:
                     self._count(False)
                     await self._clock.sleep(max(error.after_s, 0.2))
+                except Refused as error:
+                    # A symbol that has been taken off, or a question that is not understood: the others go on.
+                    self._count(False)
+                    self._tell("error", reason=f"{' '.join(key)}: the exchange refuses to answer: {error}")
+                    await self._clock.sleep(_REFUSED_SECONDS)
                 else:
                     break
         finally:

@@ -66,7 +66,7 @@ class Watch:
 def for_klines(step_ms: int) -> Watch:
     """Of streams of bars. They are told every 2 s; a symbol that nobody trades may say nothing for a while."""
     update = 1.0 if step_ms == 1000 else 2.0
-    return Watch(2 * update, 5.0, 2 * step_ms / 1000 + 5.0)
+    return Watch(update, 5.0, 2 * step_ms / 1000 + 5.0)
 
 
 class BinanceLine:
