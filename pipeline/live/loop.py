@@ -8,7 +8,7 @@ from functools import partial
 from math import isfinite
 from typing import Any
 
-from pipeline.config import Config, interval_ms
+from pipeline.config import Config
 from pipeline.errors import PipelineError
 from pipeline.exchange.port import (
     AccountChange,
@@ -25,12 +25,13 @@ from pipeline.exchange.port import (
 from pipeline.live.desk import Desk
 from pipeline.live.driver import Driver, in_our_words
 from pipeline.live.effects import Effect, Write
-from pipeline.live.following import closing
-from pipeline.live.gathering import Bar, Gathered, Gatherer
+from pipeline.live.gathering import Gathered, Gatherer
+from pipeline.live.higher_bars import HigherBars
 from pipeline.live.holdings import Holdings
 from pipeline.live.latency import Latency
 from pipeline.live.minds import Mind, Succession
 from pipeline.live.portfolio import Portfolio
+from pipeline.live.quoting import wants_quotes
 from pipeline.live.saying import Days, say_bar
 from pipeline.live.telling import Tell
 from pipeline.live.trader_port import Trader
@@ -94,7 +95,7 @@ class Loop:
         self.stopped: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.succession = succession
         self._trader, self._exchange, self._clock, self._tell = trader, exchange, clock, tell
-        self._limits, self._is_replay, self._fetched = limits or Limits(), is_replay, fetched
+        self._limits, self._is_replay = limits or Limits(), is_replay
         self.killed, self._skew_ms = killed, skew_ms
         self._step, self._stepped_at = step, -1.0
         self._step_ms = config.step_ms
@@ -105,6 +106,7 @@ class Loop:
         self._balance_age_ms = config.risk.gates.max_balance_age * 1000
         self._reconciled_ms = 0
         self._told = ""
+        self._higher = HigherBars(config, fetched, exchange, clock)
         self.holdings = Holdings(desk, driver, trader, exchange, clock)
         last = mind.follower.last_open_ms
         names = [*config.symbols, *config.merge.symbols]
@@ -270,7 +272,7 @@ class Loop:
     async def _on_bar(self, gathered: Gathered) -> None:
         time = gathered.open_time_ms
         await self._swap()
-        higher = await self._higher(time)
+        higher = await self._higher.closed_with(time)
         age_ms = await self._age_ms(time)
         begun = self._clock.monotonic()
         outlook, _ = self.mind.follower.update(gathered, higher)
@@ -306,24 +308,6 @@ class Loop:
         if self._step is None and now >= close_ms + self._step_ms:
             return float(now - close_ms)
         return (self._clock.monotonic() - self._came.get(open_time_ms, self._clock.monotonic())) * 1000
-
-    async def _higher(self, open_time_ms: int) -> dict[str, dict[str, Bar | None]]:
-        due = closing(self.config, self._fetched, open_time_ms)
-        found: dict[str, dict[str, Bar | None]] = {}
-        end = open_time_ms + self._step_ms
-        for interval in due:
-            for symbol in self.config.symbols:
-                begin = end - interval_ms(interval)
-                bars = await self._asked(symbol, interval, begin, end)
-                found.setdefault(symbol, {})[interval] = bars[0].values if bars else None
-        return found
-
-    async def _asked(self, symbol: str, interval: str, begin: int, end: int) -> list[ClosedBar]:
-        while True:
-            try:
-                return await self._exchange.bars(symbol, interval, begin, end)
-            except Unavailable as error:
-                await self._clock.sleep(max(error.after_s, 0.2))
 
     def _refusals(self, late: bool) -> dict[str, int]:
         refuse = self._trader.refusals(self._clock.now_ms())
@@ -414,11 +398,3 @@ class Loop:
             self.mind = mind
             if mind.rules is not None:
                 self.portfolio.follow(mind.rules)
-
-
-def wants_quotes(config: Config) -> bool:
-    """Whether anything follows the book between two bars."""
-    exits = config.simulate.exits
-    trails = exits.trailing_stop is not None or exits.trailing_atr is not None
-    plans = {config.serve.entry.plan, config.serve.exit.plan} != {"market"}
-    return plans or trails or (config.risk.enabled and config.risk.gates.spread is not None)

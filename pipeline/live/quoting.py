@@ -1,0 +1,11 @@
+"""Who needs to know the best prices between two bars."""
+
+from pipeline.config import Config
+
+
+def wants_quotes(config: Config) -> bool:
+    """Whether anything follows the book between two bars."""
+    exits = config.simulate.exits
+    trails = exits.trailing_stop is not None or exits.trailing_atr is not None
+    plans = {config.serve.entry.plan, config.serve.exit.plan} != {"market"}
+    return plans or trails or (config.risk.enabled and config.risk.gates.spread is not None)
