@@ -190,14 +190,25 @@ def test_an_error_that_nobody_foresaw_counts_as_an_answer_that_was_lost():
     live(work)
 
 
-@pytest.mark.parametrize("error", [WrongKey("bad"), Refused(-1121, "Invalid symbol.")])
-def test_a_question_that_is_refused_ends_trading_in_words_that_a_person_understands(error):
+def test_a_refused_key_ends_trading_in_words_that_a_person_understands():
     async def work():
         life = Life()
-        failing(life, "find", error)
+        failing(life, "find", WrongKey("bad"))
         await life.driver.do(lambda: [Find(ONE, "x", 0)])
         await asyncio.sleep(1)
         assert isinstance(life.driver.failed.exception(), ExchangeError)
+
+    live(work)
+
+
+def test_a_refused_question_is_put_again_later_and_holds_up_nobody():
+    async def work():
+        life = Life()
+        failing(life, "find", *[Refused(-1121, "Invalid symbol.")] * 2)
+        await life.driver.do(lambda: [Find(ONE, "x", 0)])
+        await asyncio.sleep(100)
+        assert not life.driver.failed.done()
+        assert len(life.driver.failures) == 2 and len(life.driver.requests) == 3
 
     live(work)
 
