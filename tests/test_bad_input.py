@@ -263,3 +263,9 @@ def test_the_plan_of_a_rehearsal_names_the_files_that_it_writes(run):
     written = json.loads(result.stdout)["outputs"]
     assert [Path(name).name for name in written] == ["journal.sqlite", "decisions.parquet", "trades.parquet"]
     assert {str(Path(name).parent) for name in written} == {"data/c/serve/rehearsal"}
+
+
+def test_a_current_bundle_that_is_not_there_is_named(run):
+    Path("MODELS/c/current").write_text("20240101T0000-gone")
+    for command in (["drift"], ["serve", "--rehearse", "2024-01-10", "2024-01-12"]):
+        _refused(_pipeline(*command), "MODELS/c/current", "'20240101T0000-gone'", "pipeline bundles")

@@ -76,12 +76,10 @@ def _drift(options: Options) -> None:
 
 
 def bundle_folder(layout: Layout) -> Path:
-    """The promoted bundle; before there is one, the models that `train` wrote."""
-    try:
-        current = layout.current.read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        current = ""
-    return layout.bundles / current if current else layout.trained
+    """The promoted bundle; before there is one, the models that `train` wrote. Raises BadInput: it is not there."""
+    from pipeline.stages import serve_models
+
+    return serve_models.bundle_folder(layout)[0]
 
 
 def look(config: Config, layout: Layout, folder: Path) -> list[Looked]:

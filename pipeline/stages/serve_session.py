@@ -181,7 +181,7 @@ class Session:
                 *preflight.of_capital(self.config, real),
             ]
         except WrongKey as error:
-            raise ExchangeError(f"the exchange refuses the key: {error}", f"check {KEY} and {SECRET}") from None
+            raise BadInput(f"the exchange refuses the key: {error}", f"check {KEY} and {SECRET}") from None
         except Unavailable as error:
             raise ExchangeError(f"the exchange cannot be reached: {error}") from None
         width = max(len(check.name) for check in checks)
@@ -254,7 +254,7 @@ class Session:
         try:
             free = float((await self.exchange.balances()).get(quote, (0, 0))[0])
         except WrongKey as error:
-            raise ExchangeError(f"the exchange refuses the key: {error}", f"check {KEY} and {SECRET}") from None
+            raise BadInput(f"the exchange refuses the key: {error}", f"check {KEY} and {SECRET}") from None
         except Unavailable as error:
             raise ExchangeError(f"the exchange cannot be reached: {error}") from None
         if not free > 0:
