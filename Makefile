@@ -43,6 +43,7 @@ test: $(READY)
 
 soak: $(READY)
 	@python tests/live/soak.py --crash-points 1000000 --years 10
+	@python tests/live/simulation.py --seeds 1000 --crashes 12 --menu 20 --jobs $$(nproc)
 	@PIPELINE_KILLS=200 pytest -q -p no:cacheprovider --durations=1 tests/live/test_processes.py
 	@mkdir -p data
 	@PIPELINE_FAULT_ROUNDS=5 PIPELINE_RELIABILITY=$(CURDIR)/data/soak-faults.json pytest -q -s tests/live/test_faults.py

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import hashlib
 import io
+import multiprocessing
 import os
 import random
 import signal
@@ -22,7 +23,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -424,6 +427,32 @@ def prepared() -> Iterator[None]:
             os.chdir(before)
 
 
+@dataclass
+class Came:
+    """What a world came to."""
+
+    words: str
+    is_wrong: bool
+    crashes: int
+    faults: int
+    text: str
+
+
+def lived(seed: int, asked: argparse.Namespace) -> Came:
+    """Live through a world in a prepared folder."""
+    begun = time.monotonic()
+    world = World(seed, asked.crashes, quiet=asked.quiet, menu=asked.menu, bars=asked.bars)
+    wrong = world.run()
+    kinds = Counter(row.kind for row in world.disk.rows_)
+    digest = hashlib.sha256(world.text.encode()).hexdigest()[:16]
+    faults = sum(world.happened.values()) + world.network.troubles
+    words = (
+        f"seed {seed}: {world.crashed} crashes, {world.exits} exits, {faults} faults, {kinds['BAR']} bars, "
+        f"{kinds['FILL']} fills, {len(world.trace)} lines {digest}, {time.monotonic() - begun:.1f} s {wrong or 'well'}"
+    )
+    return Came(words, bool(wrong), world.crashed, faults, world.text if asked.trace else "")
+
+
 def main() -> int:
     """Run it; 1 if anything was wrong."""
     parser = argparse.ArgumentParser(description="The real process in a simulated world.")
@@ -432,29 +461,21 @@ def main() -> int:
     parser.add_argument("--crashes", type=int, default=6)
     parser.add_argument("--menu", type=int, default=12)
     parser.add_argument("--bars", type=int, default=TROUBLE_BARS)
+    parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--quiet", action="store_true")
-    parser.add_argument("--trace", type=Path)
+    parser.add_argument("--trace", type=Path, help="file for what crossed the seams of the last world")
     asked = parser.parse_args()
-    trace = asked.trace.resolve() if asked.trace else None
-    bad = crashed = 0
-    with prepared():
-        for seed in range(asked.seed, asked.seed + asked.seeds):
-            begun = time.monotonic()
-            world = World(seed, asked.crashes, quiet=asked.quiet, menu=asked.menu, bars=asked.bars)
-            wrong = world.run()
-            bad += bool(wrong)
-            crashed += world.crashed
-            kinds = Counter(row.kind for row in world.disk.rows_)
-            digest = hashlib.sha256(world.text.encode()).hexdigest()[:16]
-            print(
-                f"seed {seed}: {world.crashed} crashes, {world.exits} exits, {sum(world.happened.values())} faults, "
-                f"{world.network.troubles} troubles, {kinds['BAR']} bars, {kinds['FILL']} fills, "
-                f"{len(world.trace)} lines {digest}, {time.monotonic() - begun:.1f} s {wrong or 'well'}",
-                flush=True,
-            )
-            if trace is not None:
-                trace.write_text(world.text)
-    print(f"{asked.seeds} worlds, {crashed} crashes, {bad} wrong")
+    if asked.trace:
+        asked.trace = asked.trace.resolve()
+    bad = crashed = faults = 0
+    with prepared(), multiprocessing.get_context("fork").Pool(asked.jobs) as workers:
+        seeds = range(asked.seed, asked.seed + asked.seeds)
+        for came in workers.imap(partial(lived, asked=asked), seeds):
+            bad, crashed, faults = bad + came.is_wrong, crashed + came.crashes, faults + came.faults
+            print(came.words, flush=True)
+            if asked.trace:
+                asked.trace.write_text(came.text)
+    print(f"{asked.seeds} worlds, {crashed} crashes, {faults} faults, {bad} wrong")
     return int(bool(bad))
 
 
