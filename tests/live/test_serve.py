@@ -14,6 +14,7 @@ from live import batch
 
 from pipeline.artifacts import read_table, write_table, write_text
 from pipeline.config import Config, utc_ms
+from pipeline.errors import BadInput
 from pipeline.live.journal import open_reader
 from pipeline.market.candles import column, iso, times_ms
 from pipeline.stages.retrain import store_bundle
@@ -203,3 +204,14 @@ def test_once_decides_the_bars_that_have_closed_and_ends(trained):
     late = [body["late"] for kind, body in records("") if kind == "BAR"]
     # The bars that closed while nobody looked are lived through, and enter nothing.
     assert late[1:] == [True] * 6 + [False]
+
+
+def test_a_wrong_key_is_bad_input_and_nothing_is_traded(trained, monkeypatch):
+    # Exit 2 and not 3, the exchange's: systemd starts again after 3, and would show a wrong key to Binance for ever.
+    monkeypatch.setenv("PIPELINE_BINANCE_KEY", "k" * 64)
+    monkeypatch.setenv("PIPELINE_BINANCE_SECRET", "s" * 64)
+    setup = Setup(("BTCUSDT", "ETHUSDT"), "5m", batch.LAYOUT.raw / "synthetic" / "spot", 0, utc_ms(FROM), utc_ms(TO))
+    with LocalExchange(setup) as exchange:
+        options = Options(Path("t.yaml"), overrides=[f"serve.exchange={exchange.url}"])
+        with pytest.raises(BadInput, match="refuses the key"):
+            serve(options, Wish(live=True, yes=True, once=True))
