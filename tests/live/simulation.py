@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from builders import START_MS
-from live.processes import CONFIG, HISTORY, STEP, SYMBOL, _bars_wrong, _unprotected, prepare
+from live.processes import CONFIG, HISTORY, STEP, SYMBOL, _bars_wrong, _unprotected, closes, prepare
 from live.virtual_network import CALM, HOST, STORM, Network, nothing_but
 from live.virtual_time import Crash, Life, VirtualClock, VirtualLoop, owner
 from pydantic import SecretStr
@@ -113,6 +113,13 @@ MENU: tuple[tuple[str, str, dict[str, Any]], ...] = (
 )
 
 
+class Steady(Pace):
+    """A market that goes on behind an exchange that cannot be reached."""
+
+    def restart(self, market_ms: int) -> None:
+        """What has happened meanwhile is caught up with."""
+
+
 class Disk:
     """A journal on a disk that survives the process: `append` is there when it returns, and may tear if it does not."""
 
@@ -157,16 +164,23 @@ class Disk:
 
 class World:
     """One world of a seed. crashes: how often the process dies at most; quiet: nothing goes wrong but that; menu: how
-    many faults of the exchange; bars: of trouble.
+    many faults of the exchange, of some kinds if they are given; bars: of trouble.
 
     text: the trace, a line for each crossing. counts: crossings by kind of the last life.
     """
 
     def __init__(
-        self, seed: int, crashes: int = 6, *, quiet: bool = False, menu: int = 12, bars: int = TROUBLE_BARS
+        self,
+        seed: int,
+        crashes: int = 6,
+        *,
+        quiet: bool = False,
+        menu: int = 12,
+        bars: int = TROUBLE_BARS,
+        kinds: Collection[str] = (),
     ) -> None:
         self.seed, self.left, self.bars = seed, crashes, bars
-        self.quiet, self.menu = quiet, 0 if quiet else menu
+        self.quiet, self.menu, self.kinds = quiet, 0 if quiet else menu, kinds
         self.draw = random.Random(f"world {seed}")
         self.loop = VirtualLoop(random.Random(f"disk {seed}"))
         self.network = Network(self.loop, random.Random(f"network {seed}"), self.note)
@@ -216,7 +230,7 @@ class World:
         self.server = make(setup)
         self.server.venue.clock = AuthClock(wall)
         await self.server.start()
-        self.server.pace = Pace(1.0, self.server.venue.engine.now, self.loop.time)
+        self.server.pace = Steady(1.0, self.server.venue.engine.now, self.loop.time)
         self.server._spawn(self.server._go_on(self.server.pace))
         self.network.weather = CALM if self.quiet else STORM
         self.loop.call_later(self.bars * STEP / 1000, self._calm_down)
@@ -230,7 +244,8 @@ class World:
 
     def _faults(self) -> list[Fault]:
         draw, span = self.draw, max(self.bars * STEP - 80_000, STEP)
-        chosen = [draw.choice(MENU) for _ in range(self.menu)]
+        menu = [one for one in MENU if not self.kinds or one[0] in self.kinds]
+        chosen = [draw.choice(menu) for _ in range(self.menu)]
         faults = []
         for kind, where, args in chosen:
             at = BEGIN_MS + draw.randrange(2000, span)
@@ -358,12 +373,14 @@ class World:
 
     def _always(self) -> list[str]:
         """What must never have happened."""
-        records, wrong = self.records(), []
+        records, wrong, real = self.records(), [], closes()
         bars = [body for kind, body in records if kind == "BAR"]
         for body in bars:
             seen = body["s"][SYMBOL]
             if seen["order"] and (body["late"] or seen["filled"]):
                 wrong.append(f"bar {body['t']} entered, late or made up")
+            if not seen["filled"] and seen["close"] != real[body["t"]]:
+                wrong.append(f"bar {body['t']} was decided with another close than it has")
         due = ((self.server.venue.engine.now - 5000) // STEP - 1) * STEP
         if not bars or bars[-1]["t"] < due:
             wrong.append(f"the bar of {due} was not decided")
