@@ -212,9 +212,20 @@ class Session:
         records: list[tuple[str, Mapping[str, Any]]] = []
         for _, kind, body in self.journal.read():
             portfolio.add(kind, body)
+            if kind == "START":
+                self._require_same_exchange(body)
             if kind != "BAR":
                 records.append((kind, body))
         return portfolio, books_of(records)
+
+    def _require_same_exchange(self, start: Mapping[str, Any]) -> None:
+        """Raises BadInput: orders in the journal are another exchange's, where nobody would find them."""
+        before, now = start.get("exchange"), "rehearsal" if self.wish.rehearse else self.config.serve.exchange
+        if self.wish.live and start["mode"] == "live" and before not in (None, now):
+            raise BadInput(
+                f"the journal is of live trading at {before}, and serve.exchange is {now}",
+                "give this one a journal of its own: --store FILE, or serve.store",
+            )
 
     def _rules(self, variant: dict[str, float]) -> "Rules":
         """Rules of the trading core. variant: stops and sizes that a bundle was simulated with."""

@@ -190,6 +190,18 @@ def test_a_damaged_bundle_is_not_taken_and_the_old_one_goes_on(trained, monkeypa
     assert "SHA-256" in log and log.count("not taken") == 1
 
 
+def test_orders_of_one_exchange_are_not_looked_for_at_another(trained, monkeypatch):
+    rehearse(live=True, yes=True, bars=2)
+    shutil.copytree("data/t/serve/rehearsal", "kept")
+    setup = Setup(("BTCUSDT", "ETHUSDT"), "5m", batch.LAYOUT.raw / "synthetic" / "spot", 0, utc_ms(FROM), utc_ms(TO))
+    with LocalExchange(setup) as exchange:
+        monkeypatch.setenv("PIPELINE_BINANCE_KEY", exchange.key)
+        monkeypatch.setenv("PIPELINE_BINANCE_SECRET", exchange.secret)
+        options = Options(Path("t.yaml"), overrides=[f"serve.exchange={exchange.url}"])
+        with pytest.raises(BadInput, match="live trading at rehearsal"):
+            serve(options, Wish(live=True, yes=True, store="kept/journal.sqlite"))
+
+
 def test_once_decides_the_bars_that_have_closed_and_ends(trained):
     setup = Setup(("BTCUSDT", "ETHUSDT"), "5m", batch.LAYOUT.raw / "synthetic" / "spot", 0, utc_ms(FROM), utc_ms(TO))
     with LocalExchange(setup) as exchange:
