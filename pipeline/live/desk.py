@@ -16,11 +16,11 @@ from typing import Any
 from pipeline.exchange.port import ListRequest, Request
 from pipeline.live import protecting
 from pipeline.live.books import GUARDS, ZERO, Books, Entry
-from pipeline.live.clerk import WINDOW_MS, Clerk
+from pipeline.live.clerk import WINDOW_MS
 from pipeline.live.effects import Alert, Effect, Send, SendList, TestOrder
+from pipeline.live.planning import Planner
 from pipeline.live.protecting import Cover
-from pipeline.live.records import Protection, Work, intent_record, protect_record, work_record
-from pipeline.trading.execution import Done, Event, Place, Plan, Tick, Volume, next_action, to_record
+from pipeline.live.records import Protection, intent_record, protect_record
 from pipeline.trading.filters import SymbolFilters, floor_to
 from pipeline.trading.orders import Fill, Intent, Order, State, is_live
 
@@ -42,7 +42,7 @@ class Settings:
     tests_entries: bool = False
 
 
-class Desk(Clerk):
+class Desk(Planner):
     """Orders of all symbols. books: of the journal, shared; changed by what is written.
 
     rules: filters by symbol, shared, and changed by `learn`; without them quantities are not rounded.
@@ -208,48 +208,6 @@ class Desk(Clerk):
         """What is held and cannot be sold, since it is less than a lot."""
         held = abs(self.books.held(symbol))
         return held - floor_to(held, self._rules(symbol).lots.step)
-
-    # Plans
-
-    def work(
-        self,
-        plan: Plan,
-        intent: Intent,
-        now_ms: int,
-        *,
-        reduce_only: bool = False,
-        protection: Protection | None = None,
-        expires_ms: int = 0,
-    ) -> list[Effect]:
-        """Work a plan into the market, by `tick` and `volume`, until it is done or cancelled by the id of its intent.
-
-        Its orders are attempts of the intent's leg, one at a time; else as `order`. The plan is in the books, so that
-        it goes on after a crash; expires_ms: after this an entry is given up, wherever it stands, 0 for never.
-        """
-        work, symbol = Work(intent, plan, reduce_only, expires_ms), intent.symbol
-        if work.id in self.books.works or self._child_id(work, 0) in self.books.entries:
-            return self._done()
-        if not reduce_only and not self.is_clear(symbol):
-            self._effects.append(Alert("not_clear", f"{symbol}: no entry while an order is unresolved"))
-            return self._done()
-        if reduce_only:
-            self._drop_entries(symbol)
-        elif protection is not None:
-            self._protect(symbol, protection)
-        self._write("WORK", work_record(work))
-        return self._done(symbol, now_ms)
-
-    def tick(self, symbol: str, bid: Decimal, ask: Decimal, now_ms: int) -> list[Effect]:
-        """The best prices of a symbol: plans act on them. Call it often while `books.works_of(symbol)` is not empty."""
-        for work in self.books.works_of(symbol):
-            self._advance(work, Tick(now_ms, bid, ask), now_ms)
-        return self._done(symbol, now_ms)
-
-    def volume(self, symbol: str, qty: Decimal, now_ms: int) -> list[Effect]:
-        """Base asset that others traded since the last such call: plans that follow the volume act on it."""
-        for work in self.books.works_of(symbol):
-            self._advance(work, Volume(qty), now_ms)
-        return self._done(symbol, now_ms)
 
     def timer(self, now_ms: int) -> list[Effect]:
         """Time passes: call it about once a second. Orders that were open too long are cancelled; what had to wait, or
@@ -421,67 +379,6 @@ class Desk(Clerk):
             one.order.leg in GUARDS and one.order.fills and _bar(one.order) in bars for one in self.books.of(symbol)
         ):
             self._drop_entries(symbol)
-
-    # Inside: plans
-
-    def _child_id(self, work: Work, number: int) -> str:
-        return self._child_intent(work, number).client_order_id
-
-    @staticmethod
-    def _child_intent(work: Work, number: int) -> Intent:
-        # Attempts of the trader's own have smaller numbers.
-        return replace(work.intent, attempt=1000 * (work.intent.attempt + 1) + number)
-
-    def _advance(self, work: Work, event: Event, now_ms: int) -> None:
-        """Tell a plan what happened, and do what it says; it stays where it was if that cannot be done now."""
-        symbol = work.intent.symbol
-        if 0 < work.expires_ms < now_ms and not work.reduce_only:
-            self._stop_work(work)
-        self._drop_what_adds(symbol)
-        if work.id not in self.books.works or (not work.live and not self._may_place(work)):
-            return
-        plan, action = next_action(work.plan, event)
-        if isinstance(action, Place):
-            self._place_child(work, plan, action, now_ms)
-        elif isinstance(action, Done):
-            self._write("WORKED", {"id": work.id, "left": str(action.left)})
-        elif action is not None and work.live:
-            self._cancel_entry(self.books.entries[work.live], plan=to_record(plan))
-        elif not work.reduce_only and symbol in self.books.halted:
-            self._stop_work(work)
-
-    def _may_place(self, work: Work) -> bool:
-        symbol = work.intent.symbol
-        if work.reduce_only:
-            return not self.books.guards(symbol)
-        if symbol in self.books.halted:
-            self._stop_work(work)
-            return False
-        return self.is_clear(symbol)
-
-    def _place_child(self, work: Work, plan: Plan, action: Place, now_ms: int) -> None:
-        symbol, side, rules = work.intent.symbol, plan.side, self._rules(work.intent.symbol)
-        kind = "MARKET" if action.price is None else "LIMIT_MAKER" if action.post_only else "LIMIT"
-        qty = action.qty
-        if work.reduce_only:
-            qty = self._exit_qty(side, symbol, qty, kind)
-        if qty == 0:
-            self._write("WORKED", {"id": work.id, "left": str(plan.qty - plan.filled)})
-            return
-        price = None if action.price is None else rules.round_price(action.price, side)
-        intent = self._child_intent(work, work.children)
-        order = Order(intent, side, qty, kind, price, work.reduce_only)
-        request = Request(symbol, side, kind, qty, order.client_order_id, price)
-        body = intent_record(order, request, rules.base_asset, work=work.id)
-        self._write("INTENT", body | {"plan": to_record(plan)})
-        self._send(request, now_ms)
-
-    def _stop_work(self, work: Work) -> None:
-        """End a plan, and cancel its live order."""
-        live = self.books.entries.get(work.live)
-        self._write("WORKED", {"id": work.id, "left": str(work.plan.qty - work.plan.filled)})
-        if live is not None:
-            self._cancel_entry(live)
 
 
 def _bar(order: Order) -> tuple[str, int]:
