@@ -141,6 +141,9 @@ def record_trials(
     grid, end = config.simulate.grid, metrics["period"]["end"]
     inputs = [path(symbol) for symbol in config.symbols for path in (layout.signals, layout.merged)]
     sections = ("symbols", "interval", "signals", "sizing", "risk", "simulate")
+    # Another look at what was traded is no other trial.
+    looks = {name: type(config.simulate).model_fields[name].default for name in ("stress", "random_entries")}
+    config = config.model_copy(update={"simulate": config.simulate.model_copy(update=looks)})
     own = _shown(config, periods, traded)
     sharpe = None if own is None else annual_sharpe(own)
     known = None if sharpe is None else [round(sharpe, DECIMALS)]

@@ -62,6 +62,8 @@ def test_what_was_tried_before_counts_and_the_same_again_does_not(workspace: Pat
     assert first["overfitting"] is None and first["grid_sample"] is None
     again = run(layout, config(exits={"stop_loss": 0.02}))[0]["significance"]
     assert again == first
+    looked = run(layout, config(exits={"stop_loss": 0.02}, stress=True, random_entries=5))[0]["significance"]
+    assert looked["n_trials"] == 1, "a stress test of the same set is no other set"
     for stop in np.linspace(0.03, 0.1, 8):
         last = run(layout, config(exits={"stop_loss": float(stop)}))[0]["significance"]
     assert last["n_trials"] == 9 and last["sr0"] > 0 and last["dsr"] < last["psr"]
