@@ -18,12 +18,11 @@ from live.virtual_time import Crash, Life, VirtualLoop
 
 from pipeline.exchange.binance.client import Client, SigningClient
 from pipeline.exchange.port import Unclear
-from pipeline.live.desk import Desk
 from pipeline.live.driver import Driver
 from pipeline.live.effects import Write
 from pipeline.live.loop import Loop
 
-SEEDS = int(os.environ.get("PIPELINE_SIMULATIONS", "9"))
+SEEDS = int(os.environ.get("PIPELINE_SIMULATIONS", "18"))
 CRASHES = 6
 SET_ORDERS = ("1", "5")
 
@@ -80,8 +79,9 @@ def sends_before_it_writes(monkeypatch):
     monkeypatch.setattr(Driver, "_write", slow)
 
 
-def takes_a_lost_reply_for_an_order_that_was_not_sent(monkeypatch):
-    monkeypatch.setattr(Desk, "lost", Desk.unsent)
+def acts_on_what_came_late(monkeypatch):
+    refusals = Loop._refusals
+    monkeypatch.setattr(Loop, "_refusals", lambda self, late: refusals(self, False))
 
 
 def sends_again_what_was_not_answered(monkeypatch):
@@ -96,16 +96,13 @@ def sends_again_what_was_not_answered(monkeypatch):
     monkeypatch.setattr(Client, "change", again)
 
 
-LOSSES = ("lose_reply", "not_accepted", "report_lost", "not_found")
-
-
 @pytest.mark.parametrize(
     ("mutate", "kinds"),
     [
         (forgets_at_the_start, ()),
         (sends_before_it_writes, ()),
-        (takes_a_lost_reply_for_an_order_that_was_not_sent, LOSSES),
-        (sends_again_what_was_not_answered, LOSSES),
+        (acts_on_what_came_late, ("outage",)),
+        (sends_again_what_was_not_answered, ("lose_reply", "not_accepted", "report_lost", "not_found")),
     ],
     ids=lambda one: getattr(one, "__name__", ""),
 )
