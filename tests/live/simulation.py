@@ -113,6 +113,14 @@ MENU: tuple[tuple[str, str, dict[str, Any]], ...] = (
 )
 
 
+# How entries and exits are worked into the market, by kind of world.
+PLANS: dict[int, tuple[dict[str, Any], dict[str, Any]]] = {
+    3: ({"plan": "limit"}, {"plan": "limit"}),
+    4: ({"plan": "twap", "duration": 20, "slices": 4}, {"plan": "market"}),
+    5: ({"plan": "post_only"}, {"plan": "twap", "duration": 20, "slices": 4}),
+}
+
+
 class Steady(Pace):
     """A market that goes on behind an exchange that cannot be reached."""
 
@@ -390,13 +398,16 @@ class World:
 
 
 def config_of(seed: int) -> dict[str, Any]:
-    """What is traded: market orders, limit orders with a list of stop and target, or stops that trail."""
+    """What is traded: market orders, limit orders with a list of stop and target, stops that trail, or plans."""
     serve = {**CONFIG["serve"], "exchange": f"http://{HOST}:{PORT}"}
     config = {**CONFIG, "serve": serve, "simulate": {**CONFIG["simulate"]}}
-    if seed % 3 == 1:
-        config["serve"]["limit_price_adjustment"] = 0.0005
-    elif seed % 3 == 2:
+    kind = seed % 6
+    if kind == 1:
+        serve["limit_price_adjustment"] = 0.0005
+    elif kind == 2:
         config["simulate"]["exits"] = {"stop_loss": 0.002, "take_profit": 0.004, "trailing_stop": 0.002}
+    elif kind in PLANS:
+        serve["entry"], serve["exit"] = PLANS[kind]
     return config
 
 
