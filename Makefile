@@ -39,7 +39,7 @@ demo: $(READY)
 	@pipeline show -c configs/demo.yaml
 
 test: $(READY)
-	@pytest -n auto --maxprocesses 4 --dist worksteal
+	@pytest -n 4 --dist worksteal
 
 soak: $(READY)
 	@python tests/live/soak.py --crash-points 1000000 --years 10
