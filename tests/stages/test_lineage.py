@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from pipeline.artifacts import Layout, read_table, sha256_json, write_table
+from pipeline.artifacts import Layout, read_table, write_table
 from pipeline.config import Config, utc_ms
 from pipeline.errors import BadInput, CheckFailed
 from pipeline.live.journal import create
 from pipeline.live.journal_chain import encode
 from pipeline.stages.lineage import Link, lineage, trace
 from pipeline.stages.runner import Options, run_stage
+from pipeline.stages.serve_models import config_hash
 from pipeline.trading.orders import client_order_id
 
 CONFIG = """
@@ -52,7 +53,7 @@ def score_of(name: str = "close_return_3") -> float:
 def write_journal(config: Config, **changes: Any) -> None:
     merged = read_table(LAYOUT.merged("BTCUSDT"), "merge")
     row = merged.column("open_time").cast("int64").to_pylist().index(T)
-    whole = sha256_json(config.model_dump(mode="json"))
+    whole = config_hash(config)
     bundle = f"rules-{whole[:12]}"
     seen = {"score": score_of(), "close": merged.column("close")[row].as_py(), "signal": 1, "gate": "", "order": 1,
             "exit": "", "filled": False}  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.artifacts import Layout, read_table, sha256_json, write_table
+from pipeline.artifacts import Layout, read_table, write_table
 from pipeline.config import Config, utc_ms
 from pipeline.errors import BadInput, CheckFailed
 from pipeline.live.journal import create
@@ -19,6 +19,7 @@ from pipeline.live.strategy import Strategy, bars_of, columns_of
 from pipeline.live.trading import PaperTrader
 from pipeline.market import candles
 from pipeline.stages.runner import Options, run_stage
+from pipeline.stages.serve_models import config_hash
 from pipeline.stages.shadow_report import Report, compare, shadow_report
 
 CONFIG = """
@@ -40,7 +41,7 @@ HOUR = 3_600_000
 
 def paper_run(config: Config, stop_at: int | None = None) -> list[tuple[str, dict[str, Any]]]:
     """What `serve --shadow` writes down from BEGIN to END; started again at `stop_at`, as after a crash."""
-    whole = sha256_json(config.model_dump(mode="json"))
+    whole = config_hash(config)
     bundle = f"rules-{whole[:12]}"
     merged = {symbol: read_table(LAYOUT.merged(symbol), "merge") for symbol in config.symbols}
     names = [name for name in columns_of(config) if name != "is_filled" and name in merged["BTCUSDT"].column_names]
