@@ -258,7 +258,6 @@ _command("journal")(cli_live.journal)
 _command("lineage")(cli_lineage.lineage)
 _command("shadow-report")(cli_lineage.shadow_report)
 _command("stress")(cli_lineage.stress)
-
 _command("status")(cli_control.status)
 _command("pause")(cli_control.pause)
 _command("resume")(cli_control.resume)
