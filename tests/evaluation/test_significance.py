@@ -301,7 +301,7 @@ def test_the_ledger_counts_what_was_traded_and_knows_how_the_ratios_scatter(tmp_
 
 
 def test_lines_written_before_ratios_were_kept_still_count(tmp_path: Path) -> None:
-    from pipeline.evaluation.trials import START, _sealed
+    from pipeline.evaluation.hash_chain import START, _sealed
 
     old = {
         key: value
