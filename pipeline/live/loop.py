@@ -22,6 +22,7 @@ from pipeline.exchange.port import (
     Traded,
     Unavailable,
 )
+from pipeline.exchange.waiting import woken_within
 from pipeline.live.desk import Desk
 from pipeline.live.driver import Driver, in_our_words
 from pipeline.live.effects import Effect, Write
@@ -250,13 +251,7 @@ class Loop:
 
     async def _sleep(self, seconds: float) -> None:
         """Until something comes in, or for some time."""
-        timer = asyncio.ensure_future(self._clock.sleep(seconds))
-        woken = asyncio.ensure_future(self._changed.wait())
-        try:
-            await asyncio.wait([timer, woken], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            woken.cancel()
+        await woken_within(self._clock, seconds, self._changed)
         self._changed.clear()
 
     async def _is_done(self) -> bool:

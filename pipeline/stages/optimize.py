@@ -18,7 +18,7 @@ from pipeline.config import Config, utc_ms
 from pipeline.config.durations import duration_ms
 from pipeline.errors import BadInput, CheckFailed, PipelineError
 from pipeline.market import candles
-from pipeline.stages.reporting import Summary, print_json
+from pipeline.stages.reporting import Summary, print_json, yaml_text
 from pipeline.stages.runner import Options
 from pipeline.stages.search_bench import Bench, Span, Tried, cores
 from pipeline.stages.search_space import Space
@@ -254,7 +254,7 @@ def _conclude(search: Search, opened: "optuna.Study", limits: Limits, before: in
         )
     outcome = _holdout(search, opened, chosen) if limits.holdout else None
     best_path = search.folder / "best.yaml"
-    write_text(best_path, _yaml(study.space.best_file(values_of(chosen, study.space.axes), best_path)))
+    write_text(best_path, _best_file(study.space.best_file(values_of(chosen, study.space.axes), best_path)))
     result = result_of(search, opened, chosen, outcome)
     write_json(search.folder / "result.json", result)
     summary.figures |= table_lines(result)
@@ -333,17 +333,6 @@ def _price(search: Search) -> float:
     return float(np.mean(made))
 
 
-def _yaml(value: Mapping[str, Any]) -> str:
-    import io
-
-    from ruamel.yaml import YAML
-
-    yaml: Any = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False
-    stream = io.StringIO()
-    yaml.dump(dict(value), stream)
-    return (
-        "# The best set that `pipeline optimize` found. A search writes it anew: copy it before you change it.\n"
-        + stream.getvalue()
-    )
+def _best_file(value: Mapping[str, Any]) -> str:
+    head = "# The best set that `pipeline optimize` found. A search writes it anew: copy it before you change it.\n"
+    return head + yaml_text(value)

@@ -27,7 +27,7 @@ from pipeline.config import Config
 from pipeline.config.meta import second_columns
 from pipeline.errors import BadInput, MissingInput
 from pipeline.market import candles
-from pipeline.stages.reporting import Plan, Summary
+from pipeline.stages.reporting import Plan, Summary, yaml_text
 from pipeline.stages.shadow_run import read_shadow
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def load(config: Config, layout: Layout) -> "ReportData":
         paths=_optional_json(layout.cpcv / "paths.json", "cross-validate"),
         manifest=manifest,
         gaps=_optional_json(layout.gaps, "merge"),
-        config_yaml=_yaml(resolved),
+        config_yaml=yaml_text(resolved),
         hashes=hashes,
         synthetic=config.download.source == "synthetic",
         versions={"pipeline": __version__, **(manifest["versions"] if manifest else {})},
@@ -318,15 +318,4 @@ def _csv(trades: pa.Table) -> str:
         for name in ("entry_time", "exit_time"):
             row[name] = iso(round(row[name].timestamp() * 1000))
         writer.writerow([row[name] for name in TRADES])
-    return stream.getvalue()
-
-
-def _yaml(value: Mapping[str, Any]) -> str:
-    from ruamel.yaml import YAML
-
-    yaml: Any = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False
-    stream = io.StringIO()
-    yaml.dump(dict(value), stream)
     return stream.getvalue()

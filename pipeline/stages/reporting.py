@@ -3,7 +3,7 @@
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -140,3 +140,17 @@ def print_or_write(text: str, path: Path | None) -> None:
     else:
         write_text(path, text)
         print(f"wrote {path}")
+
+
+def yaml_text(value: Mapping[str, Any]) -> str:
+    """A mapping as YAML, its keys in their own order."""
+    import io
+
+    from ruamel.yaml import YAML
+
+    yaml: Any = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False
+    stream = io.StringIO()
+    yaml.dump(dict(value), stream)
+    return stream.getvalue()

@@ -13,6 +13,7 @@ from typing import Any
 from pipeline.config import interval_ms
 from pipeline.exchange.binance.client import Client
 from pipeline.exchange.port import ClosedBar, Unavailable
+from pipeline.exchange.waiting import woken_within
 from pipeline.market.candles import COLUMNS, iso
 from pipeline.market.files import BINANCE
 
@@ -126,13 +127,7 @@ class Feed:
 
     async def _sleep(self, seconds: float) -> None:
         """Until something is told, or for some time."""
-        timer = asyncio.ensure_future(self._client.clock.sleep(seconds))
-        woken = asyncio.ensure_future(self._wake.wait())
-        try:
-            await asyncio.wait([timer, woken], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            woken.cancel()
+        await woken_within(self._client.clock, seconds, self._wake)
 
     async def _until_late(self, told: int) -> float:
         """Seconds until the next bar is late, or until a late one is looked for again."""
