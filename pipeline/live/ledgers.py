@@ -105,8 +105,9 @@ def decisions_of(body: Mapping[str, Any], mode: str, interval: str) -> list[dict
         "bundle": str(body["bundle"]),
         "late": bool(body["late"]),
         "decided_at": decided,
-        # On an exchange that replays history our clock says nothing of the bar's age.
-        "latency_ms": float(body.get("age_ms", late_by)),
+        # On an exchange that replays history our clock says nothing of the bar's age, and one that is not reached
+        # cannot be asked for it.
+        "latency_ms": _number_or_nan(body.get("age_ms", late_by)),
     }
     rows = []
     for symbol, seen in sorted(body["s"].items()):
@@ -116,7 +117,7 @@ def decisions_of(body: Mapping[str, Any], mode: str, interval: str) -> list[dict
             | {
                 "symbol": symbol,
                 "is_filled": bool(seen["filled"]),
-                "score": float("nan") if score is None else float(score),
+                "score": _number_or_nan(score),
                 "buy_signal": bool(signal & _BUY),
                 "sell_signal": bool(signal & _SELL),
                 "gate": str(seen["gate"]),
@@ -125,6 +126,10 @@ def decisions_of(body: Mapping[str, Any], mode: str, interval: str) -> list[dict
             }
         )
     return rows
+
+
+def _number_or_nan(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
 
 
 def trades_of(kind: str, body: Mapping[str, Any], mode: str) -> list[dict[str, Any]]:

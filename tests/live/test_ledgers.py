@@ -1,6 +1,7 @@
 """The tables of live trading: made of the journal alone, piece by piece or at once."""
 
 import itertools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,12 @@ def test_the_exchanges_word_for_the_age_of_a_bar_comes_before_our_clock(tmp_path
     with journal(tmp_path / "j", start(), bar(0, age_ms=12.5)) as kept:
         update(kept, tmp_path)
     assert tables(tmp_path)[0][0]["latency_ms"] == 12.5
+
+
+def test_a_bar_whose_age_nobody_could_tell_has_none(tmp_path: Path) -> None:
+    with journal(tmp_path / "j", start(), bar(0, age_ms=None)) as kept:
+        update(kept, tmp_path)
+    assert math.isnan(tables(tmp_path)[0][0]["latency_ms"])
 
 
 def test_trades_come_from_bars_in_shadow_and_from_their_own_records_live(tmp_path: Path) -> None:
