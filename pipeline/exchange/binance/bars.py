@@ -91,7 +91,7 @@ class Feed:
         self._interval = interval
         self._step = interval_ms(interval)
         self._tell = tell
-        # A replay stands still, and its REST never lags.
+        # A replay may stand still: no time of its market would pass until a bar is final.
         self._settles = 0 if client.is_replay else _LATE_MS
         self._next = since_ms
         self._told: dict[int, Kline] = {}
@@ -145,17 +145,20 @@ class Feed:
         assert self._next is not None
         self._wake.clear()
         count = 0
-        for lag in (*_LAG_SECONDS, None):
-            last_told = max(self._told, default=-1)
+        for ask, lag in enumerate((*_LAG_SECONDS, None)):
             now = await self._client.market_ms()
             found = await klines(self._client, self.symbol, self._interval, self._next, None)
             final = now - self._settles
-            if found and last_told < found[-1].open_ms and found[-1].close_ms < final and not self._client.is_replay:
+            if found and self._is_untold(found[-1]) and found[-1].close_ms < final and not self._client.is_replay:
                 # Only the clock says that this bar has closed, so it had better be right.
                 await self._client.sync()
                 final = await self._client.market_ms() - self._settles
-            closed = [kline for kline in found if kline.open_ms <= last_told or kline.close_ms < final]
-            behind = self._behind(closed, last_told)
+            # The stream goes on telling while REST is asked, so what it has told is looked at only now.
+            closed = [kline for kline in found if kline.close_ms < final or not self._is_untold(kline)]
+            behind = self._behind(closed)
+            if behind is None and ask == 0 and self._client.is_replay and closed and self._is_untold(closed[-1]):
+                # Its clock alone has closed this bar. The stream's word is on its way and may know of more trades.
+                behind = closed[-1].open_ms
             if behind is not None and lag is not None:
                 closed = [kline for kline in closed if kline.open_ms < behind]
             elif behind is not None:
@@ -166,14 +169,18 @@ class Feed:
             await self._client.clock.sleep(lag)
         return count
 
-    def _behind(self, closed: list[Kline], last_told: int) -> int | None:
+    def _is_untold(self, kline: Kline) -> bool:
+        """Whether the stream has told neither this bar nor a later one as closed."""
+        return kline.open_ms > max(self._told, default=-1)
+
+    def _behind(self, closed: list[Kline]) -> int | None:
         """Open time of the first bar that REST does not show yet as the stream has told it; None if it shows all.
 
         It lags behind if the bar is missing, or has fewer trades than were told.
         """
         shown = {kline.open_ms: kline for kline in closed}
         for open_ms in sorted(self._told):
-            if open_ms > last_told or (self._next is not None and open_ms < self._next):
+            if self._next is not None and open_ms < self._next:
                 continue
             kline = shown.get(open_ms)
             if kline is None or kline.values["trades"] < self._told[open_ms].values["trades"]:
