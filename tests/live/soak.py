@@ -6,6 +6,7 @@ Each worker lives on in one world: what was held, the books and their journal's 
 
 import argparse
 import gc
+import math
 import multiprocessing
 import sys
 import time
@@ -23,6 +24,8 @@ from live.world import BARS, CALM_MS, World, sometimes
 from pipeline.live import books
 
 YEAR_MS = 365 * 86_400_000
+# Crashes in a window, at most and on average: so many that they reach to its end.
+MOST, USUAL = 40, 39
 HARSH = Faults(
     event_lost=0.6, event_twice=0.6, query_fails=0.4, lag=0.6, reply_lost=0.4, partial=0.7, cancel_lost=0.4,
     unavailable=0.15, refused=0.1, outage=1.0, foreign=0.05,
@@ -64,7 +67,7 @@ def live_on(seed: int, bar_ms: int, windows: int) -> Iterator[Tally]:
         for _ in range(windows):
             number += 1
             crashed, injected, begun = world.crashed, world.injected, world.now
-            world.crashes = sometimes(seed * 1_000_000 + number)
+            world.crashes = sometimes(seed * 1_000_000 + number, 0.05, MOST)
             world.faults = HARSH if number % 4 else Faults()
             try:
                 wrong = world.run().faults_found()
@@ -97,10 +100,12 @@ def _work(seed: int, bar_ms: int, windows: int, told: "multiprocessing.Queue[tup
         told.put((seed, tally))
 
 
-def soak(crash_points: int, years: float, jobs: int, seed: int) -> tuple[Tally, list[list[float]]]:
-    """Go on until both are reached; the sum, and the memory of each worker over time, MB."""
-    # A window has some eleven crashes: bars so long that both goals are reached at the same time.
-    expected = max(crash_points / 11, 1)
+def soak(
+    crash_points: int, years: float, jobs: int, seed: int, minutes: float
+) -> tuple[Tally, list[list[float]]]:  # fmt: skip
+    """Go on until both are reached, or the time is up; the sum, and the memory of each worker over time, MB."""
+    # Bars so long that both goals are reached at the same time.
+    expected = max(crash_points / USUAL, 1)
     bar_ms = max(12_000, int((years * YEAR_MS / expected - CALM_MS) / BARS * 1.1))
     windows = max(5, int(expected / jobs / 20))
     context = multiprocessing.get_context("fork")
@@ -114,7 +119,9 @@ def soak(crash_points: int, years: float, jobs: int, seed: int) -> tuple[Tally, 
     print(f"bars of {bar_ms / 1000:.0f} s, {jobs} workers, seed {seed}")
     print(f"{'crash points':>13} {'faults':>10} {'years':>7} {'wrong':>6} {'MB':>7} {'minutes':>8}")
     begun = time.monotonic()
-    while total.crashes < crash_points or total.simulated_ms < years * YEAR_MS:
+    while (total.crashes < crash_points or total.simulated_ms < years * YEAR_MS) and (
+        time.monotonic() - begun < minutes * 60
+    ):
         who, tally = told.get()
         total.add(tally)
         memory[who - seed].append(tally.memory_mb)
@@ -134,10 +141,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--crash-points", type=int, default=1_000_000)
     parser.add_argument("--years", type=float, default=10)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="end after so long, wherever it stands")
     parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count())
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
-    total, memory = soak(asked.crash_points, asked.years, asked.jobs, asked.seed)
+    total, memory = soak(asked.crash_points, asked.years, asked.jobs, asked.seed, asked.minutes)
     print(f"\n{total.crashes:,} crash points, {total.faults:,} faults, {total.windows:,} windows,", end=" ")
     print(f"{total.simulated_ms / YEAR_MS:.1f} years simulated")
     for kind in KINDS:

@@ -1,5 +1,6 @@
 """The order desk dies at every step, in a world that loses, delays and repeats; its books must come out right."""
 
+import copy
 import itertools
 import os
 from collections import Counter
@@ -8,6 +9,7 @@ from decimal import Decimal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from live.checkpoint import copied
 from live.mutants import MUTANTS
 from live.network import Faults
 from live.soak import HARSH, live_on
@@ -62,6 +64,15 @@ def test_the_same_seed_gives_the_same_trace():
     one, other = World(5, {40}).run(), World(5, {40}).run()
     assert one.trace == other.trace and one.journal == other.journal
     assert World(6, {40}).run().trace != one.trace
+
+
+def test_a_start_has_books_of_its_own():
+    world = World(5, {40}).run()
+    world.settle()
+    kept = copied(world.checkpoint)
+    assert vars(kept) == vars(copy.deepcopy(world.checkpoint))
+    assert kept.entries and all(kept.entries[name] is not entry for name, entry in world.checkpoint.entries.items())
+    assert all(entry is kept.entries[name] for of in kept._of.values() for name, entry in of.items())
 
 
 def test_a_world_that_goes_on_is_as_good_as_new():

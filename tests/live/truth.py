@@ -3,11 +3,11 @@
 Each thing that is wrong is told as `kind: words`; KINDS are the kinds.
 """
 
-import copy
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from live.checkpoint import copied
 from live.trader import EXPIRES_MS
 from live.venue import GUARDS, STEP, SYMBOL, ZERO
 
@@ -131,7 +131,7 @@ def _intents(world: "World") -> Iterator[str]:
 
 def _journal(world: "World") -> Iterator[str]:
     """The journal tells the books that are in memory, and of others on the account if there were any."""
-    told = copy.deepcopy(world.checkpoint)
+    told = copied(world.checkpoint)
     for kind, body in world.journal:
         if kind != "BAR":
             told.add(kind, body)

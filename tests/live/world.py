@@ -4,7 +4,6 @@ Everything is drawn from one seed and runs on virtual time, so the same seed giv
 made to crash at any crossing, that is before or after any effect is carried out.
 """
 
-import copy
 import random
 from collections.abc import Callable, Container
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from heapq import heappop
 from typing import Any
 
 from live import truth
+from live.checkpoint import copied
 from live.network import EXCUSES, Faults, Network
 from live.trader import Trader
 from live.venue import RULES, STEP, SYMBOL, Placed
@@ -40,7 +40,7 @@ class Sometimes:
 
     draw: random.Random
     probability: float
-    left: int = 12
+    left: int
 
     def __contains__(self, crossing: object) -> bool:
         hit = self.left > 0 and self.draw.random() < self.probability
@@ -48,9 +48,9 @@ class Sometimes:
         return hit
 
 
-def sometimes(seed: int, probability: float = 0.05) -> Sometimes:
+def sometimes(seed: int, probability: float, most: int = 12) -> Sometimes:
     """The same crossings for the same seed."""
-    return Sometimes(random.Random(f"crash {seed}"), probability)
+    return Sometimes(random.Random(f"crash {seed}"), probability, most)
 
 
 class World(Network):
@@ -74,7 +74,7 @@ class World(Network):
         self.seed, self.crashes, self.make = seed, crashes, make
         self.bar_ms, self.forgetful = bar_ms, forgetful
         self.settle_ms = CALM_MS + 2 * (bar_ms - BAR_MS) // 4
-        self.reconcile_ms = max(30_000, bar_ms // 4)
+        self.reconcile_ms = min(max(30_000, bar_ms // 4), 60_000)
         self.first_bar = self.begun = self.end_ms = self.pace = self.next_step = 0
         self.checkpoint = Books()
         self.journal: list[tuple[str, dict[str, Any]]] = []
@@ -130,7 +130,8 @@ class World(Network):
                 self.venue.match()
         truth.watch_cover(self)
         self.for_process(self.trader.look)
-        wait = STEP_MS if not self.is_quiet or (calm and self.flattens) else max(STEP_MS, self.bar_ms // 12)
+        is_leaving = calm and self.flattens and (self.venue.sellable > 0 or self.trader.held > 0)
+        wait = STEP_MS if is_leaving or not self.is_quiet else max(STEP_MS, self.bar_ms // 12)
         self.step_after(wait)
 
     @property
@@ -180,7 +181,7 @@ class World(Network):
         self.life += 1
         self.is_alive = True
         life = self.life
-        books = copy.deepcopy(self.checkpoint)
+        books = copied(self.checkpoint)
         for kind, body in self.journal:
             if kind != "BAR":
                 books.add(kind, body)
