@@ -46,8 +46,8 @@ soak: $(READY)
 	@python tests/live/simulation.py --seeds 1000 --crashes 12 --menu 20 --jobs $$(nproc)
 	@PIPELINE_KILLS=200 pytest -q -p no:cacheprovider --durations=1 tests/live/test_processes.py
 	@mkdir -p data
-	@PIPELINE_FAULT_ROUNDS=5 PIPELINE_RELIABILITY=$(CURDIR)/data/soak-faults.json pytest -q -s tests/live/test_faults.py
-	@python tests/live/reliability.py --print data/soak-faults.json
+	@PIPELINE_FAULT_ROUNDS=5 PIPELINE_RELIABILITY=$(CURDIR)/data/soak-faults pytest -q -s tests/live/test_faults.py
+	@python tests/live/reliability.py --print data/soak-faults/*.json
 
 lint: $(READY)
 	ruff check .

@@ -80,7 +80,7 @@ class Life:
             self.tail.look()
             return condition()
 
-        self.served.wait_for(looked, seconds, every=0.01)
+        self.served.wait_for(looked, seconds, every=0.03)
 
     def is_clear(self) -> bool:
         """Whether the symbol could be entered, as far as orders are concerned."""

@@ -152,7 +152,8 @@ class Served:
         """Begin; returns when it trades, and what it was to find out at the exchange is asked for."""
         before = len(told("start"))
         self.begin()
-        self.wait_for(lambda: len(told("start")) > before, 120)
+        # On a new machine the first one compiles the core.
+        self.wait_for(lambda: len(told("start")) > before, 300)
 
     def kill(self) -> None:
         """As a power cut would."""
@@ -168,11 +169,11 @@ class Served:
             self.kill()
 
     def stop(self) -> float:
-        """SIGTERM; the seconds until it has ended, by itself and well."""
+        """SIGTERM; the seconds until it has ended, by itself and well: 5, but for a machine that does other things."""
         assert self.process is not None
         begun = time.monotonic()
         self.process.terminate()
-        assert self.process.wait(30) == 0, self.output.read_text()
+        assert self.process.wait(60) == 0, self.output.read_text()[-3000:]
         return time.monotonic() - begun
 
     def wait_for(self, condition: Callable[[], Any], seconds: float, every: float = 0.05) -> None:
