@@ -17,6 +17,7 @@ NO_RESULT = (
     "pipeline.config",
     "pipeline.errors",
     "pipeline.artifacts",
+    "pipeline.compiled",
     "pipeline.lean",
     "pipeline.stages.reporting",
     "pipeline.cli",

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from pipeline.compiled import compiled
 from pipeline.config.features import TimeFeatures
 from pipeline.features.family import Block, Columns, Stream, Times, family
 
@@ -80,7 +80,7 @@ class _TimeStream:
         return [float(c[0]) for c in self._block.batch({}, np.array([time_ms], np.int64))]
 
 
-@njit(cache=True)
+@compiled()
 def _circle(number: npt.NDArray[np.float64], cycle: float) -> npt.NDArray[np.float64]:
     # Scalar sine and cosine for one row and for many, so that both round alike.
     result = np.empty((2, number.shape[0]))

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from pipeline.compiled import compiled
 from pipeline.config.features import DivergenceFeatures, TalibFeatures
 from pipeline.features.family import Block, Columns, Floats, Stream, Times, family
 from pipeline.features.talib_functions import Call, CallStream
@@ -75,7 +75,7 @@ class _DivergenceStream:
 _HEAD = 9
 
 
-@njit(cache=True)
+@compiled()
 def _step(state: Floats, close: float, oscillator: float, confirm: int, window: int) -> float:
     size = 2 * confirm + 1
     bar = state[0]
@@ -105,7 +105,7 @@ def _step(state: Floats, close: float, oscillator: float, confirm: int, window: 
     return state[8] if bar - state[7] < window else 0.0
 
 
-@njit(cache=True)
+@compiled()
 def _loop(state: Floats, close: Floats, oscillator: Floats, confirm: int, window: int) -> Floats:
     result = np.empty(len(close))
     for t in range(len(close)):

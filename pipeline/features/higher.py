@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from pipeline.compiled import compiled
 from pipeline.features.family import Columns, Floats, Times
 
 _FIRST, _MAX, _MIN, _LAST, _SUM = range(5)
@@ -19,7 +19,7 @@ def _rule(name: str) -> int:
     return {"open": _FIRST, "high": _MAX, "low": _MIN}.get(base, _SUM if base in _SUMMED else _LAST)
 
 
-@njit(cache=True)
+@compiled()
 def _group(values: Floats, bars: npt.NDArray[np.int64], rule: int, count: int) -> Floats:
     result = np.empty(count)
     k = -1

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from pipeline.compiled import compiled
 from pipeline.config.features import TalibFeatures
 from pipeline.errors import BadInput
 from pipeline.features.family import Block, Columns, Floats, Stream, Times, family
@@ -243,7 +243,7 @@ class TalibStream:
         return [f"({formula}) * 100.0" for formula in result] if spec.percent else result
 
 
-@njit(cache=True)
+@compiled()
 def _log(values: Floats) -> Floats:
     # numpy's vectorised logarithm may round other than its scalar one; this is one code for both.
     result = np.empty_like(values)

@@ -6,7 +6,8 @@ the newest bar of a stream alike, so that both give the same bits.
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from pipeline.compiled import compiled
 
 Floats = npt.NDArray[np.float64]
 
@@ -35,7 +36,7 @@ CODES = {
 _LN2 = 0.6931471805599453
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _mean(x: Floats, a: int, b: int) -> float:
     total = 0.0
     for i in range(a, b):
@@ -43,7 +44,7 @@ def _mean(x: Floats, a: int, b: int) -> float:
     return total / (b - a)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _moment(x: Floats, a: int, b: int, mean: float, power: int) -> float:
     total = 0.0
     for i in range(a, b):
@@ -51,7 +52,7 @@ def _moment(x: Floats, a: int, b: int, mean: float, power: int) -> float:
     return total / (b - a)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _flat(x: Floats, a: int, b: int) -> bool:
     for i in range(a + 1, b):
         if x[i] != x[a]:
@@ -59,7 +60,7 @@ def _flat(x: Floats, a: int, b: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _statistic(code: int, p: Floats, x: Floats, a: int, b: int) -> float:
     n = b - a
     mean = _mean(x, a, b)
@@ -107,7 +108,7 @@ def _statistic(code: int, p: Floats, x: Floats, a: int, b: int) -> float:
     return top_sum / bottom_sum
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _volatility(code: int, x: Floats, a: int, b: int) -> float:
     # x: open, high, low, close. Per bar, not annualised.
     total = 0.0
@@ -140,7 +141,7 @@ def _volatility(code: int, x: Floats, a: int, b: int) -> float:
     return np.sqrt(max(between / (n - 1) + k * within / (n - 1) + (1.0 - k) * _rogers_satchell(x, a + 1, b), 0.0))
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _rogers_satchell(x: Floats, a: int, b: int) -> float:
     total = 0.0
     for i in range(a, b):
@@ -149,7 +150,7 @@ def _rogers_satchell(x: Floats, a: int, b: int) -> float:
     return total / (b - a)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _profile(code: int, p: Floats, x: Floats, a: int, b: int) -> float:
     # x: high, low, close, volume. Each bar's volume lies at its typical price; ties go to the lower bin.
     bins = int(p[0])
@@ -194,7 +195,7 @@ def _profile(code: int, p: Floats, x: Floats, a: int, b: int) -> float:
     return (close - floor) / (ceiling - floor)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _middle(x: Floats, a: int, b: int) -> float:
     top, bottom = x[0, a], x[1, a]
     for i in range(a + 1, b):
@@ -202,7 +203,7 @@ def _middle(x: Floats, a: int, b: int) -> float:
     return (top + bottom) / 2.0
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _ichimoku(code: int, p: Floats, x: Floats, a: int, b: int) -> float:
     # x: high, low, close. p: tenkan, kijun, senkou_b, shift. The cloud over a bar was drawn `shift` bars ago.
     close = x[2, b - 1]
@@ -219,7 +220,7 @@ def _ichimoku(code: int, p: Floats, x: Floats, a: int, b: int) -> float:
     return (close - top) / close if close > top else (close - bottom) / close if close < bottom else 0.0
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _flow(code: int, x: Floats, a: int, b: int) -> float:
     # x: volume, taker_buy_volume, trades. Without volume: neutral.
     volume = bought = trades = 0.0
@@ -243,7 +244,7 @@ def _flow(code: int, x: Floats, a: int, b: int) -> float:
     return (x[0, b - 1] / x[2, b - 1]) / (volume / trades)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _cross(code: int, x: Floats, a: int, b: int) -> float:
     # x: own price, reference price; one return per pair of rows.
     n = b - a - 1
@@ -265,7 +266,7 @@ def _cross(code: int, x: Floats, a: int, b: int) -> float:
     return both / other_square if code == BETA else both / np.sqrt(own_square * other_square)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _place(code: int, x: Floats, a: int, b: int) -> float:
     last = x[b - 1]
     if _flat(x, a, b):
@@ -290,7 +291,7 @@ def _place(code: int, x: Floats, a: int, b: int) -> float:
     return (last - low) / (high - low)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _itb(code: int, x: Floats, a: int, b: int) -> float:
     # x: price, volume or high, low or taker volume, volume: as the code says.
     if code == ITB_MEAN:
@@ -311,7 +312,7 @@ def _itb(code: int, x: Floats, a: int, b: int) -> float:
     return total / weight if weight > 0.0 else np.nan
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def value(code: int, p: Floats, x: Floats, a: int, b: int) -> float:
     """Value of rows a…b−1 of x [k, n]. p: parameters of the code."""
     if code <= SLOPE:
@@ -344,7 +345,7 @@ def value(code: int, p: Floats, x: Floats, a: int, b: int) -> float:
     return 100.0 * (now - base) / base if base != 0.0 else 0.0
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def rolling(code: int, p: Floats, x: Floats, window: int, minimum: int) -> Floats:
     """`value` at every row, over the last `window` rows, NaN until there are `minimum` [n]."""
     n = x.shape[1]
@@ -355,7 +356,7 @@ def rolling(code: int, p: Floats, x: Floats, window: int, minimum: int) -> Float
     return result
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def newest(
     codes: npt.NDArray[np.int64],
     parameters: Floats,

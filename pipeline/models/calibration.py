@@ -9,9 +9,10 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from pipeline.compiled import compiled
 
 Floats = npt.NDArray[np.float64]
 Method = Literal["isotonic", "sigmoid", "venn_abers"]
@@ -232,7 +233,7 @@ def _grouped(scores: Floats, outcomes: npt.NDArray[np.bool_]) -> tuple[Floats, F
     return x, np.bincount(place).astype(np.float64), np.bincount(place, weights=outcomes).astype(np.float64)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _first_blocks(weight: Floats, total: Floats) -> npt.NDArray[np.int64]:
     # end[i]: where the first pooled block ends in the isotonic regression of the groups i, i + 1, … alone.
     # Counts are whole numbers, so that means are compared without rounding.
@@ -247,7 +248,7 @@ def _first_blocks(weight: Floats, total: Floats) -> npt.NDArray[np.int64]:
     return end
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _last_blocks(weight: Floats, total: Floats) -> npt.NDArray[np.int64]:
     # start[i]: where the last pooled block begins in the isotonic regression of the groups …, i − 1, i alone.
     n = len(weight)
@@ -261,7 +262,7 @@ def _last_blocks(weight: Floats, total: Floats) -> npt.NDArray[np.int64]:
     return start
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _fitted(weight: Floats, total: Floats, end: npt.NDArray[np.int64]) -> Floats:
     values = np.empty(len(weight))
     i = 0
@@ -271,7 +272,7 @@ def _fitted(weight: Floats, total: Floats, end: npt.NDArray[np.int64]) -> Floats
     return values
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _bounds(weight: Floats, total: Floats) -> tuple[Floats, Floats]:
     # The isotonic value of each group with one more outcome, 0 or 1: its block grows to either side until both
     # neighbours fit, and those are the blocks of what lies beyond.

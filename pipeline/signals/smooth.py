@@ -12,10 +12,10 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.compiled import compiled
 from pipeline.config.trading import Smooth
 
 Scores = npt.NDArray[np.float64]
@@ -84,7 +84,7 @@ def point_one(values: Sequence[float], point_threshold: float | None) -> float:
     return 1.0 if mean >= point_threshold else 0.0
 
 
-@numba.njit(cache=True)
+@compiled()
 def window_mean(window: Scores, least: int) -> float:
     """Mean of the values known in a window, oldest first; NaN if the last or too many are unknown."""
     if np.isnan(window[-1]):
@@ -97,7 +97,7 @@ def window_mean(window: Scores, least: int) -> float:
     return total / count if count >= least else np.nan
 
 
-@numba.njit(cache=True)
+@compiled()
 def simple(values: Scores, window: int, least: int) -> Scores:
     """`window_mean` of the last `window` values at each of them."""
     result = np.empty(len(values))
@@ -106,7 +106,7 @@ def simple(values: Scores, window: int, least: int) -> Scores:
     return result
 
 
-@numba.njit(cache=True)
+@compiled()
 def ewm_step(state: Ewm, value: float, alpha: float) -> Ewm:
     """The state after one more value; an unknown value lets the weight of the past decay."""
     if np.isnan(value):
@@ -118,7 +118,7 @@ def ewm_step(state: Ewm, value: float, alpha: float) -> Ewm:
     return Ewm(mean, 1.0, state.known + 1)
 
 
-@numba.njit(cache=True)
+@compiled()
 def exponential(values: Scores, alpha: float, least: int) -> Scores:
     """`ewm_step` over all values; NaN before `least` values and where the value itself is NaN."""
     result = np.empty(len(values))

@@ -8,7 +8,7 @@ array, so there is nothing to count: who calls it holds the arrays until it retu
 from functools import partial
 from typing import Any
 
-import numba
+from pipeline.compiled import compiled as compiled_with
 
 # For `@compiled()`, with more of numba's options if need be. An allocation does not compile.
-compiled: Any = partial(numba.njit, cache=True, error_model="numpy", _nrt=False)
+compiled: Any = partial(compiled_with, error_model="numpy", _nrt=False)

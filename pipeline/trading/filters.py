@@ -11,9 +11,9 @@ from dataclasses import dataclass, fields
 from decimal import Context, Decimal
 from typing import Any
 
-import numba
 import numpy as np
 
+from pipeline.compiled import compiled
 from pipeline.errors import BadInput
 
 ZERO = Decimal(0)
@@ -226,7 +226,7 @@ def _common_step(steps: list[Decimal]) -> Decimal:
     return Decimal(math.lcm(*(int(step.scaleb(places)) for step in used))).scaleb(-places)
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def step_floor(qty: float, step: float) -> float:
     """The largest multiple of `step` not above `qty`, for compiled code: `float(floor_to(exact(qty), exact(step)))`.
 

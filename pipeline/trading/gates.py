@@ -7,10 +7,10 @@ input is not a number refuses: a rule that cannot be checked is not passed.
 import math
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.compiled import compiled
 from pipeline.config.risk import Risk
 from pipeline.config.section import utc_ms
 from pipeline.trading.reasons import (
@@ -138,7 +138,7 @@ def windows_at(risk: Risk, close_times_ms: npt.NDArray[np.int64]) -> Array:
     return inside
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def refusal(values: Array, side: int, gates: GateRules) -> int:
     """Code of the first gate that refuses an entry, TRADED if none does.
 
@@ -218,7 +218,7 @@ def distances(close: Array, atr: Array, rules: Rules) -> tuple[Array, Array]:
     return np.minimum(stop, trail), target
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _refusals(values: Array, gates: GateRules, long_codes: Codes, short_codes: Codes) -> None:
     for t in range(len(values)):
         long_codes[t] = refusal(values[t], 1, gates)

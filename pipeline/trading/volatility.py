@@ -1,9 +1,9 @@
 """Forecasts of the next bar's volatility from past closes: over a table, or one close at a time, by one step."""
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.compiled import compiled
 from pipeline.config.durations import bars_covering
 from pipeline.config.risk import Sizing
 
@@ -35,7 +35,7 @@ class Forecast:
         return np.asarray(_loop(self._state, close, filled, *self._weights))
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _step(state: Array, close: float, alpha: float, beta: float) -> float:
     if state[3] > 0 and close > 0:
         change = np.log(close / state[3])
@@ -52,7 +52,7 @@ def _step(state: Array, close: float, alpha: float, beta: float) -> float:
     return np.sqrt(state[2]) if state[0] >= WARM_UP else np.nan
 
 
-@numba.njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _loop(state: Array, close: Array, filled: npt.NDArray[np.bool_], alpha: float, beta: float) -> Array:
     result = np.empty(len(close))
     value = np.nan

@@ -1,0 +1,52 @@
+"""Functions that numba compiles, and only once one of them is called.
+
+Importing numba takes a quarter of a second and 56 MB, and its first call half a second more. A process that calls none
+of these functions, or has their machine code from elsewhere (`pipeline.machine_code`), needs neither.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+
+class Compiled:
+    """A function as `numba.njit` makes it of `py_func`, made when it is first called or called by another one."""
+
+    def __init__(self, py_func: Callable[..., Any], options: dict[str, Any]) -> None:
+        self.py_func = py_func
+        self.targetoptions = options
+        self.__doc__, self.__name__, self.__module__ = py_func.__doc__, py_func.__name__, py_func.__module__
+        self._dispatcher: Any = None
+        self._call: Callable[..., Any] = self._first
+
+    def __call__(self, *args: Any) -> Any:
+        return self._call(*args)
+
+    def __repr__(self) -> str:
+        return f"<compiled {self.__module__}.{self.__name__}>"
+
+    @property
+    def dispatcher(self) -> Any:
+        """numba's own function."""
+        if self._dispatcher is None:
+            import numba
+
+            self._dispatcher = numba.njit(**{"cache": True, **self.targetoptions})(self.py_func)
+        return self._dispatcher
+
+    def use(self, native: Callable[..., Any]) -> None:
+        """Call this from now on, which has to be the same machine code."""
+        self._call = native
+
+    @property
+    def _numba_type_(self) -> Any:
+        # By this name numba asks what a value that it does not know is to it.
+        return self.dispatcher._numba_type_
+
+    def _first(self, *args: Any) -> Any:
+        self._call = self.dispatcher
+        return self._call(*args)
+
+
+def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Decorator; options: of `numba.njit`, which keeps what it has made unless they say otherwise."""
+    return lambda py_func: Compiled(py_func, options)
