@@ -8,7 +8,7 @@ from pipeline.config import Config, utc_ms
 from pipeline.config.meta import second_columns
 from pipeline.errors import BadInput
 from pipeline.live.intervals import LaneIntervals, interval_names, models_read
-from pipeline.live.scoring import is_finite, row_scorer
+from pipeline.live.scoring import ModelScores, is_finite, row_scorer
 from pipeline.market import candles
 from pipeline.models.bundle import Bundle
 from pipeline.models.second import SecondModel
@@ -21,6 +21,7 @@ class RowScores:
     """Features → what the signals' steps read: scores of the models, or the features themselves.
 
     bundle: None if the steps read features. names: of the features, in the order of the rows.
+    reads: columns that the steps read. names: they, and what second models say.
     Raises BadInput: the bundle does not fit the config.
     """
 
@@ -32,6 +33,7 @@ class RowScores:
         if config.signals.predictions == "features":
             self.reads = check_columns(config.signals, names, "the features")
             self._places = np.array([names.index(name) for name in self.reads])
+            self.names = list(self.reads)
             return
         if bundle is None:
             raise BadInput("the signals read scores, and no bundle is given", "run `pipeline train` first")
@@ -47,7 +49,7 @@ class RowScores:
         self._ranges = (config, bundle, columns) if columns != self.reads else None
         self._places = np.array([names.index(name) for name in bundle.features])
         self._models = {name: bundle.models[name] for name in self.reads}
-        self._rows = {name: row_scorer(model, len(self._places)) for name, model in self._models.items()}
+        self._rows = ModelScores(list(self._models.values()), self._places)
         for name in second_columns(config) if config.sizing.probability else ():
             if name not in bundle.second or not set(bundle.second[name].reads) <= set(self.reads):
                 raise BadInput(
@@ -55,6 +57,7 @@ class RowScores:
                     "run `pipeline train` again",
                 )
             self._judges[name] = bundle.second[name]
+        self.names = [*self.reads, *self._judges]
         self._judge_rows = {
             name: row_scorer(judge.model, len(self._places) + len(judge.reads)) for name, judge in self._judges.items()
         }
@@ -65,17 +68,29 @@ class RowScores:
 
     def one(self, features: npt.NDArray[np.float32], open_time_ms: int) -> dict[str, float]:
         """Scores of one bar's features [k]; not numbers where a feature is not."""
-        row = features.take(self._places)
+        return dict(zip(self.names, self.rows(features[None], open_time_ms)[0].tolist(), strict=True))
+
+    def rows(self, features: npt.NDArray[np.float32], open_time_ms: int) -> Floats:
+        """`one` of bars of one time, features [n, k], as columns `names`, float64 [n, len(names)]."""
         if self._bundle is None:
-            return dict(zip(self.reads, row.tolist(), strict=True))
-        early = self._start_ms is not None and open_time_ms < self._start_ms
-        if early or not is_finite(row):
-            return dict.fromkeys([*self.reads, *self._judges], np.nan)
-        scores = {name: score(row) for name, score in self._rows.items()}
-        for name, judge in self._judges.items():
-            first = np.array([scores[read] for read in judge.reads], np.float32)
-            scores[name] = self._judge_rows[name](np.concatenate([row, first]))
-        return scores
+            return features[:, self._places].astype(np.float64)
+        if self._start_ms is not None and open_time_ms < self._start_ms:
+            return np.full((len(features), len(self.names)), np.nan)
+        scores = self._rows(features)
+        return self._judged(features, scores) if self._judges else scores
+
+    def _judged(self, features: npt.NDArray[np.float32], scores: Floats) -> Floats:
+        result = np.full((len(features), len(self.names)), np.nan)
+        result[:, : len(self.reads)] = scores
+        for r, own in enumerate(scores):
+            row = features[r].take(self._places)
+            if not is_finite(row):
+                continue
+            known = dict(zip(self.reads, own.tolist(), strict=True))
+            for place, (name, judge) in enumerate(self._judges.items(), len(self.reads)):
+                first = np.array([known[read] for read in judge.reads], np.float32)
+                result[r, place] = self._judge_rows[name](np.concatenate([row, first]))
+        return result
 
     def over(self, table: pa.Table) -> dict[str, Floats]:
         """Scores of a table of features, open_time first; the same bits as row by row."""

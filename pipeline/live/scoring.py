@@ -5,7 +5,7 @@ LightGBM's Python layer takes five times as long as its trees, and numpy twenty 
 
 import ctypes
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,10 +14,11 @@ import numpy.typing as npt
 from pipeline.errors import BadInput
 from pipeline.models.calibration import Curve
 from pipeline.models.fitting import Fitted
-from pipeline.models.flat_trees import FlatTrees, flat_trees
+from pipeline.models.flat_trees import FlatTrees, flat_trees, together
 from pipeline.models.linear import LinearModel
 
 Row = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float64]
 Score = Callable[[Row], float]
 _FLOAT32, _NORMAL, _ALL = 0, 0, -1
 _BESIDE = np.array([0.0, -1e-6, 1e-6])
@@ -36,20 +37,20 @@ def row_scorer(model: Fitted, features: int) -> Score:
 class _Calibrated:
     # A score as the probability that its curve makes of it.
     def __init__(self, score: Score, curve: Curve) -> None:
-        self._score, self._curve = score, curve
+        self.score, self.curve = score, curve
 
     def __call__(self, row: Row) -> float:
-        return self._curve.one(self._score(row))
+        return self.curve.one(self.score(row))
 
 
 class _SomeColumns:
     # A model that learned from some of the features only.
     def __init__(self, model: Fitted, columns: tuple[int, ...]) -> None:
-        self._columns = np.array(columns, np.int64)
-        self._score = row_scorer(model, len(columns))
+        self.columns = np.array(columns, np.int64)
+        self.score = row_scorer(model, len(columns))
 
     def __call__(self, row: Row) -> float:
-        return self._score(row[self._columns])
+        return self.score(row[self.columns])
 
 
 def is_finite(row: Row) -> bool:
@@ -58,28 +59,86 @@ def is_finite(row: Row) -> bool:
     return math.isfinite(row.dot(row)) or bool(np.isfinite(row).all())
 
 
+class ModelScores:
+    """Scores of several models at once: those whose trees are known lie side by side and are walked in one call.
+
+    places: of the models' features in wider rows.
+    """
+
+    def __init__(self, models: Sequence[Fitted], places: npt.NDArray[np.int64]) -> None:
+        self._places, self._count = places, len(models)
+        self._alone: list[tuple[int, Score]] = []
+        self._curves: list[tuple[int, Curve]] = []
+        flats: list[tuple[FlatTrees, npt.NDArray[np.int64]]] = []
+        self._flat: list[int] = []
+        for number, model in enumerate(models):
+            score = row_scorer(model, len(places))
+            flat, columns, curves = _walked(score, places)
+            if flat is None:
+                self._alone.append((number, score))
+                continue
+            flats.append((flat, columns))
+            self._flat.append(number)
+            self._curves += [(number, curve) for curve in curves]
+        self._trees = together(flats) if flats else None
+
+    def __call__(self, rows: Row) -> Floats:
+        """Scores of contiguous rows [n, k] as float64 [n, models]; not numbers where a feature is not."""
+        scores = np.empty((len(rows), self._count))
+        if self._trees is not None and not self._alone:
+            self._trees.score_rows(rows, self._places, scores)
+        else:
+            if self._trees is not None:
+                own = np.empty((len(rows), len(self._flat)))
+                self._trees.score_rows(rows, self._places, own)
+                scores[:, self._flat] = own
+            for r, row in enumerate(rows):
+                taken = row.take(self._places)
+                known = is_finite(taken)
+                for number, score in self._alone:
+                    scores[r, number] = score(taken) if known else np.nan
+        for number, curve in self._curves:
+            for r, score in enumerate(scores[:, number].tolist()):
+                scores[r, number] = curve.one(score) if math.isfinite(score) else np.nan
+        return scores
+
+
+def _walked(score: Score, places: npt.NDArray[np.int64]) -> tuple[FlatTrees | None, npt.NDArray[np.int64], list[Curve]]:
+    # The trees that a score comes from, if it is only that, their columns, and the curves that it goes through.
+    if isinstance(score, _Calibrated):
+        flat, columns, curves = _walked(score.score, places)
+        return flat, columns, [*curves, score.curve]
+    if isinstance(score, _SomeColumns):
+        return _walked(score.score, places[score.columns])
+    return (score.flat if isinstance(score, _Trees) else None), places, []
+
+
 def _trees(model: Fitted, features: int) -> Score:
     """LightGBM's trees in one block where that is known to be the same, else as LightGBM walks them."""
     own = _TreesRow(model, features)
     flat = flat_trees(own.text())
     if flat is None or any(own(row) != flat.score(row) for row in _probes(flat, features)):
         return own
+    return _Trees(flat, own)
 
-    def score(row: Row) -> float:
-        found = flat.score(row)
-        # Only LightGBM knows which way it goes with what is no number.
-        return own(row) if math.isnan(found) else found
 
-    return score
+class _Trees:
+    # Only LightGBM knows which way it goes with what is no number.
+    def __init__(self, flat: FlatTrees, own: "_TreesRow") -> None:
+        self.flat, self._own = flat, own
+
+    def __call__(self, row: Row) -> float:
+        found = self.flat.score(row)
+        return self._own(row) if math.isnan(found) else found
 
 
 def _probes(flat: FlatTrees, features: int) -> list[Row]:
     # Rows at and beside the thresholds, where a difference would show.
     rows = np.zeros((_PROBES, features), np.float32)
     # The threshold of a split between numbers and none is the largest double, which is no float.
-    nodes = flat.nodes[np.abs(flat.nodes["threshold"]) < _LARGEST]
-    for feature in np.unique(nodes["feature"]):
-        own = nodes["threshold"][nodes["feature"] == feature]
+    splits = flat.splits[np.abs(flat.splits["threshold"]) < _LARGEST]
+    for feature in np.unique(splits["feature"]):
+        own = splits["threshold"][splits["feature"] == feature]
         # Another order for each feature, so that thresholds meet in many ways.
         turn = np.arange(_PROBES) * (2 * int(feature) + 1) + int(feature)
         rows[:, feature] = own[turn % len(own)] * (1 + _BESIDE[turn // len(own) % len(_BESIDE)])

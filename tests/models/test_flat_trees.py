@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.models.flat_trees import FlatTrees, flat_trees
+from pipeline.models.flat_trees import FlatTrees, flat_trees, together
 
 K = 5
 
@@ -28,7 +28,7 @@ def rows_at_thresholds(flat: FlatTrees, n: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     rows = rng.normal(0, 1, (n, K)).astype(np.float32)
     for k in range(K):
-        own = flat.nodes["threshold"][flat.nodes["feature"] == k]
+        own = flat.splits["threshold"][flat.splits["feature"] == k]
         # That of a split between numbers and none is the largest double.
         own = own[np.abs(own) < 1e30]
         if len(own):
@@ -52,6 +52,22 @@ def test_scores_have_the_bits_of_lightgbm(seed: int, chosen: dict[str, Any]) -> 
         assert flat.score(row) == booster.predict(row.reshape(1, -1), num_threads=1)[0]
 
 
+def test_models_side_by_side_read_their_own_columns_of_many_rows() -> None:
+    boosters = [model(1), model(2, min_data_in_leaf=1000), model(3, objective="regression")]
+    flats = [flat_trees(booster.model_to_string()) for booster in boosters]
+    places = [np.arange(K), np.arange(K), np.arange(K)[::-1] + 1]
+    both = together([(flat, columns) for flat, columns in zip(flats, places, strict=True) if flat is not None])
+    rows = np.concatenate([rows_at_thresholds(both, 300, 4), np.full((300, 1), 0.1, np.float32)], axis=1)
+    rows[7, 0], rows[8, K] = np.nan, np.nan
+    scores = np.empty((300, 3))
+    both.score_rows(rows, np.arange(K), scores)
+    assert np.isnan(scores[7]).all() and not np.isnan(scores[8, :2]).any()
+    rows[7, 0], rows[8, K] = 0.0, 0.0
+    both.score_rows(rows, np.arange(K + 1), scores)
+    wanted = [booster.predict(rows[:, own], num_threads=1) for booster, own in zip(boosters, places, strict=True)]
+    assert scores.tobytes() == np.column_stack(wanted).tobytes()
+
+
 def test_what_is_no_number_has_no_score() -> None:
     flat = flat_trees(model().model_to_string())
     assert flat is not None
@@ -64,7 +80,7 @@ def test_what_is_no_number_has_no_score() -> None:
 def test_a_model_that_learnt_nothing_is_its_constant() -> None:
     booster = model(min_data_in_leaf=1000)
     flat = flat_trees(booster.model_to_string())
-    assert flat is not None and not len(flat.nodes)
+    assert flat is not None and not len(flat.splits)
     assert flat.score(np.zeros(K, np.float32)) == booster.predict(np.zeros((1, K)))[0]
 
 
