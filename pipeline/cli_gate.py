@@ -31,6 +31,12 @@ def promote(
     store: Annotated[
         str | None, typer.Option("--store", metavar="WHERE", help="Journal: a file or postgresql://….")
     ] = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            "--as-of", metavar="DATE", help="Judge as on that day: tries the gate on old bars, grants nothing."
+        ),
+    ] = None,
 ) -> None:
     """Let a bundle take a step towards real money if the gate's checks pass; exit 1 if one fails.
 
@@ -40,7 +46,7 @@ def promote(
     from pipeline.stages.runner import Options
 
     options = Options(config, symbol or (), interval, set_ or (), dry_run, json, workdir)
-    run(options, bundle, to.value if to else None, store)
+    run(options, bundle, to.value if to else None, store, as_of)
 
 
 def rollback(

@@ -9,6 +9,8 @@ from pipeline.errors import BadInput
 from pipeline.evaluation.hash_chain import HashChain
 
 PROMOTE, RETRAIN, ROLLBACK = "promote", "retrain", "rollback"
+# Judged as if it were another day: remembered, and grants nothing.
+AS_OF = "as of"
 LIVE, CANDIDATE, RETIRED = "live", "candidate", "retired"
 _RANK = {"shadow": 1, "testnet": 2, LIVE: 3}
 
@@ -17,9 +19,9 @@ _RANK = {"shadow": 1, "testnet": 2, LIVE: 3}
 class Entry:
     """One line.
 
-    action: promote, retrain or rollback. bundle: whose. stage: it has after that. current: bundle that `current` names
-    after that. previous: bundle that it named until then. at: clock, ISO 8601. until: end of the bundle's data. who:
-    account on the machine. evidence: SHA-256 of what was looked at. checks: as shown.
+    action: promote, retrain, rollback or as of. bundle: whose. stage: it has after that. current: bundle that `current`
+    names after that. previous: bundle that it named until then. at: clock, ISO 8601. until: end of the bundle's data.
+    who: account on the machine. evidence: SHA-256 of what was looked at. checks: as shown.
     """
 
     action: str
@@ -97,6 +99,8 @@ def standing(entries: Iterable[Entry]) -> Standing:
     currents: list[str] = []
     current = None
     for entry in entries:
+        if entry.action == AS_OF:
+            continue
         if entry.action == ROLLBACK:
             # What was left is not gone back to by the next rollback.
             champions = _until(champions, entry.bundle)

@@ -13,17 +13,20 @@ from pipeline.errors import ConfigError, PipelineError
 from pipeline.stages.dvc_file import FILE, dvc_text
 from pipeline.stages.reporting import Summary, print_json
 from pipeline.stages.runner import Options
+from pipeline.stages.search_space import Space
 
 
 def check(options: Options) -> None:
     """Print what the config amounts to.
 
-    Raises ConfigError: a key, a name or a combination is wrong.
+    Raises ConfigError: a key, a name or a combination is wrong, in the search space too.
     """
     config, layout = options.load()
     source = str(options.config or "the default config")
     try:
         features, labels = check_names(config, source)
+        if config.optimize.space and options.config is not None:
+            Space.of(options, config)
     except PipelineError as error:
         options.explain(error)
         raise

@@ -1,14 +1,14 @@
 """`pipeline promote`, `pipeline rollback`: a bundle's way to real money and back, each step on evidence."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pipeline.artifacts import Layout, exclusive, sha256_json
-from pipeline.config import Config
+from pipeline.config import Config, utc_ms
 from pipeline.errors import BadInput, CheckFailed, MissingInput, PipelineError
 from pipeline.evaluation import gate as rules
 from pipeline.evaluation.gate import STEPS
-from pipeline.evaluation.promotions import CANDIDATE, LIVE, PROMOTE, RETIRED, ROLLBACK, Standing
+from pipeline.evaluation.promotions import AS_OF, CANDIDATE, LIVE, PROMOTE, RETIRED, ROLLBACK, Standing
 from pipeline.evaluation.shadow import Check
 from pipeline.stages import gate_evidence, standing
 from pipeline.stages.gate_evidence import DAY_MS, REAL_TIME, TRAINED, Dossier
@@ -23,30 +23,39 @@ _HINT = "docs/evaluation.md, section 9, says what each check asks for"
 
 @dataclass(frozen=True)
 class Judged:
-    """A step that was asked for, and what the gate says of it. evidence: hashes of what was looked at."""
+    """A step that was asked for, and what the gate says of it.
+
+    evidence: hashes of what was looked at. until: end of the bundle's data, ISO 8601. as_of: day that it was judged as
+    on; None for today.
+    """
 
     bundle: str
     stage: str
     to: str
     checks: list[Check]
     evidence: dict[str, str]
+    until: str
+    as_of: str | None = None
 
     @property
     def passed(self) -> bool:
         return rules.passed(self.checks)
 
 
-def promote(options: Options, bundle: str | None, to: str | None, store: str | None) -> None:
+def promote(options: Options, bundle: str | None, to: str | None, store: str | None, as_of: str | None = None) -> None:
     """Judge a bundle for a step, print the table, and let it take the step if it passes.
 
-    bundle: the newest if None, or what was trained if there is no bundle. to: the next step if None.
-    Raises CheckFailed: a check failed.
+    bundle: the newest if None, or what was trained if there is no bundle. to: the next step if None. as_of: the day to
+    judge as on, today if None; the ledger remembers what was found then, and the bundle stays where it is.
+    Raises CheckFailed: a check failed. BadInput: `as_of` is no day between the end of the bundle's data and today.
     """
     try:
         config, layout = options.load()
         with exclusive(layout.data / ".locks" / f"{config.name}.gate.lock", f"`pipeline promote` of '{config.name}'"):
-            judged = judge(config, layout, bundle, to, store)
-            if judged.passed and not options.dry_run:
+            judged = judge(config, layout, bundle, to, store, as_of)
+            if as_of and not options.dry_run:
+                _remember(layout, judged)
+            elif judged.passed and not options.dry_run:
                 judged = _take_step(layout, judged)
     except PipelineError as error:
         options.explain(error)
@@ -56,8 +65,14 @@ def promote(options: Options, bundle: str | None, to: str | None, store: str | N
         raise CheckFailed(f"promote {judged.bundle} to {judged.to}: {', '.join(wrong)} failed", _HINT)
 
 
-def judge(config: Config, layout: Layout, bundle: str | None, to: str | None, store: str | None = None) -> Judged:
-    """What the gate says. Raises BadInput: the strategy has no models, or the ledger is damaged. MissingInput."""
+def judge(
+    config: Config, layout: Layout, bundle: str | None, to: str | None, store: str | None = None,
+    as_of: str | None = None,
+) -> Judged:  # fmt: skip
+    """What the gate says, today or on another day.
+
+    Raises BadInput: the strategy has no models, the ledger is damaged, or the day is none to judge on. MissingInput.
+    """
     if config.signals.predictions == "features":
         raise BadInput(
             "signals.predictions: features: a strategy without models has no bundle to promote",
@@ -70,7 +85,8 @@ def judge(config: Config, layout: Layout, bundle: str | None, to: str | None, st
     stage = CANDIDATE if stage == RETIRED else stage
     to = to or STEPS[min(STEPS.index(stage) + 1, len(STEPS) - 1)]
     evidence = {} if name == TRAINED else content(layout, name)
-    checks = [rules.step_check(stage, to), *_papers(config, layout, own, known)]
+    papers = _papers(config, layout, own, known, _moment(own, as_of))
+    checks = [rules.step_check(stage, to), *([_files(layout)] if name == TRAINED else []), *papers]
     checks += _record(config, layout, own)
     if to in ("testnet", LIVE):
         checks += _lived(config, layout, own, "shadow", store, evidence)
@@ -79,7 +95,38 @@ def judge(config: Config, layout: Layout, bundle: str | None, to: str | None, st
     if own.certificate:
         evidence["whole config"] = own.certificate.hashes["whole config"]
     evidence["gate"] = sha256_json(config.gate.model_dump(mode="json"))
-    return Judged(own.name, stage, to, checks, evidence)
+    return Judged(own.name, stage, to, checks, evidence, str(own.manifest["created"]), as_of)
+
+
+def _moment(own: Dossier, as_of: str | None) -> int:
+    # When the bundle is judged, in ms. A day on which its data did not exist yet cannot have seen it.
+    today = standing.now()
+    if as_of is None:
+        return round(today.timestamp() * 1000)
+    try:
+        moment = utc_ms(as_of)
+    except ValueError:
+        raise BadInput(f"--as-of {as_of}: is not a date", "write it as 2024-12-31 or 2024-12-31T18:00") from None
+    until = str(own.manifest["created"])
+    if not utc_ms(until) <= moment <= today.timestamp() * 1000:
+        raise BadInput(
+            f"--as-of {as_of}: the data of {own.name} end at {until}, and today is {today:%Y-%m-%d}",
+            "name a day between the two",
+        )
+    return moment
+
+
+def _files(layout: Layout) -> Check:
+    # A stored bundle is bound to its id; what was trained has its manifest to say what its models are.
+    from pipeline.models import bundle
+
+    try:
+        manifest = bundle.read_manifest(layout.trained)
+        bundle.verify(layout.trained, manifest)
+    except BadInput as error:
+        return Check("models", False, error.message, "as in the manifest", error.hint)
+    count = len(manifest["models"]) + len(manifest.get("second", {}))
+    return Check("models", True, f"{count} as in the manifest", "as in the manifest")
 
 
 def _newest(layout: Layout) -> str:
@@ -88,9 +135,9 @@ def _newest(layout: Layout) -> str:
     return names[-1] if names else TRAINED
 
 
-def _papers(config: Config, layout: Layout, own: Dossier, known: Standing) -> list[Check]:
+def _papers(config: Config, layout: Layout, own: Dossier, known: Standing, moment: int) -> list[Check]:
     most = config.bars(config.risk.breakers.model_expires) * config.step_ms / DAY_MS
-    age = own.age_days(round(standing.now().timestamp() * 1000))
+    age = own.age_days(moment)
     strange = unexplained(layout, known) if known.stages else None
     vouched = own.certificate.hashes.get("whole config") if own.certificate else None
     checks = [
@@ -169,9 +216,16 @@ def _take_step(layout: Layout, judged: Judged) -> Judged:
         bundle = store_bundle(layout, layout)
         evidence = evidence | content(layout, bundle)
     takes_over = promotions(layout).standing().gives_way(bundle, judged.to)
-    until = str(gate_evidence.dossier(layout, bundle).manifest["created"])
-    enter(layout, PROMOTE, bundle, judged.to, takes_over, until, evidence, [asdict(check) for check in judged.checks])
-    return Judged(bundle, judged.stage, judged.to, judged.checks, evidence)
+    checks = [asdict(check) for check in judged.checks]
+    enter(layout, PROMOTE, bundle, judged.to, takes_over, judged.until, evidence, checks)
+    return replace(judged, bundle=bundle, evidence=evidence)
+
+
+def _remember(layout: Layout, judged: Judged) -> None:
+    # `whole config` is what `serve` trusts; here it must find nothing to trust.
+    evidence = {f"as of: {name}": value for name, value in judged.evidence.items()} | {"as of": str(judged.as_of)}
+    checks = [asdict(check) for check in judged.checks]
+    enter(layout, AS_OF, judged.bundle, judged.stage, False, judged.until, evidence, checks)
 
 
 def rollback(options: Options, to: str | None) -> None:
@@ -206,6 +260,11 @@ def rollback(options: Options, to: str | None) -> None:
 
 
 def _target(known: Standing, to: str | None, found: str | None) -> str:
+    if to is None and not known.currents and found is None:
+        raise BadInput(
+            "there is no bundle to go back to: none has decided yet",
+            "`pipeline retrain` makes the first, `pipeline bundles` lists those there are",
+        )
     names = list(known.champions or known.currents)
     what = "live" if known.champions else "current"
     if to is not None:
@@ -289,17 +348,21 @@ def _say(options: Options, layout: Layout, judged: Judged) -> None:
     if options.json:
         print_json({
             "stage": "promote", "bundle": judged.bundle, "from": judged.stage, "to": judged.to, "passed": judged.passed,
-            "dry_run": options.dry_run, "checks": [asdict(check) for check in judged.checks], "current": named(layout),
+            "dry_run": options.dry_run, "as_of": judged.as_of, "checks": [asdict(check) for check in judged.checks],
+            "current": named(layout),
         })  # fmt: skip
         return
     names, found = (max(len(getattr(c, part)) for c in judged.checks) for part in ("name", "found"))
-    print(f"{judged.bundle}: from {judged.stage} to {judged.to}")
+    print(f"{judged.bundle}: from {judged.stage} to {judged.to}{f', as of {judged.as_of}' if judged.as_of else ''}")
     found = min(found, 60)
     for check in judged.checks:
         line = f"  {'pass' if check.passed else 'FAIL'}  {check.name:<{names}}  {check.found:<{found}}  {check.wanted}"
         print(line.rstrip())
         if not check.passed and check.why:
             print(f"        {'':<{names}}{check.why}")
-    if judged.passed:
+    if judged.as_of:
+        kept = "written down nowhere" if options.dry_run else f"written down in {ledger_path(layout)}"
+        print(f"as of {judged.as_of} only: {kept}; {judged.bundle} stays {judged.stage}", flush=True)
+    elif judged.passed:
         done = "it would be" if options.dry_run else "it is now"
         print(f"{done} {judged.to}; current: {named(layout)}; ledger: {ledger_path(layout)}", flush=True)

@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from pipeline.artifacts import Layout, write_text
 from pipeline.errors import BadInput
-from pipeline.evaluation.promotions import Entry, Promotions, Standing, standing
+from pipeline.evaluation.promotions import AS_OF, Entry, Promotions, Standing, standing
 
 _PATIENCE_S = 30.0
 
@@ -66,7 +66,7 @@ def enter(
     ledger_path(layout).parent.mkdir(parents=True, exist_ok=True)
     try:
         with lock:
-            entries = book.read()
+            entries = [entry for entry in book.read() if entry.action != AS_OF]
             # A name that was written by hand is not made good by an entry of something else.
             previous = standing(entries).current if entries else named(layout)
             current = bundle if takes_over else previous

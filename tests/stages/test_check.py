@@ -54,6 +54,24 @@ def test_a_range_too_short_to_walk_forward_is_said_before_anything_runs(
     assert "warning: predict_rolling: the bars end before its first block" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("space", "said"),
+    [
+        ("signals.steps.0.threshold.bye: {low: 0.1, high: 0.3}", "bye"),
+        ("signals.steps.4.threshold.buy: {low: 0.1, high: 0.3}", "nothing at"),
+        ("train.algorithms.0.params.num_leavs: {low: 4, high: 31}", "num_leavs"),
+        ("simulate.costs.taker_fee: {low: 0.0, high: 0.1}", "costs are a fact"),
+        ("download.start: {choices: ['2020-01-01', '2021-01-01']}", "'download' is not varied"),
+        ("simulate.exits.stop_loss: {low: -1.0, high: 0.1}", "-1"),
+    ],
+)
+def test_key_of_the_search_space_that_cannot_be_tried_is_named(workspace: Path, space: str, said: str) -> None:
+    check.check(Options(write(GOOD + "optimize: {space: {signals.steps.0.threshold.buy: {low: 0.2, high: 0.3}}}\n")))
+    with pytest.raises(BadInput) as caught:
+        check.check(Options(write(GOOD + f"optimize: {{space: {{{space}}}}}\n")))
+    assert "optimize.space: " in str(caught.value) and said in str(caught.value)
+
+
 def test_summary_as_json(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     check.check(Options(write(GOOD), json=True))
     assert json.loads(capsys.readouterr().out)["figures"]["labels"] == ["high_10"]

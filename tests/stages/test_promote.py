@@ -202,6 +202,54 @@ def test_expired_bundle_is_refused(
     assert "age failed" in capsys.readouterr().err
 
 
+def test_gate_is_tried_on_old_bars_as_of_a_day_and_nothing_comes_of_it(
+    market: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pipeline.models import bundle as bundles
+
+    bundle = stored()
+    monkeypatch.setattr(standing, "now", lambda: NOW + dt.timedelta(days=400))
+    assert pipeline("promote", "-c", "t.yaml", "--as-of", "2023-02-10") == 0
+    shown = capsys.readouterr().out
+    assert "as of 2023-02-10" in shown and "stays candidate" in shown and "FAIL" not in shown
+    entry = standing.promotions(LAYOUT).read()[-1]
+    assert (entry.action, entry.bundle, entry.stage, entry.evidence["as of"]) == (
+        "as of", bundle, "candidate", "2023-02-10",
+    )  # fmt: skip
+    assert stage_of(bundle) == "candidate" and len(entry.checks) > 12
+    # What sends orders asks the ledger, which knows of no step.
+    assert evidence(market, LAYOUT, bundle, bundles.load(LAYOUT.bundles / bundle))[1] == "candidate"
+    assert pipeline("promote", "-c", "t.yaml") == 1
+    assert "to shadow: age failed" in capsys.readouterr().err
+    for day in ("2023-01-31", "2025-01-01", "yesterday"):
+        assert pipeline("promote", "-c", "t.yaml", "--as-of", day) == 2
+    before = standing.ledger_path(LAYOUT).read_bytes()
+    assert pipeline("promote", "-c", "t.yaml", "--as-of", "2023-02-10", "--dry-run") == 0
+    assert standing.ledger_path(LAYOUT).read_bytes() == before
+
+
+def test_what_the_gate_said_of_another_day_explains_no_current(market: Config) -> None:
+    LAYOUT.current.parent.mkdir(parents=True, exist_ok=True)
+    bundle = retrain.store_bundle(LAYOUT, LAYOUT)
+    assert pipeline("promote", "-c", "t.yaml", "--as-of", "2023-02-05") == 0
+    known = standing.promotions(LAYOUT).standing()
+    assert (known.current, dict(known.stages)) == (None, {}) and standing.named(LAYOUT) is None
+    LAYOUT.current.write_text(f"{bundle}\n")
+    assert standing.unexplained(LAYOUT, known) is not None
+
+
+def test_damaged_model_file_is_seen_before_the_step_is_taken(
+    market: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = next(LAYOUT.trained.glob("*.txt"))
+    path.write_text(path.read_text() + " ")
+    assert pipeline("promote", "-c", "t.yaml", "--dry-run") == 1
+    assert "models failed" in (said := capsys.readouterr()).err and f"{path}: altered or damaged" in said.out
+    path.unlink()
+    assert pipeline("promote", "trained", "-c", "t.yaml") == 1
+    assert "missing" in capsys.readouterr().out and not LAYOUT.bundles.exists()
+
+
 def test_trials_that_were_made_later_count(market: Config, capsys: pytest.CaptureFixture[str]) -> None:
     earned(0.0008)
     stored()
@@ -317,6 +365,12 @@ def test_rollback_goes_to_the_champion_before_and_no_further_than_the_gate_has(
     assert (entry.action, entry.bundle, entry.previous) == ("rollback", one, two)
     assert pipeline("rollback", "-c", "t.yaml") == 2
     assert "no live bundle before" in capsys.readouterr().err
+
+
+def test_rollback_without_any_bundle_says_so(market: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    assert pipeline("rollback", "-c", "t.yaml") == 2
+    said = capsys.readouterr().err
+    assert "no bundle to go back to" in said and "nothing" not in said
 
 
 def test_rollback_refuses_what_was_pruned_or_altered(market: Config, capsys: pytest.CaptureFixture[str]) -> None:
