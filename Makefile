@@ -27,6 +27,7 @@ setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	@.ci/install $(VENV) "$(EXTRAS)" $(PYTHONS)
+	@$(BIN)/python -m pipeline.live.compiled_functions
 	@touch $@
 
 demo: $(READY)

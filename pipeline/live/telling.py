@@ -16,6 +16,7 @@ LEVELS: Mapping[str, str] = {
     "command": "info",
     "bundle": "info",
     "exchange": "info",
+    "code": "info",
     "halt": "warning",
     "breaker": "warning",
     "error": "error",

@@ -102,11 +102,15 @@ def _require_bars(path: Path, begin: int, end: int) -> None:
 
 
 async def _run(config: Config, layout: Layout, wish: Wish) -> Summary:
+    from pipeline.live import compiled_functions
     from pipeline.live.loop import Limits
     from pipeline.stages.serve_place import at_exchange
     from pipeline.stages.serve_session import Session
 
+    installed = compiled_functions.install()
     async with at_exchange(config, layout, wish) as (place, exchange, clock, tell, redactor):
+        if not installed:
+            compiled_functions.make_later(tell)
         with _journal(config, layout, wish) as journal, ThreadPoolExecutor(1, "journal") as writer:
             session = Session(config, layout, wish, place, exchange, clock, tell, redactor, journal, writer)
             limits = Limits(wish.bars, wish.once)

@@ -32,7 +32,9 @@ class Forecast:
 
     def over(self, close: Array, filled: npt.NDArray[np.bool_]) -> Array:
         """The forecast after each close [n]; made-up bars leave it as it is."""
-        return np.asarray(_loop(self._state, close, filled, *self._weights))
+        result = np.empty(len(close))
+        _loop(self._state, close, filled, *self._weights, result)
+        return result
 
 
 @compiled(error_model="numpy")
@@ -53,11 +55,9 @@ def _step(state: Array, close: float, alpha: float, beta: float) -> float:
 
 
 @compiled(error_model="numpy")
-def _loop(state: Array, close: Array, filled: npt.NDArray[np.bool_], alpha: float, beta: float) -> Array:
-    result = np.empty(len(close))
+def _loop(state: Array, close: Array, filled: npt.NDArray[np.bool_], alpha: float, beta: float, result: Array) -> None:
     value = np.nan
     for t in range(len(close)):
         if not filled[t]:
             value = _step(state, close[t], alpha, beta)
         result[t] = value
-    return result
