@@ -1,6 +1,6 @@
 """Features: declared once, computed over a table and bar by bar with the same bits."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ from pipeline.config.features import FeatureEntry
 
 __all__ = [
     "FeatureStream",
+    "FeatureStreams",
     "catalogue",
     "compute",
     "custom_hashes",
@@ -80,6 +81,21 @@ class FeatureStream:
     def update(self, bar: Mapping[str, float], open_time_ms: int) -> npt.NDArray[np.float32]:
         """Features [k] after the next closed bar."""
         return self._stream.update(bar, open_time_ms)
+
+
+class FeatureStreams:
+    """Streams of several symbols with one config, asked in one call; see `together.FeatureStreams`."""
+
+    def __init__(self, streams: Sequence[FeatureStream]) -> None:
+        from pipeline.features import together
+
+        self._streams = together.FeatureStreams([one._stream for one in streams])
+
+    def update(
+        self, which: Sequence[int], bars: Sequence[Mapping[str, float]], open_time_ms: int
+    ) -> npt.NDArray[np.float32] | None:
+        """Features [n, k] after the next closed bar of each; None, and nothing taken, if each is to be asked alone."""
+        return self._streams.update(which, bars, open_time_ms)
 
 
 def catalogue() -> dict[str, str]:

@@ -14,7 +14,8 @@ from pipeline.config import Config, interval_ms
 from pipeline.errors import BadInput
 from pipeline.features.family import FAMILIES, Columns, Floats, Placed, Stream, Times
 from pipeline.features.higher import HigherBar, higher_bars
-from pipeline.features.straight import Step, straight_step
+from pipeline.features.straight import Rows, Straight
+from pipeline.features.talib_functions import TalibStream
 from pipeline.market import candles
 
 
@@ -167,11 +168,14 @@ class _Lane:
             waiting = bool(one.block.inputs) and start == len(times)
             self._streams.append(None if waiting else one.block.stream(part, times[start:]))
 
-    def straight(self, columns: Sequence[str]) -> Step | None:
-        """`straight_step` of all blocks, once they are open; they are to be updated by it from then on."""
-        if any(stream is None for stream in self._streams):
-            return None
-        return straight_step([stream for stream in self._streams if stream is not None], columns)
+    def straight(self) -> Straight | None:
+        """All blocks as instructions, once they are open; they are to be updated by these from then on."""
+        streams = [stream for stream in self._streams if stream is not None]
+        is_open = len(streams) == len(self.placed) and all(
+            stream.is_open for stream in streams if isinstance(stream, TalibStream)
+        )
+        widths = [len(one.names) for one in self.placed]
+        return Straight(streams, required_columns(self.placed), widths) if is_open else None
 
     def update(self, bar: Mapping[str, float], time_ms: int) -> list[float]:
         """Values of all blocks after a closed bar."""
@@ -203,8 +207,7 @@ class FeatureStream:
         # Columns that the features read, and whether a number of them has been seen.
         self._known = {name: bool(np.isfinite(columns[name]).any()) for name in required_columns(placed)}
         self._lanes: list[tuple[str | None, _Lane, HigherBar | None]] = []
-        self._order: list[tuple[int, int]] = []
-        self._held: list[list[float]] = []
+        self._held: list[Sequence[float] | Floats] = []
         for timeframe in dict.fromkeys(one.timeframe for one in placed):
             members = [one for one in placed if one.timeframe == timeframe]
             self._held.append([np.nan] * sum(len(one.names) for one in members))
@@ -221,31 +224,27 @@ class FeatureStream:
             since = opens[done - 1] + length if done else int(times[0])
             for row in range(int(np.searchsorted(times, since)), len(times)):
                 self._feed(len(self._lanes) - 1, {n: float(columns[n][row]) for n in names}, int(times[row]))
-        counts = [0] * len(self._lanes)
-        lanes = [timeframe for timeframe, _, _ in self._lanes]
-        for one in placed:
-            lane_number = lanes.index(one.timeframe)
-            self._order += [(lane_number, counts[lane_number] + k) for k in range(len(one.names))]
-            counts[lane_number] += len(one.names)
         self.names = [name for one in placed for name in one.names]
+        owners = [lane for one in placed for lane in [one.timeframe] * len(one.names)]
+        lanes = [timeframe for timeframe, _, _ in self._lanes]
+        self._into = [np.array([k for k, owner in enumerate(owners) if owner == lane]) for lane in lanes]
         self._base = lanes.index(None) if None in lanes else None
-        self._step: Step | None = None
+        # The base lane's instructions, and where among others' they are carried out.
+        self.straight: Straight | None = None
+        self.seat: tuple[Rows, npt.NDArray[np.int64]] | None = None
         self._straighten()
 
     def update(self, bar: Mapping[str, float], open_time_ms: int) -> npt.NDArray[np.float32]:
         """Features [k] after a closed bar; the bar has to be the next of the grid."""
-        return np.array(self._next(bar, open_time_ms), np.float32)
+        return self.update_exactly(bar, open_time_ms).astype(np.float32)
 
     def update_exactly(self, bar: Mapping[str, float], open_time_ms: int) -> Floats:
         """`update` before the features are rounded to float32."""
-        return np.array(self._next(bar, open_time_ms), np.float64)
-
-    def _next(self, bar: Mapping[str, float], open_time_ms: int) -> list[float]:
         if open_time_ms != self._last + self._step_ms:
             raise BadInput(f"a bar of {open_time_ms} does not follow {self._last} at steps of {self._step_ms} ms")
         # Before any block has taken the bar: TA-Lib's handles are of no more use after one that they refuse.
         if self._is_whole(bar):
-            if self._step is None:
+            if self.straight is None:
                 self._known = dict.fromkeys(self._known, True)
         else:
             known = {name: math.isfinite(bar.get(name, math.nan)) for name in self._known}
@@ -253,18 +252,33 @@ class FeatureStream:
                 if before and not known[name]:
                     raise BadInput(f"column '{name}' is not a finite number at {candles.iso(open_time_ms)}")
             self._known = known
+        made = None
+        if self.straight is not None and self.seat is not None:
+            rows, place_ = self.seat
+            made = rows.update(place_, np.array([[bar[name] for name in self.straight.columns]]))[0]
+        return self.finished(made, bar, open_time_ms)
+
+    def finished(self, made: Floats | None, bar: Mapping[str, float], open_time_ms: int) -> Floats:
+        """Features [k] of a bar of which the instructions, if there are any, have made theirs."""
         self._last = open_time_ms
         for number in range(len(self._lanes)):
-            if number == self._base and self._step is not None:
-                self._held[number] = self._step(bar, open_time_ms)
+            if number == self._base and made is not None and self.straight is not None:
+                self.straight.finish(made, bar, open_time_ms)
+                self._held[number] = made
             else:
                 self._feed(number, bar, open_time_ms)
-        if self._step is None:
+        if self.straight is None:
             self._straighten()
-        if len(self._lanes) == 1:
-            return self._held[0]
-        held = self._held
-        return [held[lane][place_] for lane, place_ in self._order]
+        if made is not None and len(self._lanes) == 1:
+            return made
+        result = np.empty(len(self.names))
+        for into, held in zip(self._into, self._held, strict=True):
+            result[into] = held
+        return result
+
+    def takes(self, bar: Mapping[str, float], open_time_ms: int) -> bool:
+        """Whether a bar is the next one and has all its numbers."""
+        return open_time_ms == self._last + self._step_ms and self._is_whole(bar)
 
     def _is_whole(self, bar: Mapping[str, float]) -> bool:
         # One number that is not finite makes the sum another. That of numbers too large is looked at more closely.
@@ -276,7 +290,9 @@ class FeatureStream:
     def _straighten(self) -> None:
         # Once all columns are known and all streams open, neither is asked again.
         if self._base is not None and all(self._known.values()):
-            self._step = self._lanes[self._base][1].straight(required_columns(self._lanes[self._base][1].placed))
+            self.straight = self._lanes[self._base][1].straight()
+            if self.straight is not None:
+                self.seat = Rows([self.straight]), np.zeros(1, np.int64)
 
     def _feed(self, number: int, bar: Mapping[str, float], time_ms: int) -> None:
         _, lane, building = self._lanes[number]

@@ -1,104 +1,334 @@
-"""One bar's features in one straight line of calls, written for the streams that are open and compiled once.
+"""Features of a bar as one list of instructions: of one symbol or of a hundred, all in one compiled call.
 
-The loop over blocks asks for each of them which columns it reads, how many values it gives and how they are related;
-none of that changes from bar to bar, and it takes twice as long as the functions themselves.
+Asked one by one, each block wants to know which columns it reads, how many values it gives and how they are related.
+None of that changes from bar to bar, and it takes several times as long as the functions themselves; and most of the
+code that answers it has left the processor's caches since the bar before.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
-from types import CodeType
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from pipeline.features.family import Stream
-from pipeline.features.talib_functions import TalibStream
-from pipeline.features.window_family import WindowGroup, WindowStream
+import numpy as np
+import numpy.typing as npt
 
-Step = Callable[[Mapping[str, float], int], list[float]]
+from pipeline.compiled import compiled
+from pipeline.features.family import Floats, Stream
+from pipeline.features.native_call import MOST_INPUTS, MOST_OUTPUTS, update_stream
+from pipeline.features.talib_functions import TalibBlock, TalibStream
+from pipeline.features.window_family import WindowStream
+from pipeline.features.windows import CODES, value
+
+Whole = npt.NDArray[np.int64]
+# Of a relation: what it does with two values, and then.
+_OWN, _RATIO, _DIFFERENCE, _SHARE = range(4)
+_PERCENT, _LOG = 4, 8
+_RELATIONS = {None: _OWN, "rel": _RATIO, "diff": _DIFFERENCE, "rel_diff": _SHARE}
 
 
-def straight_step(streams: Sequence[Stream], columns: Sequence[str]) -> Step | None:
-    """What `[value for stream in streams for value in stream.update(bar, time_ms)]` does, equal to the last bit.
+@dataclass(frozen=True)
+class Instructions:
+    """What is the same for all symbols of a config. Values have numbers, slots, in the order in which they are made.
 
-    columns: that the streams read. From now on these are to be updated by it alone. None: not all of them are open yet,
-    because TA-Lib wants more history.
+    calls [c, 5 + inputs]: TA-Lib's function by its address, numbers of inputs and outputs, bits of outputs that are
+    integers, first slot, columns. relations [r, 4]: what to do, with which two slots, and the slot of the result.
+    groups [g, 7]: windows that read the same columns: first window, their number, first of its columns, their number,
+    capacity, first place in the memory, longest window. columns: of the groups. windows [w, 4]: code, window, minimum,
+    slot. parameters [w, p]: of the codes. slots: how many there are. made: slots of the features, -1 of those that are
+    not made here. places: of what is not made here, by stream: its first feature.
     """
-    if not all(stream.is_open for stream in streams if isinstance(stream, TalibStream)):
-        return None
-    text = _Text(columns)
-    groups: dict[tuple[str, ...], list[int]] = {}
-    for number, stream in enumerate(streams):
-        if isinstance(stream, WindowStream):
-            groups.setdefault(stream.columns, []).append(number)
-    for names, members in groups.items():
-        text.group(names, members, WindowGroup([streams[n] for n in members]))  # type: ignore[misc]
-    for number, stream in enumerate(streams):
-        if isinstance(stream, TalibStream):
-            text.talib(number, stream)
-        elif not isinstance(stream, WindowStream):
-            text.call(number, stream)
-    return text.compiled(len(streams))
+
+    calls: Whole
+    relations: Whole
+    groups: Whole
+    columns: Whole
+    windows: Whole
+    parameters: Floats
+    slots: int
+    made: Whole
+    places: tuple[tuple[int, int], ...]
+
+    def same(self, other: "Instructions") -> bool:
+        """Whether both say the same."""
+        return all(np.array_equal(own, others) for own, others in zip(self.all(), other.all(), strict=True)) and (
+            self.places == other.places
+        )
+
+    def all(self) -> tuple[np.ndarray, ...]:
+        """The arrays, as `_advance` takes them."""
+        return (
+            self.calls, self.relations, self.groups, self.columns, self.windows, self.parameters, self.made,
+        )  # fmt: skip
+
+
+@dataclass
+class Memory:
+    """What the instructions change, of one symbol or of several.
+
+    handles [symbols, calls]: addresses of TA-Lib's streams. rows [symbols, n]: of the groups, one after another, each
+    [columns, capacity]. filled [symbols, groups]: rows so far.
+    """
+
+    handles: Whole
+    rows: Floats
+    filled: Whole
+
+
+class Straight:
+    """The open streams of a symbol as instructions; from now on they are to be updated by these alone.
+
+    columns: that the streams read. widths: how many features each of the streams gives.
+    """
+
+    def __init__(self, streams: Sequence[Stream], columns: Sequence[str], widths: Sequence[int]) -> None:
+        text = _Text(columns)
+        grouped: dict[tuple[str, ...], list[WindowStream]] = {}
+        for stream in streams:
+            if isinstance(stream, WindowStream):
+                grouped.setdefault(stream.columns, []).append(stream)
+        slots = {id(member): slot for members in grouped.values() for member, slot in text.group(members)}
+        made: list[int] = []
+        places: list[tuple[int, int]] = []
+        for number, (stream, width) in enumerate(zip(streams, widths, strict=True)):
+            if isinstance(stream, TalibStream):
+                made += text.talib(stream)
+            elif isinstance(stream, WindowStream):
+                made.append(slots[id(stream)])
+            else:
+                places.append((number, len(made)))
+                made += [-1] * width
+        self.columns = list(columns)
+        self.instructions = text.instructions(made, places)
+        self.memory = text.memory()
+        # TA-Lib's streams live as long as they are held.
+        self._streams = list(streams)
+        self._others: list[tuple[int, Callable[..., Sequence[float]]]] = [
+            (place, streams[number].update) for number, place in places
+        ]
+
+    def finish(self, values: Floats, bar: Any, time_ms: int) -> None:
+        """Write what is not made by instructions into the symbol's values [k]."""
+        for place, update in self._others:
+            given = update(bar, time_ms)
+            values[place : place + len(given)] = given
+
+
+class Rows:
+    """The features of several symbols with the same instructions; their memory lies side by side from now on."""
+
+    def __init__(self, symbols: Sequence[Straight]) -> None:
+        first = symbols[0]
+        if not all(one.instructions.same(first.instructions) for one in symbols[1:]):
+            raise ValueError("the symbols have different instructions")
+        self.columns, self._features = first.columns, len(first.instructions.made)
+        parts = [one.memory for one in symbols]
+        self._memory = Memory(
+            np.concatenate([part.handles for part in parts]),
+            np.concatenate([part.rows for part in parts]),
+            np.concatenate([part.filled for part in parts]),
+        )
+        for s, one in enumerate(symbols):
+            own = slice(s, s + 1)
+            one.memory = Memory(self._memory.handles[own], self._memory.rows[own], self._memory.filled[own])
+        self._given = (*first.instructions.all(), self._memory.handles, self._memory.rows, self._memory.filled)
+        self._values = np.empty(first.instructions.slots)
+
+    def update(self, which: Whole, columns: Floats) -> Floats:
+        """Features [n, k] of the symbols of some numbers [n], after a bar's columns [n, c]; NaN what is not made here.
+
+        Raises RuntimeError: TA-Lib refuses a bar, which it does not if its numbers are finite.
+        """
+        made = np.empty((len(which), self._features))
+        if failed := _advance(which, columns, *self._given, self._values, made):
+            raise RuntimeError(f"TA-Lib's streams failed with code {failed}")
+        return made
 
 
 class _Text:
-    # The source, and the names in it that stand for objects.
+    # The instructions so far.
     def __init__(self, columns: Sequence[str]) -> None:
-        self._columns = {name: f"c{number}" for number, name in enumerate(columns)}
-        self._scope: dict[str, Any] = {}
-        self._lines: list[str] = []
-        self._values: dict[int, str] = {}
+        self._columns = {name: number for number, name in enumerate(columns)}
+        self._calls: list[list[int]] = []
+        self._handles: list[int] = []
+        self._relations: list[list[int]] = []
+        self._groups: list[list[int]] = []
+        self._group_columns: list[int] = []
+        self._windows: list[list[int]] = []
+        self._parameters: list[tuple[float, ...]] = []
+        self._rows: list[Floats] = [np.empty(0)]
+        self._filled: list[int] = []
+        self._slots = 0
 
-    def group(self, names: Sequence[str], members: Sequence[int], group: WindowGroup) -> None:
-        stem = f"g{members[0]}"
-        self._scope[stem] = group.update
-        made = [f"{stem}_{k}" for k in range(len(members))]
-        self._lines.append(f"{', '.join(made)}, = {stem}(({', '.join(self._columns[n] for n in names)},))")
-        self._values |= dict(zip(members, made, strict=True))
+    def _slot(self, count: int = 1) -> int:
+        self._slots += count
+        return self._slots - count
 
-    def call(self, number: int, stream: Stream) -> None:
-        self._scope[f"s{number}"] = stream.update
-        self._values[number] = f"*s{number}(bar, time_ms)"
+    def group(self, members: Sequence[WindowStream]) -> list[tuple[WindowStream, int]]:
+        """Their slots."""
+        history = max((one.history() for one in members), key=lambda rows: rows.shape[1])
+        longest = max(one.block.window for one in members)
+        # Rows are appended until the buffer is full, then the last window moves to the front.
+        buffer = np.zeros((len(history), max(2 * longest, 64)))
+        buffer[:, : history.shape[1]] = history
+        self._groups.append([
+            len(self._windows), len(members), len(self._group_columns), len(history), buffer.shape[1],
+            sum(len(rows) for rows in self._rows), longest,
+        ])  # fmt: skip
+        self._group_columns += [self._columns[name] for name in members[0].columns]
+        self._rows.append(buffer.ravel())
+        self._filled.append(history.shape[1])
+        slots = [self._slot() for _ in members]
+        for one, slot in zip(members, slots, strict=True):
+            block = one.block
+            self._windows.append([CODES[block.code], block.window, block.minimum, slot])
+            self._parameters.append(block.parameters)
+        return list(zip(members, slots, strict=True))
 
-    def talib(self, number: int, stream: TalibStream) -> None:
-        outputs = []
-        for k, call in enumerate(stream.streams):
-            self._scope[f"h{number}_{k}"] = call.take
-            own = [f"v{number}_{k}_{o}" for o in range(call.outputs)]
-            given = ", ".join(self._columns[name] for name in call.inputs)
-            self._lines.append(f"{', '.join(own)} = h{number}_{k}({given})")
-            outputs.append(own)
-        flat = [name for own in outputs for name in own]
-        if stream.is_plain:
-            self._values[number] = ", ".join(flat)
-            return
-        self._scope[f"b{number}"] = stream.related
-        table = f"[{', '.join('[' + ', '.join(own) + ']' for own in outputs)}]"
-        formulas = stream.formulas(outputs)
-        if formulas is None:
-            self._values[number] = f"*b{number}({table})"
-            return
-        # Only a division by zero is an error to Python's numbers, and a number to numpy's.
-        made = ", ".join(f"r{number}_{k}" for k in range(len(flat)))
-        self._lines += [
-            "try:",
-            f"    {made}, = {', '.join(formulas)},",
-            "except ZeroDivisionError:",
-            f"    {made}, = b{number}({table})",
-        ]
-        self._values[number] = made
+    def talib(self, stream: TalibStream) -> list[int]:
+        """Slots of its features."""
+        outputs: list[list[int]] = []
+        for call in stream.streams:
+            handle, count = call.handle, len(call.call.function.outputs)
+            assert handle is not None
+            places = [self._columns[name] for name in call.inputs]
+            assert len(places) <= MOST_INPUTS and count <= MOST_OUTPUTS
+            first = self._slot(count)
+            padded = places + [places[0]] * (MOST_INPUTS - len(places))
+            self._calls.append(
+                [
+                    handle.update_address,
+                    len(places),
+                    count,
+                    sum(1 << k for k, whole in enumerate(handle.are_whole) if whole),
+                    first,
+                    *padded,
+                ]
+            )
+            self._handles.append(handle.address)
+            outputs.append(list(range(first, first + count)))
+        return (
+            [slot for own in outputs for slot in own] if stream.block.is_plain else self._related(stream.block, outputs)
+        )
 
-    def compiled(self, count: int) -> Step:
-        body = [
-            "def step(bar, time_ms):",
-            *(f"    {own} = bar[{name!r}]" for name, own in self._columns.items()),
-            *(f"    {line}" for line in self._lines),
-            f"    return [{', '.join(self._values[number] for number in range(count))}]",
-        ]
-        # Of our own names, numbers, and names of columns as literals.
-        exec(_compiled("\n".join(body)), self._scope)
-        return self._scope["step"]  # type: ignore[no-any-return]
+    def _related(self, block: TalibBlock, outputs: list[list[int]]) -> list[int]:
+        made = []
+        for i, own in enumerate(outputs):
+            base = block.base(i)
+            kind = _OWN if base is None else _RELATIONS[block.spec.relative]
+            kind |= (_PERCENT if block.spec.percent else 0) | (_LOG if block.spec.log else 0)
+            for a, b in zip(own, own if base is None else outputs[base], strict=True):
+                made.append(self._slot())
+                self._relations.append([kind, a, b, made[-1]])
+        return made
+
+    def instructions(self, made: list[int], places: list[tuple[int, int]]) -> Instructions:
+        parameters = np.zeros((len(self._windows), max((len(own) for own in self._parameters), default=1)))
+        for row, own in zip(parameters, self._parameters, strict=True):
+            row[: len(own)] = own
+        return Instructions(
+            _whole(self._calls, 5 + MOST_INPUTS), _whole(self._relations, 4), _whole(self._groups, 7),
+            np.array(self._group_columns, np.int64), _whole(self._windows, 4), parameters, self._slots,
+            np.array(made, np.int64), tuple(places),
+        )  # fmt: skip
+
+    def memory(self) -> Memory:
+        return Memory(
+            np.array([self._handles], np.int64).reshape(1, -1),
+            np.concatenate(self._rows)[None],
+            np.array([self._filled], np.int64).reshape(1, -1),
+        )
 
 
-@lru_cache(maxsize=16)
-def _compiled(source: str) -> CodeType:
-    # The symbols of a config share it.
-    return compile(source, "<features>", "exec")
+def _whole(rows: list[list[int]], width: int) -> Whole:
+    return np.array(rows, np.int64).reshape(len(rows), width)
+
+
+@compiled(nogil=True, error_model="numpy")
+def _advance(
+    which: Whole,
+    given: Floats,
+    calls: Whole,
+    relations: Whole,
+    groups: Whole,
+    columns: Whole,
+    windows: Whole,
+    parameters: Floats,
+    made: Whole,
+    handles: Whole,
+    rows: Floats,
+    filled: Whole,
+    values: Floats,
+    features: Floats,
+) -> int:
+    # Features [n, k] of symbols `which` [n] after a bar `given` [n, columns]; TA-Lib's code if it refuses one.
+    at = values.ctypes.data
+    integers = values.view(np.int32)
+    for i in range(len(which)):
+        s, bar = which[i], given[i]
+        for c in range(len(calls)):
+            call = calls[c]
+            first = call[4]
+            code = update_stream(
+                call[0], handles[s, c], call[1], call[2], bar[call[5]], bar[call[6]], bar[call[7]], bar[call[8]],
+                at + 8 * first,
+            )  # fmt: skip
+            if code != 0:
+                return code
+            if call[3] != 0:
+                for k in range(call[2]):
+                    if call[3] >> k & 1:
+                        values[first + k] = integers[2 * (first + k)]
+        for r in range(len(relations)):
+            values[relations[r, 3]] = _related(relations[r, 0], values[relations[r, 1]], values[relations[r, 2]])
+        for g in range(len(groups)):
+            _roll(groups[g], columns, bar, windows, parameters, rows[s], filled[s, g : g + 1], values)
+        for k in range(len(made)):
+            features[i, k] = values[made[k]] if made[k] >= 0 else np.nan
+    return 0
+
+
+@compiled(nogil=True, error_model="numpy")
+def _related(kind: int, own: float, base: float) -> float:
+    # In the order in which `TalibBlock` relates whole columns.
+    what, result = kind & 3, own
+    if what == _RATIO:
+        result = own / base
+    elif what == _DIFFERENCE:
+        result = own - base
+    elif what == _SHARE:
+        result = (own - base) / base
+    if kind & _PERCENT:
+        result *= 100.0
+    if kind & _LOG:
+        result = np.log(result) if result > 0 else np.nan
+    return result
+
+
+@compiled(nogil=True)
+def _roll(
+    group: Whole,
+    columns: Whole,
+    bar: Floats,
+    windows: Whole,
+    parameters: Floats,
+    rows: Floats,
+    filled: Whole,
+    values: Floats,
+) -> None:
+    # One more row of a group's columns, and the values of its windows.
+    column, wide, capacity, place, longest = group[2], group[3], group[4], group[5], group[6]
+    buffer = rows[place : place + wide * capacity].reshape(wide, capacity)
+    last = filled[0]
+    if last == capacity:
+        for k in range(wide):
+            for row in range(longest):
+                buffer[k, row] = buffer[k, last - longest + row]
+        last = longest
+    for k in range(wide):
+        buffer[k, last] = bar[columns[column + k]]
+    stop = last + 1
+    filled[0] = stop
+    for w in range(group[0], group[0] + group[1]):
+        first = max(0, stop - windows[w, 1])
+        known = stop - first >= windows[w, 2]
+        values[windows[w, 3]] = value(windows[w, 0], parameters[w], buffer, first, stop) if known else np.nan

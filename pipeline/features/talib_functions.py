@@ -8,7 +8,6 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +17,12 @@ from pipeline.config.features import TalibFeatures
 from pipeline.errors import BadInput
 from pipeline.features.family import Block, Columns, Floats, Stream, Times, family
 from pipeline.features.memory import memory_bars
+from pipeline.features.talib_handles import Handle, InsufficientHistory
 from pipeline.lean import without
 
 with without("pandas", "polars"):
     import talib
-    from talib import abstract, stream
-    from talib._ta_lib import InsufficientHistory  # type: ignore[attr-defined]
+    from talib import abstract
 
 
 @dataclass(frozen=True)
@@ -103,37 +102,34 @@ class Call:
 class CallStream:
     """A handle, or, until there is enough history to open one, the bars so far.
 
-    take: the handle's update, from a bar's inputs to its output or a tuple of its outputs; None while there is none.
+    handle: None while there is none.
     """
 
     def __init__(self, call: Call, columns: Columns) -> None:
-        self._call = call
-        self.inputs = call.inputs
-        self.outputs = len(call.function.outputs)
-        self.take: Any = None
+        self.call, self.inputs = call, call.inputs
+        self.handle: Handle | None = None
         self._waiting: list[list[float]] = []
         history = [np.ascontiguousarray(columns[name]) for name in call.inputs]
         self._open(history)
-        if self.take is None:
+        if self.handle is None:
             self._waiting = [h.tolist() for h in history]
 
     def _open(self, history: list[Floats]) -> None:
         try:
-            self.take = getattr(stream, self._call.function.name)(*history, *self._call.values).update
+            self.handle = Handle(self.call.function.name, history, self.call.values)
         except InsufficientHistory:
-            self.take = None
+            self.handle = None
 
     def update(self, bar: Mapping[str, float]) -> Sequence[float]:
         """Outputs after a closed bar."""
-        if self.take is not None:
-            result = self.take(*[bar[name] for name in self.inputs])
-            return result if isinstance(result, tuple) else (result,)
         values = [bar[name] for name in self.inputs]
+        if self.handle is not None:
+            return self.handle.update(values)
         for past, value in zip(self._waiting, values, strict=True):
             past.append(value)
-        history = {name: np.array(past) for name, past in zip(self._call.inputs, self._waiting, strict=True)}
-        self._open([history[name] for name in self._call.inputs])
-        return [float(o[-1]) for o in self._call.batch(history)]
+        history = {name: np.array(past) for name, past in zip(self.inputs, self._waiting, strict=True)}
+        self._open([history[name] for name in self.inputs])
+        return [float(o[-1]) for o in self.call.batch(history)]
 
 
 @dataclass(frozen=True)
@@ -161,7 +157,7 @@ class TalibBlock:
 
     def batch(self, columns: Columns, times: Times) -> Sequence[npt.NDArray]:
         outputs = [call.batch(columns) for call in self.calls]
-        if self.spec.relative is None and not self.spec.percent and not self.spec.log:
+        if self.is_plain:
             return [o for call in outputs for o in call]
         table = np.array(outputs)  # [periods, outputs, n]
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -171,8 +167,13 @@ class TalibBlock:
     def stream(self, columns: Columns, times: Times) -> Stream:
         return TalibStream(self, columns)
 
-    def _base(self, i: int) -> int | None:
-        # The period that the i-th is relative to; None if it stays as it is.
+    @property
+    def is_plain(self) -> bool:
+        """Whether no output is related to another, or changed."""
+        return self.spec.relative is None and not self.spec.percent and not self.spec.log
+
+    def base(self, i: int) -> int | None:
+        """The period that the i-th is relative to; None if it stays as it is."""
         if not self.spec.relative:
             return None
         count = len(self.calls)
@@ -184,7 +185,7 @@ class TalibBlock:
         spec = self.spec
         result = table.copy()
         for i in range(len(table)):
-            base = self._base(i)
+            base = self.base(i)
             if base is None:
                 continue
             if spec.relative == "rel":
@@ -199,48 +200,24 @@ class TalibBlock:
 
 
 class TalibStream:
-    """The calls of a block bar by bar; `streams` are theirs, `is_plain` if none is related to another."""
+    """The calls of a block bar by bar; `streams` are theirs."""
 
     def __init__(self, block: TalibBlock, columns: Columns) -> None:
-        self._block = block
+        self.block = block
         self.streams = [CallStream(call, columns) for call in block.calls]
-        spec = block.spec
-        self.is_plain = spec.relative is None and not spec.percent and not spec.log
 
     @property
     def is_open(self) -> bool:
         """Whether every call has its handle."""
-        return all(stream.take is not None for stream in self.streams)
+        return all(stream.handle is not None for stream in self.streams)
 
     def update(self, bar: Mapping[str, float], time_ms: int) -> Sequence[float]:
         outputs = [stream.update(bar) for stream in self.streams]
-        if self.is_plain:
+        if self.block.is_plain:
             return [value for call in outputs for value in call]
-        return self.related(outputs)
-
-    def related(self, outputs: Sequence[Sequence[float]]) -> list[float]:
-        """Outputs of the periods, each related to its base."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            related = self._block._relate(np.array(outputs, dtype=np.float64)[:, :, None])
+            related = self.block._relate(np.array(outputs, dtype=np.float64)[:, :, None])
         return related.ravel().tolist()  # type: ignore[no-any-return]
-
-    def formulas(self, outputs: Sequence[Sequence[str]]) -> list[str] | None:
-        """`related` as Python expressions of the outputs' names; None if it takes more than arithmetic.
-
-        Python's numbers round as numpy's and cost a tenth.
-        """
-        spec = self._block.spec
-        if spec.log:
-            return None
-        result: list[str] = []
-        for i, own in enumerate(outputs):
-            base = self._block._base(i)
-            pairs = zip(own, outputs[base] if base is not None else own, strict=True)
-            pattern = "{0}"
-            if base is not None:
-                pattern = {"rel": "{0} / {1}", "diff": "{0} - {1}"}.get(str(spec.relative), "({0} - {1}) / {1}")
-            result += [pattern.format(a, b) for a, b in pairs]
-        return [f"({formula}) * 100.0" for formula in result] if spec.percent else result
 
 
 @compiled()
