@@ -22,6 +22,8 @@ ASK_AFTER_MS = (500, 1000, 2000, 4000, 8000)
 ASK_EVERY_MS = 10_000
 # How long the account may have less than the books before the exchange is asked, and until it is asked again.
 SHORT_MS, SHORT_AGAIN_MS = 2000, 8000
+# How long an order that the exchange had may stay unfindable before it is taken for gone.
+GONE_MS = 60_000
 _ENDS = {"CANCELED": Event.CANCEL, "EXPIRED": Event.EXPIRE, "EXPIRED_IN_MATCH": Event.EXPIRE, "REJECTED": Event.REJECT}
 _LIVE_WORDS = ("NEW", "PARTIALLY_FILLED", "PENDING_NEW")
 
@@ -41,6 +43,9 @@ class Clerk:
         # Orders and lists of which a cancel is on its way, so that none is sent beside it.
         self._cancelling: set[str] = set()
         self._short_since: dict[str, int] = {}
+        # Since when an order that the exchange had is not found any more; when a symbol's open orders were last told.
+        self._missed_since: dict[str, int] = {}
+        self._looked_ms: dict[str, int] = {}
 
     def replied(self, report: Report, now_ms: int) -> list[Effect]:
         """A reply, an event of the user stream, or an order that was found: they all say the same thing."""
@@ -142,6 +147,7 @@ class Clerk:
     def open_orders(self, symbol: str, told: Iterable[Report], now_ms: int) -> list[Effect]:
         """All live orders of a symbol at the exchange: ours that are missing are asked for, others halt it."""
         there = {report.client_order_id: report for report in told}
+        self._looked_ms[symbol] = now_ms
         for client_order_id, report in there.items():
             if client_order_id in self.books.entries:
                 self._take(self.books.entries[client_order_id], report, now_ms)
@@ -227,6 +233,7 @@ class Clerk:
 
     def _take(self, entry: Entry, report: Report, now_ms: int) -> None:
         """Book what a report says of an order."""
+        self._missed_since.pop(entry.order.client_order_id, None)
         if report.status != "REJECTED":
             # The exchange's own number is what a person finds on its web page.
             known: dict[str, Any] = {"order_id": report.order_id} if report.order_id >= 0 else {}
@@ -255,8 +262,19 @@ class Clerk:
             else:
                 self._ask(entry, now_ms)
         elif not entry.is_settled and entry.order.state != State.INTENT:
-            # It was there before, so only this question did not find it.
+            self._miss(entry, asked_ms, now_ms)
+
+    def _miss(self, entry: Entry, asked_ms: int, now_ms: int) -> None:
+        """An order that was there before is not found: it may not show, but one that stays away is gone."""
+        name, symbol = entry.order.client_order_id, entry.order.symbol
+        since = self._missed_since.setdefault(name, asked_ms)
+        if asked_ms - since < GONE_MS or not is_live(entry.order.state):
             self._ask(entry, now_ms)
+            return
+        self._asked.pop(name, None)
+        self._halt(symbol, f"the exchange does not know order {name} any more, and never said how it ended")
+        self._outcome(entry, Event.EXPIRE)
+        self._ask_fills(symbol)
 
     def _cancel_again(self, entry: Entry, report: Report) -> None:
         """An order that was to be cancelled is live, and no cancel is on its way: it was lost."""
@@ -295,11 +313,14 @@ class Clerk:
             if event == Event.REJECT and order.seen:
                 event = Event.EXPIRE
             self._outcome(entry, event, executed=str(report.executed))
+            if event == Event.CANCEL and not entry.cancelled:
+                # Our cancels are written down before they are sent.
+                self._meet(order.symbol, f"order {order.client_order_id} was cancelled, and not by us")
         elif report.status != "FILLED":
             return
-        # What else was sent with it has ended as well, or come to life.
+        # What else was sent with it has ended as well, or come to life; an answer on its way may be older than that.
         for other in self._members(entry.list_id) if entry.list_id else []:
-            if other is not entry and is_live(other.order.state) and other.order.client_order_id not in self._asked:
+            if other is not entry and is_live(other.order.state):
                 self._ask(other, now_ms)
 
     def _ask(self, entry: Entry, now_ms: int) -> None:

@@ -17,7 +17,8 @@ from pipeline.exchange.port import ListRequest, Request
 from pipeline.live import protecting
 from pipeline.live.books import GUARDS, ZERO, Books, Entry
 from pipeline.live.clerk import WINDOW_MS
-from pipeline.live.effects import Alert, Effect, Send, SendList, TestOrder
+from pipeline.live.effects import Alert, AskOpen, Effect, Send, SendList, TestOrder
+from pipeline.live.jumped import JumpedStops
 from pipeline.live.planning import Planner
 from pipeline.live.protecting import Cover
 from pipeline.live.records import Protection, intent_record, protect_record
@@ -28,6 +29,8 @@ from pipeline.trading.orders import Fill, Intent, Order, State, is_live
 PARTLY_MS = 2000
 # After a stop was refused or could not be sent, it is tried again; twice as late each time.
 RETRY_MS, LONGEST_RETRY_MS = 500, 30_000
+# How often open orders are asked for while something protects a position: the word that it has ended may be lost.
+LOOK_MS = 60_000
 _NO_RULES = SymbolFilters("")
 # What the exchange says of a stop that the price has reached.
 _PASSED = "trigger immediately"
@@ -61,6 +64,7 @@ class Desk(Planner):
         self._partly_since: dict[str, int] = {}
         self._failures: dict[str, int] = {}
         self._not_before: dict[str, int] = {}
+        self._jumped = JumpedStops()
 
     # Single orders
 
@@ -218,7 +222,14 @@ class Desk(Planner):
                 self._cancel_entry(entry)
         for symbol in self.books.symbols():
             self._act(symbol, now_ms)
+            if self.books.guards(symbol) and now_ms - self._looked_ms.setdefault(symbol, now_ms) >= LOOK_MS:
+                self._looked_ms[symbol] = now_ms
+                self._effects.append(AskOpen(symbol))
         return self._done()
+
+    def priced(self, symbol: str, bid: Decimal, ask: Decimal) -> None:
+        """The best prices of a symbol, or the close of a bar as both: a stop may have been jumped over."""
+        self._jumped.priced(symbol, bid, ask)
 
     # Inside: single orders
 
@@ -281,6 +292,11 @@ class Desk(Planner):
         if wanted is None:
             self._cancel_guards(symbol)
             return
+        if self._jumped.is_due(symbol, books.guards(symbol), now_ms):
+            self._drop_entries(symbol)
+            self._sell(symbol, wanted, abs(books.held(symbol)), "the price has jumped over the stop; sold at market")
+            self._cancel_guards(symbol)
+            return
         qty = self._coverable(symbol, wanted)
         now = self._cover(symbol, wanted, qty)
         if now != Cover.PARTLY:
@@ -297,6 +313,12 @@ class Desk(Planner):
         elif qty == 0 and not books.open(symbol) and not books.works_of(symbol):
             # The position is over, or never came to be.
             self._write("UNPROTECT", {"symbol": symbol})
+
+    def _sell(self, symbol: str, wanted: Protection, qty: Decimal, why: str) -> None:
+        """Note that a position whose stop is of no use is to be sold at market."""
+        order, request = protecting.market_exit(self.books, symbol, wanted, qty)
+        self._effects.append(Alert("unprotected", f"{symbol}: {why}"))
+        self._write("LEAVE", intent_record(order, request, self._rules(symbol).base_asset))
 
     def _coverable(self, symbol: str, wanted: Protection) -> Decimal:
         return protecting.coverable(self.books, symbol, wanted, self._rules(symbol))
@@ -355,9 +377,7 @@ class Desk(Planner):
         if _PASSED in message:
             qty = self._coverable(symbol, wanted)
             if qty > 0:
-                order, request = protecting.market_exit(self.books, symbol, wanted, qty)
-                self._effects.append(Alert("unprotected", f"{symbol}: the price has passed the stop; sold at market"))
-                self._write("LEAVE", intent_record(order, request, self._rules(symbol).base_asset))
+                self._sell(symbol, wanted, qty, "the price has passed the stop; sold at market")
         elif message and wanted.target is not None and len(entries) > 1:
             self._effects.append(Alert("unprotected", f"{symbol}: the pair was refused; the stop is placed alone"))
             self._protect(symbol, replace(wanted, target=None))

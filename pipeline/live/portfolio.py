@@ -64,6 +64,7 @@ class Portfolio:
     """Account and positions of all symbols, in the order of their names.
 
     rules: of the trading core, with the origin that bars are counted from. cash: to begin with, in the quote asset.
+    closed_ms: when the last bar closed, by our clock.
     dust: base asset that cannot be sold, by symbol; what is left of a position below it is written off.
     closed: trades by number that fills have closed and that are not written down yet. left_by: kind of the order that
     has last taken from a position which is not over, by symbol. unwanted: entries, and plans of entries, that a person
@@ -86,7 +87,7 @@ class Portfolio:
         self.last_open_ms: int | None = None
         self.legs: dict[str, Leg] = {}
         self.paused = False
-        self.decided_ms = 0
+        self.closed_ms = 0
         self.bundle = ""
         self.mode = ""
         self.interval = ""
@@ -170,7 +171,8 @@ class Portfolio:
         """The bar that was just decided here has been written down: the record BAR."""
         self.bars += 1
         self.last_open_ms = int(body["t"])
-        self.decided_ms = int(body["at"])
+        # An age that is not known lets nothing in anyway.
+        self.closed_ms = int(body["at"] - (body.get("age_ms") or 0))
 
     def _bar(self, body: Mapping[str, Any]) -> None:
         number = int(body["n"])

@@ -21,6 +21,7 @@ from pipeline.live.telling import Tell
 from pipeline.live.trading import decide, flattening
 from pipeline.trading import execution
 from pipeline.trading.filters import SymbolFilters, exact
+from pipeline.trading.market import CLOSE
 from pipeline.trading.orders import Intent, State
 from pipeline.trading.reasons import CODES
 from pipeline.trading.records import BREAKER, EXIT_REASONS
@@ -67,6 +68,11 @@ class LiveTrader:
 
     def on_bar(self, outlook: Outlook, refuse: Mapping[str, int], facts: Mapping[str, Any]) -> list[Effect]:
         """The core's decisions; `react` makes orders of them once they are written down."""
+        if self._config.serve.stop_limit_band is not None and not facts["late"]:
+            # The book is followed as well; if it is silent, this is better than none.
+            for symbol, close in zip(self.portfolio.symbols, outlook.market.numbers[CLOSE, :, 0], strict=True):
+                if close > 0:
+                    self.desk.priced(symbol, exact(float(close)), exact(float(close)))
         return [decide(self.portfolio, outlook, refuse, facts)]
 
     def flatten(self, reason: int, symbols: Collection[str]) -> list[Effect]:
@@ -154,6 +160,7 @@ class LiveTrader:
     def on_tick(self, symbol: str, bid: Decimal, ask: Decimal, now_ms: int) -> list[Effect]:
         """The best prices of the book: plans and trailing stops follow them."""
         self.prices[symbol] = bid, ask, now_ms
+        self.desk.priced(symbol, bid, ask)
         effects = self.desk.tick(symbol, bid, ask, now_ms) if self.desk.books.works_of(symbol) else []
         return effects + self._trail(symbol, float(bid), now_ms)
 
@@ -214,7 +221,7 @@ class LiveTrader:
         intent = Intent(self.portfolio.bundle, symbol, self.portfolio.last_open_ms or 0, "entry")
         if self._is_tried(intent):
             return []
-        if now - self.portfolio.decided_ms > self._config.serve.max_decision_age * 1000:
+        if now - self.portfolio.closed_ms > self._config.serve.max_decision_age * 1000:
             return [Write("LAPSE", {"symbol": symbol, "reason": "too late"})]
         if not self.desk.is_clear(symbol):
             return []
@@ -248,7 +255,7 @@ class LiveTrader:
         desk, symbol = self.desk, intent.symbol
         plan = None if limit is not None else self._plan(self._config.serve.entry, "BUY", symbol, qty)
         if plan is not None:
-            return desk.work(plan, intent, now, protection=protection, expires_ms=now + self._patience_ms())
+            return desk.work(plan, intent, now, protection=protection, expires_ms=self._expires_ms())
         kind, tif = ("MARKET", None) if limit is None else ("LIMIT", "GTC")
         request = Request(symbol, "BUY", kind, qty, intent.client_order_id, limit, tif=tif)
         if limit is not None and protection is not None:
@@ -269,11 +276,11 @@ class LiveTrader:
             return qty, f"{qty * price:f} is below the smallest order of {least:f}"
         return qty, ""
 
-    def _patience_ms(self) -> int:
-        """How long the plan of an entry may take, also if it is taken up again after a crash: its bar grows old."""
+    def _expires_ms(self) -> int:
+        """Until when the plan of an entry may go on, also if it is taken up again after a crash: its bar grows old."""
         serve = self._config.serve
         longest = {"twap": serve.entry.duration, "pov": self._config.step_ms / 1000}.get(serve.entry.plan, 0.0)
-        return int((max(longest, serve.entry.deadline) + serve.max_decision_age) * 1000)
+        return self.portfolio.closed_ms + int((serve.max_decision_age + max(longest, serve.entry.deadline)) * 1000)
 
     def _committed(self) -> Decimal:
         """Quote asset that entries are about to take, and that the balance does not show yet: symbols share it."""

@@ -108,15 +108,15 @@ class Bench:
         asked, self.asked = self.asked, []
         return asked
 
-    def bar(self, signals: dict[str, int], price: float = 10.0) -> None:
-        """A bar closes."""
+    def bar(self, signals: dict[str, int], price: float = 10.0, age_ms: float = 0.0) -> None:
+        """A bar closes, and is decided so much later."""
         self.now += STEP
         self.at += 1
         one = [np.full(1, price)] * 4
         bars = [Bars(*one, np.zeros(1, bool))] * 2
         signal = np.array([[signals.get(symbol, 0)] for symbol in (ONE, TWO)], np.uint8)
         outlook = Outlook(self.now - STEP, market_of(bars, signal), {}, {})
-        self.carry(self.trader.on_bar(outlook, {}, {"at": self.now, "bundle": "b", "late": False}))
+        self.carry(self.trader.on_bar(outlook, {}, {"at": self.now, "bundle": "b", "late": False, "age_ms": age_ms}))
         self.react()
 
     def buys(self, symbol: str = ONE) -> Any:

@@ -5,6 +5,8 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+from live.network import Faults
+
 from pipeline.exchange.port import ListRequest, Report, Request
 from pipeline.live import protecting
 from pipeline.live.books import Books, Entry
@@ -14,6 +16,14 @@ from pipeline.live.protecting import Cover
 from pipeline.live.records import Protection, Work, intent_record, work_record
 from pipeline.trading.execution import Plan
 from pipeline.trading.orders import Event, Fill, Intent, Order, State, is_live
+
+_NONE = dict.fromkeys(Faults.__dataclass_fields__, 0.0)
+# Nothing is told by the user stream, and somebody else is about; all else goes well.
+UNTOLD = Faults(**_NONE | {"event_lost": 1.0, "foreign": 1.0})
+# The market jumps, and all goes well.
+JUMPY = Faults(**_NONE | {"gap": 0.05})
+# Orders arrive at the last moment, show later, and no reply comes.
+LATE = Faults(arrives_late=0.9, reply_lost=0.9, lag=0.9, never_arrives=0.0)
 
 
 class TrustsAnEarlyNotFound(Desk):
@@ -457,6 +467,23 @@ class NeverGivesUp(Desk):
         return self._done()
 
 
+class NeverLooks(Desk):
+    """What ended without a word is noticed by the next comparison, an hour later."""
+
+    def timer(self, now_ms: int) -> list[Effect]:
+        return [e for e in super().timer(now_ms) if not isinstance(e, AskOpen)]
+
+
+class AsksForEverForWhatIsGone(Desk):
+    def _miss(self, entry: Entry, asked_ms: int, now_ms: int) -> None:
+        self._ask(entry, now_ms)
+
+
+class LeavesAStopThatWasJumped(Desk):
+    def priced(self, symbol: str, bid: Decimal, ask: Decimal) -> None:
+        pass
+
+
 # Leaving
 
 
@@ -579,6 +606,12 @@ def _named() -> dict[str, tuple[Callable[..., Desk], dict[str, Any]]]:
         name: (kind, {}) for name, kind in globals().items() if isinstance(kind, type) and issubclass(kind, Desk)
     }
     del found["Desk"]
+    # Some faults show only where others are not.
+    for kind, faults in (
+        (NeverLooks, UNTOLD), (AsksForEverForWhatIsGone, UNTOLD), (LeavesAStopThatWasJumped, JUMPY),
+    ):  # fmt: skip
+        found[kind.__name__] = kind, {"faults": faults, "bar_ms": 60_000, "reconcile_ms": 3_600_000}
+    found[ForgetsTheLagOfTheDatabase.__name__] = ForgetsTheLagOfTheDatabase, {"faults": LATE}
     return found | {"KeepsNoJournal": (Desk, {"forgetful": True})}
 
 

@@ -10,16 +10,19 @@ from live.venue import SYMBOL, No, Placed, Venue
 
 from pipeline.exchange.port import Report
 from pipeline.live import effects as fx
-from pipeline.live.clerk import WINDOW_MS
-from pipeline.live.desk import Desk
+from pipeline.live.clerk import GONE_MS, WINDOW_MS
+from pipeline.live.desk import LOOK_MS, Desk
 
 # How much longer than otherwise a position may be without its stop after a fault, ms: a lost order is proven absent
 # after 15 seconds, a fill that was not told is found by a look at the account every 30, a refused stop is tried again.
 EXCUSES = {
     "never_arrives": 17_000, "reply_lost": 17_000, "arrives_late": 17_000, "unavailable": 10_000, "refused": 10_000,
     "lag": 10_000, "query_fails": 2_000, "partial": 5_000, "cancel_lost": 12_000,
-    "cancel_never_arrives": 12_000, "crash": 20_000,
+    "cancel_never_arrives": 12_000, "crash": 20_000, "event_lost": LOOK_MS + 3000, "cancel": LOOK_MS + 3000,
+    "forget": LOOK_MS + GONE_MS + 12_000,
 }  # fmt: skip
+# Whatever was not told, one look at the open orders tells.
+TOLD_AT_ONCE = ("event_lost", "cancel", "forget")
 
 
 @dataclass(frozen=True)
@@ -40,13 +43,14 @@ class Faults:
     cancel_never_arrives: float = 0.15
     outage: float = 0.3
     foreign: float = 0.1
+    slow: float = 0.1
+    gap: float = 0.01
 
 
 class Network:
     """Time, an exchange, and what goes wrong between it and a process, of which `later` and `do` are the subclass's."""
 
     desk: Desk
-    reconcile_ms: int
 
     def __init__(self, seed: int, faults: Faults | None) -> None:
         self.random = random.Random(seed)
@@ -54,7 +58,7 @@ class Network:
         self.venue = Venue(seed, self.event, lambda: self.chance("partial"))
         self.now = self.calm_ms = self.down_until = self.injected = self.count = self.life = 0
         self.queue: list[tuple[int, int, Callable[[], None]]] = []
-        self.excuses: list[tuple[int, int]] = []
+        self.excuses: list[tuple[int, str]] = []
         self.is_alive = False
 
     def at(self, delay: int, what: Callable[[], None]) -> None:
@@ -75,7 +79,7 @@ class Network:
         hit = self.random.random() < getattr(self.faults, fault) and self.now < self.calm_ms
         if hit:
             self.injected += 1
-            self.excuses.append((self.now, self.reconcile_ms if fault == "event_lost" else EXCUSES.get(fault, 0)))
+            self.excuses.append((self.now, fault))
         return hit
 
     def visible(self) -> int:
@@ -167,21 +171,23 @@ class Network:
             self.later(1000, lambda: self.ask(effect))
             return
         asked, desk, venue = self.now, self.desk, self.venue
+        # What happens until a slow answer comes is not in it.
+        wait = self.random.randint(20, 1500) if self.chance("slow") else 20
         match effect:
             case fx.Find(_, name):
                 report = self.seen(name)
-                self.hear(20, lambda: desk.found(name, report, asked, self.now))
+                self.hear(wait, lambda: desk.found(name, report, asked, self.now))
             case fx.FindList(_, name):
                 names = venue.lists.get(name, [])
                 known = [one for one in map(self.seen, names) if one is not None] or None
-                self.hear(20, lambda: desk.found_list(name, known, asked, self.now))
+                self.hear(wait, lambda: desk.found_list(name, known, asked, self.now))
             case fx.AskFills(_, after):
                 fills = [(one.name, fill) for one in venue.orders.values() for fill in one.fills]
                 told = sorted((row for row in fills if row[1].trade_id > after), key=lambda row: row[1].trade_id)
-                self.hear(20, lambda: desk.fills(SYMBOL, told, self.now))
+                self.hear(wait, lambda: desk.fills(SYMBOL, told, self.now))
             case fx.AskOpen():
                 live = [one.report() for one in venue.live.values()]
-                self.hear(20, lambda: desk.open_orders(SYMBOL, live, self.now))
+                self.hear(wait, lambda: desk.open_orders(SYMBOL, live, self.now))
 
     def seen(self, name: str) -> Report | None:
         order = self.venue.orders.get(name)

@@ -23,12 +23,13 @@ from live.world import BARS, CALM_MS, World, sometimes
 
 from pipeline.live import books
 
-YEAR_MS = 365 * 86_400_000
+YEAR_MS, HOUR_MS = 365 * 86_400_000, 3_600_000
 # Crashes in a window, at most and on average: so many that they reach to its end.
 MOST, USUAL = 40, 39
 HARSH = Faults(
     event_lost=0.6, event_twice=0.6, query_fails=0.4, lag=0.6, reply_lost=0.4, partial=0.7, cancel_lost=0.4,
     unavailable=0.15, refused=0.1, outage=1.0, foreign=0.05,
+    slow=0.2, gap=0.02,
 )  # fmt: skip
 
 
@@ -61,7 +62,7 @@ def live_on(seed: int, bar_ms: int, windows: int) -> Iterator[Tally]:
     """A world that goes on for ever, told of every so many windows. After a fault of ours it begins anew."""
     # A start copies the books, and there are a dozen in each window.
     books.KEPT = 20
-    world, number = World(seed, faults=HARSH, bar_ms=bar_ms), 0
+    world, number = World(seed, faults=HARSH, bar_ms=bar_ms, reconcile_ms=HOUR_MS), 0
     while True:
         tally = Tally()
         for _ in range(windows):
@@ -81,7 +82,7 @@ def live_on(seed: int, bar_ms: int, windows: int) -> Iterator[Tally]:
             if wrong:
                 tally.wrong.update(one.split(":")[0] for one in wrong)
                 tally.first = tally.first or f"seed {seed}, window {number}: {wrong[0]}"
-                world = World(seed + number, faults=HARSH, bar_ms=bar_ms)
+                world = World(seed + number, faults=HARSH, bar_ms=bar_ms, reconcile_ms=HOUR_MS)
             else:
                 world.settle()
         gc.collect()
@@ -107,7 +108,7 @@ def soak(
     # Bars so long that both goals are reached at the same time.
     expected = max(crash_points / USUAL, 1)
     bar_ms = max(12_000, int((years * YEAR_MS / expected - CALM_MS) / BARS * 1.1))
-    windows = max(5, int(expected / jobs / 20))
+    windows = min(max(5, int(expected / jobs / 20)), 200)
     context = multiprocessing.get_context("fork")
     told: multiprocessing.Queue[tuple[int, Tally]] = context.Queue()
     workers = [

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from live.checkpoint import copied
-from live.mutants import MUTANTS
+from live.mutants import MUTANTS, UNTOLD
 from live.network import Faults
-from live.soak import HARSH, live_on
+from live.soak import HARSH, HOUR_MS, live_on
 from live.venue import SYMBOL
 from live.world import World, crossings, sometimes
 
 from pipeline.exchange.port import Report, Request
 from pipeline.live.books import Books, books_of
-from pipeline.live.clerk import MARGIN_MS, WINDOW_MS
-from pipeline.live.desk import Desk
+from pipeline.live.clerk import GONE_MS, MARGIN_MS, WINDOW_MS
+from pipeline.live.desk import LOOK_MS, Desk
 from pipeline.live.effects import Alert, AskFills, AskOpen, Cancel, Find, Send, Write
 from pipeline.trading.orders import Fill, Intent, State
 
@@ -33,14 +33,15 @@ HARSH_FOR_MUTANTS = Faults(event_lost=0.7, query_fails=0.5, lag=0.6, reply_lost=
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
 def test_no_order_is_lost_doubled_or_forgotten_and_no_position_is_bare_however_often_it_crashes(part):
-    crashes = faults = runs = 0
+    crashes = injected = runs = 0
     for seed in range(part, SEEDS, PARTS):
-        world = World(seed, sometimes(seed, 0.03), faults=None if seed % 5 == 0 else HARSH).run()
-        runs, crashes, faults = runs + 1, crashes + world.crashed, faults + world.injected
+        faults, every = None if seed % 5 == 0 else HARSH, HOUR_MS if seed % 2 else 30_000
+        world = World(seed, sometimes(seed, 0.03), faults=faults, reconcile_ms=every).run()
+        runs, crashes, injected = runs + 1, crashes + world.crashed, injected + world.injected
         assert world.faults_found() == [], f"seed {seed}"
-    print(f"{crashes:,} crash points, {faults:,} faults in {runs:,} runs")
+    print(f"{crashes:,} crash points, {injected:,} faults in {runs:,} runs")
     # The four parts of 1,800 runs are more than 10,000 crash points and 50,000 faults.
-    assert crashes > 6 * runs and faults > 28 * runs
+    assert crashes > 6 * runs and injected > 28 * runs
 
 
 @pytest.mark.slow
@@ -58,6 +59,13 @@ def test_nothing_goes_wrong_wherever_it_crashes_once(seed):
 )
 def test_whatever_the_faults_are_the_books_come_out_right(seed, crashes, faults):
     assert World(seed, crashes, faults=faults).run().faults_found() == []
+
+
+def test_a_stop_that_is_gone_without_a_word_is_missed_within_two_minutes():
+    worlds = [World(seed, (), Desk, UNTOLD, bar_ms=60_000, reconcile_ms=HOUR_MS).run() for seed in range(60)]
+    assert [world.faults_found() for world in worlds] == [[]] * 60
+    # One look at the open orders, and a minute until what is not found is taken for gone.
+    assert 60_000 < max(world.longest_bare_ms for world in worlds) <= LOOK_MS + GONE_MS + 24_000
 
 
 def test_the_same_seed_gives_the_same_trace():
@@ -93,9 +101,9 @@ def test_the_harness_catches_each_wrong_desk(name):
 
 
 def _is_caught(seed, make, policy) -> bool:
-    faults = None if seed % 3 else HARSH_FOR_MUTANTS
+    options = {"faults": None if seed % 3 else HARSH_FOR_MUTANTS} | policy
     try:
-        return bool(World(seed, sometimes(seed, 0.03) if seed % 2 else (), make, faults, **policy).run().faults_found())
+        return bool(World(seed, sometimes(seed, 0.03) if seed % 2 else (), make, **options).run().faults_found())
     except Exception:
         return True  # It contradicted its own books.
 

@@ -7,8 +7,9 @@ import pytest
 from pipeline.exchange.port import ListRequest, Report, Request
 from pipeline.live import effects as fx
 from pipeline.live.books import Books, books_of
-from pipeline.live.clerk import MARGIN_MS, WINDOW_MS
-from pipeline.live.desk import PARTLY_MS, Desk, Settings
+from pipeline.live.clerk import GONE_MS, MARGIN_MS, WINDOW_MS
+from pipeline.live.desk import LOOK_MS, PARTLY_MS, Desk, Settings
+from pipeline.live.jumped import JUMPED_MS
 from pipeline.live.records import Protection
 from pipeline.trading.execution import Chase, Twap
 from pipeline.trading.filters import Range, SymbolFilters
@@ -91,6 +92,75 @@ def test_a_stop_and_a_target_are_sent_as_one_list_of_two_names():
 def test_a_stop_with_a_limit_is_a_stop_loss_limit():
     stop = Told().bought("2", Protection("b", 0, D(95), stop_limit=D(94)))
     assert (stop.kind, stop.price, stop.stop_price) == ("STOP_LOSS_LIMIT", D(94), D(95))
+
+
+def test_a_stop_that_was_jumped_over_is_cancelled_and_sold_at_market():
+    told = Told()
+    stop = told.bought("2", Protection("b", 0, D(95), stop_limit=D(94)))
+    told.live(stop)
+    told.desk.priced(SYMBOL, D(93), D("93.1"))
+    assert told(told.desk.timer(1000)) == [] and told(told.desk.timer(1000 + JUMPED_MS - 1)) == []
+    # The price is back at the limit, and goes again: it counts anew.
+    told.desk.priced(SYMBOL, D(94), D("94.1"))
+    assert told(told.desk.timer(1000 + JUMPED_MS)) == []
+    told.desk.priced(SYMBOL, D(90), D("90.1"))
+    assert told(told.desk.timer(8000)) == []
+    assert [type(e) for e in told(told.desk.timer(8000 + JUMPED_MS))] == [fx.Alert, fx.Cancel]
+    # Half of it was filled meanwhile; a crash forgets nothing of it.
+    again, _ = told.crashed()
+    again.fill(stop.client_order_id, "1", "PARTIALLY_FILLED")
+    (sent,) = again.tell(stop.client_order_id, "CANCELED")
+    assert (sent.request.kind, sent.request.side, sent.request.qty) == ("MARKET", "SELL", D(1))
+
+
+def test_a_stop_without_a_limit_is_never_jumped_over():
+    told = Told()
+    told.live(told.bought())
+    told.desk.priced(SYMBOL, D(50), D(51))
+    assert told(told.desk.timer(0)) == [] and told(told.desk.timer(60_000 - 1)) == []
+
+
+def test_what_protects_a_position_is_looked_for_every_minute():
+    told = Told()
+    stop = told.bought()
+    told.live(stop)
+    asked = [
+        now for now in range(0, 200_000, 1000)
+        if fx.AskOpen(SYMBOL) in told.desk.timer(now) and told(told.desk.open_orders(SYMBOL, [_open(stop)], now)) == []
+    ]  # fmt: skip
+    assert asked == [LOOK_MS, 2 * LOOK_MS, 3 * LOOK_MS]
+    assert told(told.desk.open_orders(SYMBOL, [], 200_000)) == []
+    cancelled = Report(SYMBOL, stop.client_order_id, "CANCELED", D(0))
+    effects = told(told.desk.found(stop.client_order_id, cancelled, 200_500, 200_600))
+    assert [type(e) for e in effects] == [fx.Alert, fx.Send] and SYMBOL in told.desk.books.halted
+
+
+def test_a_cancel_of_our_own_halts_nothing():
+    told = Told()
+    stop = told.bought()
+    told.live(stop)
+    told(told.desk.move_stop(SYMBOL, D(97), 20))
+    told.tell(stop.client_order_id, "CANCELED")
+    assert not told.desk.books.halted
+
+
+def test_a_stop_that_is_found_no_more_is_placed_anew():
+    told = Told()
+    stop = told.bought()
+    told.live(stop)
+    name = stop.client_order_id
+    assert told(told.desk.found(name, None, 1000, 1000)) == []
+    # It shows again: what was missed before means nothing.
+    told(told.desk.found(name, _open(stop), 30_000, 30_000))
+    for now in (40_000, 40_000 + GONE_MS - 1):
+        assert told(told.desk.found(name, None, now, now)) == []
+    effects = told(told.desk.found(name, None, 40_000 + GONE_MS, 40_000 + GONE_MS))
+    assert [type(e) for e in effects] == [fx.Alert, fx.Send] and "any more" in told.desk.books.halted[SYMBOL]
+    assert effects[1].request.client_order_id != name
+
+
+def _open(stop: Request) -> Report:
+    return Report(SYMBOL, stop.client_order_id, "NEW", D(0))
 
 
 def test_a_short_is_protected_from_above():

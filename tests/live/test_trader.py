@@ -3,10 +3,12 @@
 from decimal import Decimal
 
 import pytest
-from live.bench import ONE, TWO, Bench, config
+from live.bench import CONFIG, ONE, TWO, Bench, config
 
 from pipeline.exchange.port import ListRequest, Report, Request
 from pipeline.live.effects import Cancel, CancelList, Send, SendList, Write
+from pipeline.live.jumped import JUMPED_MS
+from pipeline.live.quoting import wants_quotes
 from pipeline.trading.market import BUY
 from pipeline.trading.reasons import BREAKER_CODES, CODES
 
@@ -57,6 +59,50 @@ def test_a_filled_entry_is_protected_once_and_an_exit_waits_for_the_stop_to_be_g
     assert [type(one) for one in bench.take()] == [CancelList]
     bench.react()
     assert bench.take() == []
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "waited_ms", "enters"), [(0, 20_000, True), (15_000, 5000, True), (15_000, 5001, False)]
+)
+def test_an_entry_that_waits_grows_as_old_as_its_bar(age_ms, waited_ms, enters):
+    bench = Bench()
+    bench.write("HALT", {"symbol": ONE, "reason": "until it is old"})
+    bench.desk.books.add("HALT", {"symbol": ONE, "reason": "until it is old"})
+    bench.bar({ONE: BUY}, age_ms=age_ms)
+    assert orders(bench) == []
+    bench.now += waited_ms
+    bench.carry(bench.desk.resume(ONE, bench.now))
+    bench.react()
+    assert bool(orders(bench)) == enters
+
+
+def test_a_stop_that_the_book_has_jumped_over_is_sold_at_market():
+    declared = config(serve={**CONFIG["serve"], "stop_limit_band": 0.01})
+    assert wants_quotes(declared) and not wants_quotes(config())
+    bench = Bench(declared)
+    bench.filled(bench.buys())
+    (pair,) = orders(bench)
+    for leg in pair.legs:
+        bench.accepted(leg)
+    bench.carry(bench.trader.on_tick(ONE, Decimal(9), Decimal("9.01"), bench.now))
+    for wait in (0, JUMPED_MS):
+        bench.now += wait
+        bench.carry(bench.desk.timer(bench.now))
+    assert CancelList(ONE, pair.list_client_order_id) in bench.take()
+    assert ONE in bench.desk.books.leaving
+
+
+def test_the_close_of_a_bar_shows_a_jumped_stop_too():
+    bench = Bench(config(serve={**CONFIG["serve"], "stop_limit_band": 0.01}))
+    bench.filled(bench.buys())
+    (pair,) = orders(bench)
+    for leg in pair.legs:
+        bench.accepted(leg)
+    bench.bar({}, price=9.0)
+    for wait in (0, JUMPED_MS):
+        bench.now += wait
+        bench.carry(bench.desk.timer(bench.now))
+    assert CancelList(ONE, pair.list_client_order_id) in bench.take()
 
 
 def test_an_order_of_another_symbol_of_the_account_is_left_alone():

@@ -47,6 +47,8 @@ class Trader:
     def look(self) -> None:
         """A second has passed: timers, ticks, trailing stops, and the way out at the end."""
         books, price, calm = self.desk.books, self.world.venue.price, self.now > self.world.calm_ms
+        if self.now >= self.world.down_until:
+            self.desk.priced(SYMBOL, Decimal(price - 1), Decimal(price + 1))
         if books.works and self.now >= self.world.down_until:
             self.do(self.desk.volume(SYMBOL, Decimal(20), self.now))
             self.do(self.desk.tick(SYMBOL, Decimal(price - 1), Decimal(price + 1), self.now))

@@ -3,11 +3,12 @@
 Each thing that is wrong is told as `kind: words`; KINDS are the kinds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from live.checkpoint import copied
+from live.network import EXCUSES, TOLD_AT_ONCE
 from live.trader import EXPIRES_MS
 from live.venue import GUARDS, STEP, SYMBOL, ZERO
 
@@ -48,18 +49,25 @@ def watch_cover(world: "World") -> None:
     # A stop that came with its entry may leave a lot for the fee; a target alone is no protection.
     missing = venue.sellable - venue.stops
     has_target_only = any(one.request.kind == "LIMIT_MAKER" and one.list_id for one in venue.live.values())
-    if missing <= STEP or (venue.selling >= venue.sellable and not has_target_only):
+    if missing <= STEP or (venue.selling - venue.jumped >= venue.sellable and not has_target_only):
         world.bare_ms = 0
         # A request that is on its way may have been lost already.
         world.excuses = [one for one in world.excuses if one[0] > world.now - 8000]
     elif world.is_alive and world.now >= world.down_until:
         world.bare_ms += min(world.now - world.watched_ms, 1000)
         world.longest_bare_ms = max(world.longest_bare_ms, world.bare_ms)
-        if world.bare_ms > BARE_MS + sum(cost for _, cost in world.excuses):
+        if world.bare_ms > BARE_MS + excused(fault for _, fault in world.excuses):
             world.wrong.append(
                 f"unprotected: {venue.sellable} was held without a stop for {world.bare_ms} ms, at {world.now}"
             )
     world.watched_ms = world.now
+
+
+def excused(faults: Iterable[str]) -> int:
+    """How much longer than otherwise a position may be without its stop after some faults."""
+    faults = list(faults)
+    together = max((EXCUSES[fault] for fault in faults if fault in TOLD_AT_ONCE), default=0)
+    return together + sum(EXCUSES.get(fault, 0) for fault in faults if fault not in TOLD_AT_ONCE)
 
 
 def found(world: "World") -> list[str]:
@@ -137,5 +145,6 @@ def _journal(world: "World") -> Iterator[str]:
             told.add(kind, body)
     if vars(told) != vars(world.desk.books):
         yield "journal: it tells other books than those in memory"
-    if bool(world.desk.books.halted) != (world.foreign is not None):
-        yield f"halt: {world.desk.books.halted}, and {world.foreign} was there"
+    halted = world.desk.books.halted
+    if bool(halted) != (world.foreign is not None) and not (halted and world.meddled):
+        yield f"halt: {halted}, and {world.foreign} was there"

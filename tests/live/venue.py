@@ -111,11 +111,23 @@ class Venue:
                 self._end(order, "CANCELED")
         return live
 
+    def withdraw(self, order: Placed) -> None:
+        """Somebody else cancels an order with its list."""
+        self.cancel_list(order.list_id) if order.list_id else self.cancel(order.name)
+
+    def forget(self, order: Placed) -> None:
+        """An order that was not filled is gone with its list, and nobody is told."""
+        names = self.lists.get(order.list_id, [order.name])
+        if not any(self.orders[name].executed for name in names):
+            for name in names:
+                del self.orders[name], self.live[name]
+            self.lists.pop(order.list_id, None)
+
     # Matching
 
-    def move(self) -> None:
-        """The price moves, and what it reaches is filled, at times in part."""
-        self.price = min(max(700, self.price + self.drift * self.random.choice((-9, -5, -2, 0, 1, 3, 8))), 1400)
+    def move(self, gap: int = 0) -> None:
+        """The price moves, or falls by a gap, and what it reaches is filled, at times in part."""
+        self.price = min(max(700, self.price - gap + self.drift * self.random.choice((-9, -5, -2, 0, 1, 3, 8))), 1400)
         self.match()
 
     def match(self) -> None:
@@ -131,7 +143,13 @@ class Venue:
     @property
     def stops(self) -> Decimal:
         """Quantity for which a stop rests, or sells."""
-        return sum((o.left for o in self.live.values() if o.request.kind in GUARDS and o.status != "PENDING_NEW"), ZERO)
+        return sum((o.left for o in self.live.values() if o.request.kind in GUARDS and self._guards(o)), ZERO)
+
+    @property
+    def jumped(self) -> Decimal:
+        """Quantity of stops that were triggered where nobody takes their limit."""
+        stops = [o for o in self.live.values() if o.request.kind in GUARDS and o.status != "PENDING_NEW"]
+        return sum((o.left for o in stops if not self._guards(o)), ZERO)
 
     @property
     def selling(self) -> Decimal:
@@ -195,6 +213,10 @@ class Venue:
             if (order.request.stop_price or ZERO) < self.best_stop.get(key, ZERO):
                 self.wrong.append(f"loosened: {order.name}: the stop was loosened to {order.request.stop_price}")
             self.best_stop[key] = order.request.stop_price or ZERO
+
+    def _guards(self, order: Placed) -> bool:
+        """Whether a stop waits, or sells; its limit may be out of reach once it was triggered."""
+        return order.status != "PENDING_NEW" and (order.armed or self._crosses(order))
 
     def _triggers(self, order: Placed) -> bool:
         return self.price <= (order.request.stop_price or ZERO)

@@ -13,20 +13,22 @@ from typing import Any
 
 from live import truth
 from live.checkpoint import copied
-from live.network import EXCUSES, Faults, Network
+from live.network import Faults, Network
 from live.trader import Trader
-from live.venue import RULES, STEP, SYMBOL, Placed
+from live.venue import GUARDS, RULES, STEP, SYMBOL, Placed
 
 from pipeline.exchange.port import Request
 from pipeline.live import effects as fx
 from pipeline.live.books import GUARDS as GUARD_LEGS
 from pipeline.live.books import Books
-from pipeline.live.clerk import MARGIN_MS, WINDOW_MS
+from pipeline.live.clerk import GONE_MS, MARGIN_MS, WINDOW_MS
 from pipeline.live.desk import Desk, Settings
 
 BARS, BAR_MS, STEP_MS = 8, 12_000, 1000
+# How long nothing is looked at once it is calm and nothing is on its way.
+REST_MS = 5000
 # After the last bar, and after the last crash, nothing goes wrong any more, and the slowest question is answered.
-CALM_MS = 4 * (WINDOW_MS + MARGIN_MS)
+CALM_MS = GONE_MS + 2 * (WINDOW_MS + MARGIN_MS)
 SETTINGS = Settings(order_timeout_ms=6000)
 
 
@@ -68,13 +70,14 @@ class World(Network):
         faults: Faults | None = None,
         *,
         bar_ms: int = BAR_MS,
+        reconcile_ms: int = 30_000,
         forgetful: bool = False,
     ) -> None:
         super().__init__(seed, faults)
         self.seed, self.crashes, self.make = seed, crashes, make
         self.bar_ms, self.forgetful = bar_ms, forgetful
         self.settle_ms = CALM_MS + 2 * (bar_ms - BAR_MS) // 4
-        self.reconcile_ms = min(max(30_000, bar_ms // 4), 60_000)
+        self.reconcile_ms = reconcile_ms
         self.first_bar = self.begun = self.end_ms = self.pace = self.next_step = 0
         self.checkpoint = Books()
         self.journal: list[tuple[str, dict[str, Any]]] = []
@@ -83,6 +86,7 @@ class World(Network):
         self.wrong: list[str] = []
         self.bare_ms = self.longest_bare_ms = self.watched_ms = 0
         self.foreign: str | None = None
+        self.meddled = False
         self.flattens = False
         self.trader = Trader(self)
 
@@ -102,9 +106,12 @@ class World(Network):
         if draw.random() < self.faults.outage:
             self.at(draw.randrange(span), lambda: self.go_down(draw.choice((3000, 15_000))))
         self.foreign = f"theirs-{self.now}" if draw.random() < self.faults.foreign else None
+        self.meddled = False
         if self.foreign is not None:
             self.at(draw.randrange(span // 2), self.meddle)
         self.step_after(STEP_MS)
+        # Long before the next comparison, what is not ours is to be known at the end.
+        self.at(span + 1, lambda: self.for_process(lambda: self.do(self.desk.recover([SYMBOL], self.now))))
         if not self.life:
             self.start()
         while self.queue and self.now < self.end_ms:
@@ -125,14 +132,14 @@ class World(Network):
         calm = self.now >= self.calm_ms
         if self.now >= self.down_until:
             if not calm:
-                self.venue.move()
+                self.venue.move(120 if self.chance("gap") else 0)
             elif self.venue.live:
                 self.venue.match()
         truth.watch_cover(self)
         self.for_process(self.trader.look)
         is_leaving = calm and self.flattens and (self.venue.sellable > 0 or self.trader.held > 0)
-        wait = STEP_MS if is_leaving or not self.is_quiet else max(STEP_MS, self.bar_ms // 12)
-        self.step_after(wait)
+        rest = REST_MS if calm else STEP_MS
+        self.step_after(STEP_MS if is_leaving or not self.is_quiet else max(rest, self.bar_ms // 12))
 
     @property
     def is_quiet(self) -> bool:
@@ -150,8 +157,16 @@ class World(Network):
         self.down_until = self.now + length
 
     def meddle(self) -> None:
-        """Somebody else trades on the account."""
+        """Somebody else trades on the account, or cancels what protects a position; or the exchange forgets it."""
         self.injected += 1
+        kind = self.random.choice(("order", "cancel", "forget"))
+        guards = [one for one in self.venue.live.values() if one.request.kind in GUARDS and one.status == "NEW"]
+        if guards and kind != "order":
+            # Whether we had asked for the same nobody knows.
+            self.foreign, self.meddled = None, True
+            self.excuses.append((self.now, kind))
+            (self.venue.forget if kind == "forget" else self.venue.withdraw)(guards[0])
+            return
         request = Request(SYMBOL, "BUY", "LIMIT", Decimal(1), self.foreign or "", Decimal(1))
         self.venue.orders[request.client_order_id] = self.venue.live[request.client_order_id] = Placed(request, 0)
 
@@ -160,6 +175,7 @@ class World(Network):
         venue = self.venue
         if self.foreign is not None:
             venue.live.pop(self.foreign, None)
+        if self.desk.books.halted:
             self.crashes = ()
             self.do(self.desk.resume(SYMBOL, self.now))
         for kind, body in self.journal:
@@ -209,7 +225,7 @@ class World(Network):
         except Crash:
             self.is_alive = False
             self.crashed += 1
-            self.excuses.append((self.now, EXCUSES["crash"]))
+            self.excuses.append((self.now, "crash"))
             self.trace.append((self.now, f"crash at {self.crossing}"))
             self.end_ms = max(self.end_ms, self.now + self.settle_ms)
             self.at(self.random.choice((5, 1500, 20_000)), self.start)
