@@ -11,10 +11,10 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import BadInput
 from pipeline.models.calibration import Curve
 from pipeline.models.fitting import Fitted
 from pipeline.models.flat_trees import FlatTrees, flat_trees, together
+from pipeline.models.lightgbm_file import ModelFile
 from pipeline.models.linear import LinearModel
 
 Row = npt.NDArray[np.float32]
@@ -148,18 +148,16 @@ def _probes(flat: FlatTrees, features: int) -> list[Row]:
 class _TreesRow:
     # LightGBM's own call for single rows, prepared once: part of its C interface that Python has no name for.
     def __init__(self, model: Fitted, features: int) -> None:
-        from pipeline.models.lightgbm import lgb  # type: ignore[attr-defined]
-
-        self._booster = model.model  # its handle lives as long as it does
-        self._library = lgb.basic._LIB  # type: ignore[attr-defined]
+        own = model.model
+        self._booster = own if isinstance(own, ModelFile) else ModelFile(model.text())
+        self._library = self._booster.library
         self._config = ctypes.c_void_p()
-        rounds = self._booster.best_iteration  # type: ignore[union-attr]
-        self._check(
+        self._booster.check(
             self._library.LGBM_BoosterPredictForMatSingleRowFastInit(
-                self._booster._handle,  # type: ignore[union-attr]
+                self._booster.handle,
                 ctypes.c_int(_NORMAL),
                 ctypes.c_int(0),
-                ctypes.c_int(rounds if rounds > 0 else _ALL),
+                ctypes.c_int(_ALL),
                 ctypes.c_int(_FLOAT32),
                 ctypes.c_int32(features),
                 ctypes.c_char_p(b"num_threads=1"),
@@ -174,21 +172,16 @@ class _TreesRow:
 
     def text(self) -> str:
         """The trees that it walks, in LightGBM's format."""
-        rounds = self._booster.best_iteration  # type: ignore[union-attr]
-        return str(self._booster.model_to_string(num_iteration=rounds if rounds > 0 else _ALL))  # type: ignore[union-attr]
+        return self._booster.model_to_string()
 
     def __call__(self, row: Row) -> float:
         self._row[:] = row
-        self._check(self._predict(self._config, self._pointer, *self._out))
+        self._booster.check(self._predict(self._config, self._pointer, *self._out))
         return self._score.value
 
     def __del__(self) -> None:
         if self._config:
             self._library.LGBM_FastConfigFree(self._config)
-
-    def _check(self, code: int) -> None:
-        if code:
-            raise BadInput(f"LightGBM cannot score a row: {self._library.LGBM_GetLastError().decode()}")
 
 
 class _LinearRow:

@@ -18,6 +18,7 @@ from pipeline.artifacts import read_json, sha256_file, write_json, write_text
 from pipeline.errors import BadInput
 from pipeline.models import calibration
 from pipeline.models.fitting import Fitted
+from pipeline.models.lightgbm_file import ModelFile
 from pipeline.models.linear import LinearModel
 from pipeline.models.second import SecondModel
 
@@ -160,9 +161,7 @@ def _load_model(folder: Path, facts: Mapping[str, Any], given: list[str]) -> Fit
         curve = calibration.from_json((folder / facts["calibration"]["file"]).read_text(encoding="utf-8"))
     if facts["kind"] == "linear":
         return Fitted(LinearModel.from_json(text), "linear", classification, facts["rounds"], columns, curve)
-    from pipeline.models.lightgbm import from_text
-
-    return Fitted(from_text(text), "lightgbm", classification, facts["rounds"], columns, curve)
+    return Fitted(ModelFile(text), "lightgbm", classification, facts["rounds"], columns, curve)
 
 
 def versions() -> dict[str, str]:

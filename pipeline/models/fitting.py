@@ -9,6 +9,7 @@ import numpy.typing as npt
 from pipeline.config.training import Algorithm
 from pipeline.errors import BadInput
 from pipeline.models.calibration import Curve
+from pipeline.models.lightgbm_file import ModelFile
 from pipeline.models.parameters import lightgbm_parameters, linear_parameters
 from pipeline.models.samples import Samples, SomeRows
 from pipeline.models.weights import row_weights
@@ -30,12 +31,12 @@ _PART = 1 << 15
 class Fitted:
     """A trained model.
 
-    model: a LightGBM booster or a `LinearModel`. rounds: boosting rounds or iterations used. columns: positions of the
-    features that it learned from, ascending, among those that it is given; all of them if None. curve: makes
-    probabilities of its scores, if it is calibrated.
+    model: a LightGBM booster, one of a file, or a `LinearModel`. rounds: boosting rounds or iterations used. columns:
+    positions of the features that it learned from, ascending, among those that it is given; all of them if None.
+    curve: makes probabilities of its scores, if it is calibrated.
     """
 
-    model: "lgb.Booster | LinearModel"
+    model: "lgb.Booster | ModelFile | LinearModel"
     kind: str
     classification: bool
     rounds: int
@@ -50,6 +51,8 @@ class Fitted:
             features = features[:, self.columns]
         if self.kind == "linear":
             return self.model.predict(features)  # type: ignore[return-value]
+        if isinstance(self.model, ModelFile):
+            return self.model.predict(features, threads)
         from pipeline.models import lightgbm
 
         return lightgbm.predict(self.model, features, threads)  # type: ignore[arg-type]

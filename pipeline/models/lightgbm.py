@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.lean import without
+from pipeline.lean import empty, without
 
-with without("pandas", "sklearn", "dask", "matplotlib"):
+_TABLES = ("scipy", "scipy.sparse", "narwhals", "narwhals.dependencies", "narwhals.typing")
+with without("pandas", "sklearn", "dask", "matplotlib"), empty(*_TABLES):
     import lightgbm as lgb
 
 LightGBMError = lgb.basic.LightGBMError
@@ -119,11 +120,6 @@ class BinnedRows:
         if weights is not None:
             part.set_weight(weights.astype(np.float32))
         return part
-
-
-def from_text(text: str) -> lgb.Booster:
-    """The booster of a model file whose hash has been verified; damaged text can end the process."""
-    return lgb.Booster(model_str=text)
 
 
 def predict(booster: lgb.Booster, features: npt.NDArray[np.float32], threads: int = 1) -> Floats:

@@ -114,8 +114,6 @@ def test_a_bundle_gives_the_scores_it_was_saved_with(tmp_path):
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "delete"])
 def test_a_damaged_model_file_is_named_and_never_parsed(tmp_path, damage, monkeypatch):
-    from pipeline.models import lightgbm
-
     path = _saved(tmp_path) / "up-gb.txt"
     content = path.read_bytes()
     if damage == "delete":
@@ -124,7 +122,7 @@ def test_a_damaged_model_file_is_named_and_never_parsed(tmp_path, damage, monkey
         path.write_bytes(
             content[:900] if damage == "cut" else content[:200] + bytes([content[200] ^ 1]) + content[201:]
         )
-    monkeypatch.setattr(lightgbm, "from_text", lambda _: pytest.fail("parsed"))
+    monkeypatch.setattr(bundle, "ModelFile", lambda _: pytest.fail("parsed"))
     with pytest.raises(BadInput, match=r"up-gb\.txt"):
         bundle.load(tmp_path)
 
