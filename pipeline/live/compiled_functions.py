@@ -23,7 +23,7 @@ _SOURCES = ("trading", "features", "models", "signals")
 
 def entries() -> list[Entry]:
     """Every compiled function that is called while trading, with arguments as they are then."""
-    from pipeline.features import windows
+    from pipeline.features import straight, windows
     from pipeline.models import flat_trees
     from pipeline.signals import smooth
     from pipeline.trading import booking, core, gates, volatility
@@ -41,6 +41,11 @@ def entries() -> list[Entry]:
     whole, codes = np.zeros(1, np.int64), np.zeros(1, np.uint8)
     # A tree that is one leaf, 64 bits wide; its splits would be read as two floats or four integers.
     slots = one.copy(), one.view(np.float32).copy(), one.view(np.uint16).copy()
+    # One window, the mean of one row, and none of TA-Lib's functions.
+    group, window = np.array([[0, 1, 0, 1, 2, 0, 1]]), np.array([[windows.CODES["mean"], 1, 1, 0]])
+    none = np.zeros((1, 0), np.int64)
+    instructions = np.zeros((0, 9), np.int64), np.zeros((0, 4), np.int64), group, whole, window, two, whole
+    memory = none, np.ones((1, 2)), np.zeros((1, 1), np.int64)
     return [
         Entry(core.step_once, (account, positions, trades, refused, signals, 0, 0, market, rules), float),
         Entry(core.close_once, (account, positions, refused, signals, 0, 0, market, rules), float),
@@ -53,6 +58,7 @@ def entries() -> list[Entry]:
         Entry(flat_trees._lay, (whole[:0], small[0, :0], whole[:0], whole[:0], one, *slots)),
         Entry(flat_trees._rename, (slots[2], whole, whole)),
         Entry(flat_trees._score, (*slots, whole, whole + 1, one, small, whole, two)),
+        Entry(straight._advance, (whole, two, *instructions, *memory, one.copy(), two.copy()), int),
         Entry(windows.newest, (whole, two, whole + 1, whole + 1, two, 1, one.copy())),
     ]
 
