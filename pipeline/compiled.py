@@ -5,7 +5,25 @@ of these functions, or has their machine code from elsewhere (`pipeline.machine_
 """
 
 from collections.abc import Callable
+from functools import cache
+from threading import RLock
 from typing import Any
+
+from pipeline.lean import without
+
+_MAKING = RLock()
+
+
+@cache
+def _numba() -> Any:
+    with without("scipy", "cffi", "yaml"):
+        import numba
+        from numba.core.registry import cpu_target
+
+        # Here it imports what it knows of, and with it scipy, were it not for the above.
+        cpu_target.typing_context.refresh()
+        cpu_target.target_context.refresh()
+    return numba
 
 
 class Compiled:
@@ -27,10 +45,10 @@ class Compiled:
     @property
     def dispatcher(self) -> Any:
         """numba's own function."""
-        if self._dispatcher is None:
-            import numba
-
-            self._dispatcher = numba.njit(**{"cache": True, **self.targetoptions})(self.py_func)
+        # Two threads that call it first are not to compile it twice.
+        with _MAKING:
+            if self._dispatcher is None:
+                self._dispatcher = _numba().njit(**{"cache": True, **self.targetoptions})(self.py_func)
         return self._dispatcher
 
     def use(self, native: Callable[..., Any]) -> None:

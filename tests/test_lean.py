@@ -21,6 +21,45 @@ settle()
 large = {"pandas", "polars", "sklearn", "matplotlib"}
 print(sorted(large & set(sys.modules)), pa.default_memory_pool().backend_name)
 """
+LEARNING = """
+import sys
+from pipeline.lean import arrow_alone
+arrow_alone()
+import numpy as np
+import pyarrow as pa
+from pipeline.compiled import compiled
+from pipeline.models.lightgbm import BinnedRows, predict
+twice = compiled(cache=False)(lambda number: 2 * number)
+x = pa.array(np.arange(100.0)).to_numpy().astype(np.float32).reshape(50, 2)
+y, rows = (x[:, 0] > 50).astype(float), np.arange(50)
+settings = {"classification": True, "rounds": twice(1), "params": {}, "seed": 0, "weights": y + 1}
+model = BinnedRows(x, ["a", "b"], {}).fit(rows, y, **settings)
+assert len(predict(model, x)) == 50
+large = {"pandas", "polars", "sklearn", "matplotlib", "scipy", "narwhals", "cffi"}
+print(sorted(large & set(sys.modules)))
+import scipy.sparse, narwhals
+print(scipy.sparse.csr_matrix((2, 3)).shape, narwhals.dependencies.is_into_dataframe(pa.table({"a": [1]})))
+print(len(pa.table({"a": [1, 2]}).to_pandas()))
+"""
+ELSEWHERE = """
+import threading
+from pipeline.lean import without
+found = []
+def look():
+    import wave
+    found.append(wave.__name__)
+with without("wave"):
+    other = threading.Thread(target=look)
+    other.start()
+    other.join()
+with without("colorsys"):
+    try:
+        import colorsys
+    except ImportError:
+        found.append("absent")
+import colorsys
+print(found, colorsys.__name__)
+"""
 LATER = """
 import sys, pandas
 from pipeline.lean import keep_small
@@ -40,3 +79,11 @@ def test_serving_imports_none_of_the_large_libraries() -> None:
 
 def test_who_uses_pandas_already_keeps_it() -> None:
     assert out_of(LATER) == "2"
+
+
+def test_learning_and_compiling_import_none_of_them_and_leave_them_to_others() -> None:
+    assert out_of(LEARNING).splitlines() == ["[]", "(2, 3) True", "2"]
+
+
+def test_a_module_is_absent_in_one_thread_only() -> None:
+    assert out_of(ELSEWHERE) == "['wave', 'absent'] colorsys"

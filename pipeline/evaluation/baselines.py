@@ -6,10 +6,10 @@ the open of the second bar.
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.compiled import compiled
 from pipeline.trading.bars import Bars
 from pipeline.trading.market import market_of, signals_of
 from pipeline.trading.rules import Rules
@@ -79,7 +79,7 @@ def _next_real(filled: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     return np.asarray(np.minimum.accumulate(index[::-1])[::-1])
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _random_growth(price, lengths, sides, bars, share, fee, slip, seeds):  # type: ignore[no-untyped-def]
     m = len(lengths)
     free = bars - lengths.sum()

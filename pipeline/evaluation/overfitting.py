@@ -12,15 +12,16 @@ from functools import cache
 from itertools import combinations, pairwise
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from pipeline.compiled import compiled
 
 Array = npt.NDArray[np.float64]
 BLOCKS, MOST_BLOCKS = 12, 18
 DRAWS = 200
 INTERVAL = 0.9
-_compiled: Any = numba.njit(cache=True, nogil=True)
+_compiled: Any = compiled(nogil=True)
 # A slice whose variance is less than this part of its mean square does not vary: what is left is rounding.
 ROUNDING = 1e-12
 

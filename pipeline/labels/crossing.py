@@ -3,10 +3,12 @@
 import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from pipeline.compiled import compiled
 
 Floats = npt.NDArray[np.float64]
 
@@ -25,20 +27,17 @@ def first_crossing(
     """
     n = len(high)
     where, which = np.full(n, -1, np.int64), np.zeros(n, np.int8)
-    blocks = _blocks(high, low)
+    scan = partial(_scan, high, low, upper, lower, horizon, *_blocks(high, low))
     # Rows do not depend on each other, and the compiled scan lets go of the interpreter.
     parts = np.linspace(0, n, (os.cpu_count() or 1) + 1).astype(np.int64)
     with ThreadPoolExecutor(len(parts) - 1) as pool:
-        scans = (
-            pool.submit(_scan, high, low, upper, lower, horizon, *blocks, int(a), int(b), where, which)
-            for a, b in itertools.pairwise(parts)
-        )
-        for scan in list(scans):
-            scan.result()
+        scans = [pool.submit(scan, int(a), int(b), where, which) for a, b in itertools.pairwise(parts)]
+        for one in scans:
+            one.result()
     return where, which
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _blocks(high: Floats, low: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     # Extremes of whole blocks, and of blocks of blocks, let most rows skip most of their horizon.
     n = high.shape[0]
@@ -56,7 +55,7 @@ def _blocks(high: Floats, low: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     return tops, bottoms, wide_tops, wide_bottoms
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _scan(
     high: Floats,
     low: Floats,

@@ -2,8 +2,8 @@
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from pipeline.compiled import compiled
 from pipeline.config.labels import HighLow
 from pipeline.labels.column import LabelColumn
 
@@ -45,7 +45,7 @@ def compute(spec: HighLow, horizons: list[int], close: Floats, high: Floats, low
     return columns
 
 
-@njit(cache=True)
+@compiled()
 def future_max(values: Floats, horizon: int) -> Floats:
     """max(values[t+1…t+horizon]) for each t [n]; NaN on the last `horizon` rows."""
     n = values.shape[0]

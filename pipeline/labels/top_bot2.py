@@ -8,8 +8,8 @@ two points that prove it. It takes one pass, and it tells when each row is certa
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from pipeline.compiled import compiled
 from pipeline.config.labels import TopBot2
 from pipeline.labels.column import LabelColumn
 
@@ -49,12 +49,12 @@ def compute(spec: TopBot2, price: Floats) -> list[LabelColumn]:
     return columns
 
 
-@njit(cache=True)
+@compiled()
 def _below(value: float, fraction: float) -> float:
     return value - fraction * abs(value)
 
 
-@njit(cache=True)
+@compiled()
 def _candidates(
     values: Floats, level: float
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int8], npt.NDArray[np.int64]]:
@@ -82,7 +82,7 @@ def _candidates(
     return resolved, kind, alive
 
 
-@njit(cache=True)
+@compiled()
 def _label(
     values: Floats,
     band: float,
@@ -118,7 +118,7 @@ def _label(
     return label, known, end
 
 
-@njit(cache=True)
+@compiled()
 def _included(values: Floats, e: int, band: float, stop: int) -> tuple[int, int]:
     # First and last row around e, before `stop`, that do not fall out of the band below it.
     limit = _below(values[e], band)
@@ -130,7 +130,7 @@ def _included(values: Floats, e: int, band: float, stop: int) -> tuple[int, int]
     return first, last
 
 
-@njit(cache=True)
+@compiled()
 def _leaves_band(values: Floats, band: float) -> npt.NDArray[np.int64]:
     # First s ≥ t at which the lowest since t lies out of the band below the highest since t; −1 if none.
     # From there on no later top can include t: only the candidate open at s can.

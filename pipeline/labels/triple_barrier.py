@@ -2,8 +2,8 @@
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from pipeline.compiled import compiled
 from pipeline.config.labels import TripleBarrier
 from pipeline.labels.column import LabelColumn
 from pipeline.labels.crossing import BOTH, LOWER, NEITHER, UPPER, first_crossing
@@ -63,7 +63,7 @@ def volatility(close: Floats, span: int) -> Floats:
     return pd.Series(returns).ewm(span=span).std().to_numpy()
 
 
-@njit(cache=True)
+@compiled()
 def cusum_events(close: Floats, threshold: Floats) -> npt.NDArray[np.bool_]:
     """Rows at which the summed return since the last event exceeds the row's threshold, up or down."""
     events = np.zeros(close.shape[0], np.bool_)

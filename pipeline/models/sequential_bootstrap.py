@@ -2,8 +2,8 @@
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from pipeline.compiled import compiled
 from pipeline.models.spans import checked
 
 Floats = npt.NDArray[np.float64]
@@ -37,7 +37,7 @@ def draw_chances(spans: Indices, drawn: Indices) -> Floats:
     return np.asarray(unique / unique.sum())
 
 
-@njit(cache=True)
+@compiled()
 def _draw(first: Indices, stop: Indices, reach: Indices, luck: Floats) -> Indices:
     # Labels sorted by their first bar. Each label's uniqueness beside those drawn so far, and sums of blocks of them,
     # so that finding the label of a chance takes a step for each block and then one for each label of one block.

@@ -11,6 +11,7 @@ from pathlib import Path
 from pipeline.artifacts import Layout, exclusive
 from pipeline.config import Config, load_config
 from pipeline.errors import PipelineError
+from pipeline.lean import arrow_alone
 from pipeline.stages.reporting import Plan, Summary, print_json
 
 STAGES = (
@@ -77,6 +78,7 @@ def run_stages(stages: Sequence[str], options: Options) -> list[Summary]:
 
     Raises the stage's own errors, their hints with the options given here; earlier stages' outputs stay.
     """
+    arrow_alone()
     try:
         return _run_stages(stages, options)
     except PipelineError as error:
