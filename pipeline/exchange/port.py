@@ -201,6 +201,9 @@ class Exchange(Protocol):
     async def fees(self, symbol: str) -> tuple[Decimal, Decimal]:
         """What we pay as maker and as taker, fractions of the notional."""
 
+    async def price(self, symbol: str) -> Decimal:
+        """The last price of a symbol. Raises Refused: there is none."""
+
     def quotes(self, symbols: Iterable[str]) -> AsyncIterator[Quote | Traded]:
         """Best prices as they change, and what is traded, for ever; some may be left out."""
 

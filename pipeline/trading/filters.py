@@ -155,7 +155,7 @@ class SymbolFilters:
 
     def check(self, order: Proposal, book: Book) -> Violation | None:
         """What the exchange would refuse the order for first, in its order; None if it passes all."""
-        return self._illegal(order) or self._filtered(order, book)
+        return self._illegal(order) or self.filtered(order, book)
 
     def _illegal(self, order: Proposal) -> Violation | None:
         numbers = (
@@ -172,7 +172,8 @@ class SymbolFilters:
                 return Violation(-1111, f"Parameter '{name}' has too much precision.")
         return None
 
-    def _filtered(self, order: Proposal, book: Book) -> Violation | None:
+    def filtered(self, order: Proposal, book: Book) -> Violation | None:
+        """The same for an order whose numbers are legal, and have no more decimals than they may."""
         prices = [price for price in (order.price, order.stop_price) if price is not None]
         market, at = order.price is None, book.price if order.price is None else order.price
         notional = order.qty * at

@@ -1,5 +1,6 @@
 """Who may ask and how often: signatures over the bytes that came, timestamps, weights, order counts and bans."""
 
+import hmac
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,7 @@ from exchange.servers import Rest, code, exchange, forgive, inside, signature, s
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.exchange.local import signing
 from pipeline.exchange.local.errors import ApiError
 from pipeline.exchange.local.limits import Limits, RateLimited, RateLimits
 from pipeline.exchange.local.signing import rest_payload
@@ -49,6 +51,12 @@ def test_a_signature_is_over_query_and_body_as_they_came(rest: Rest, where: str)
     else:
         body += f"&{mark}"
     assert rest.send("POST", "/api/v3/order", query, body, key=rest.local.key).status_code == 200
+
+
+@given(st.text(max_size=150), st.binary(max_size=300))
+def test_a_signature_is_the_standard_hmac(secret: str, payload: bytes) -> None:
+    for _ in range(2):
+        assert signing.signature(secret, payload) == hmac.new(secret.encode(), payload, "sha256").hexdigest()
 
 
 def test_a_signature_is_over_what_was_written_and_not_over_what_it_means(rest: Rest) -> None:

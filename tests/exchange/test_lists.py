@@ -134,8 +134,8 @@ def test_where_both_legs_lie_in_a_bar_the_path_decides_and_the_bar_is_counted(pa
     r.engine.step(2)
     assert [kind for kind, status, _ in legs(r, reply) if status == "FILLED"] == [filled]
     assert r.engine.ambiguous_bars == 1
-    [entry] = [line for line in r.engine.journal.lines if '"ambiguous_bar"' in line]
-    assert f'"lists":[{reply["orderListId"]}]' in entry
+    [entry] = [line for line in r.engine.journal.lines if b'"ambiguous_bar"' in line]
+    assert f'"lists":[{reply["orderListId"]}]' in entry.decode()
 
 
 def test_a_bar_that_reaches_one_leg_only_is_not_ambiguous() -> None:

@@ -164,6 +164,11 @@ class BinanceExchange:
         reply = await self._client.read(ask, 20, path="account/commission", signed=True, data={"symbol": symbol})
         return _understood(reports.commission, reply)
 
+    async def price(self, symbol: str) -> Decimal:
+        """The last price of a symbol. Raises Refused, Unavailable, Barred."""
+        reply = await self._client.read(self._client.binance._get, 2, path="ticker/price", data={"symbol": symbol})
+        return _understood(reports.price, reply)
+
     async def balances(self) -> Mapping[str, tuple[Decimal, Decimal]]:
         """Free and locked by asset, without those of which there is nothing. Raises Unavailable, Barred, WrongKey."""
         reply = await self._client.read(self._client.binance.get_account, 20, omitZeroBalances="true")

@@ -142,6 +142,14 @@ def traded(row: Mapping[str, Any]) -> tuple[int, Fill]:
     return int(row["orderId"]), fill
 
 
+def price(reply: Mapping[str, Any]) -> Decimal:
+    """The last price, of `ticker/price`."""
+    found = Decimal(reply["price"])
+    if not (found.is_finite() and found > 0):
+        raise ValueError("a price that is none")
+    return found
+
+
 def held(account: Mapping[str, Any]) -> dict[str, tuple[Decimal, Decimal]]:
     """Free and locked by asset, of `account`."""
     return {str(row["asset"]): (Decimal(row["free"]), Decimal(row["locked"])) for row in account["balances"]}

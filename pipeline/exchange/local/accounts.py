@@ -39,7 +39,10 @@ class Account:
 
     def balance(self, asset: str) -> Balance:
         """Of an asset; an empty one is made for an asset never held."""
-        return self.balances.setdefault(asset, Balance())
+        found = self.balances.get(asset)
+        if found is None:
+            found = self.balances[asset] = Balance()
+        return found
 
     def reserve(self, asset: str, amount: Decimal) -> Lock:
         """Move free balance aside. Raises ApiError: there is not enough."""

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 from pipeline.errors import BadInput
 from pipeline.exchange.local import wire
@@ -24,31 +24,31 @@ class Journal:
 
     def __init__(self, path: Path | None = None, keep: bool = True) -> None:
         self.path = path
-        self.lines: list[str] = []
+        self.lines: list[bytes] = []
         self.count = 0
         self.last = _START
         self._keep = keep
-        self._file: TextIO | None = None
+        self._file: BinaryIO | None = None
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("w", encoding="utf-8")
+            self._file = path.open("wb")
 
     def add(self, kind: str, time: int, moment: int, **what: Any) -> None:
         """One entry. time: the market's, ms; moment: how far the market had gone."""
         body = {"n": self.count, "kind": kind, "time": time, "moment": moment, **what, "previous": self.last}
-        text = wire.dump_sorted(body)
-        self.last = _hash(text)
-        line = f'{text[:-1]},"sha256":"{self.last}"}}'
+        entry = wire.dump_sorted(body)
+        self.last = _hash(entry)
+        line = b'%b,"sha256":"%b"}' % (entry[:-1], self.last.encode())
         self.count += 1
         if self._keep:
             self.lines.append(line)
         if self._file is not None:
-            self._file.write(line + "\n")
+            self._file.write(line + b"\n")
             self._file.flush()
 
     def text(self) -> str:
         """All of it."""
-        return "".join(f"{line}\n" for line in self.lines)
+        return "".join(f"{line.decode()}\n" for line in self.lines)
 
     def close(self) -> None:
         """Close the file."""
@@ -77,11 +77,11 @@ def read(text: str, name: str = "journal") -> Iterator[Entry]:
         if previous != last:
             raise BadInput(f"{name}, line {number}: does not follow from the line before", "the file was changed")
         seal = _SEAL.search(line)
-        last = _hash(_SEAL.sub("}", line))
+        last = _hash(_SEAL.sub("}", line).encode())
         if seal is None or seal[1] != last:
             raise BadInput(f"{name}, line {number}: does not have the hash that it states", "the file was changed")
         yield entry
 
 
-def _hash(line: str) -> str:
-    return hashlib.sha256(line.encode()).hexdigest()
+def _hash(entry: bytes) -> str:
+    return hashlib.sha256(entry).hexdigest()

@@ -12,6 +12,7 @@ from pipeline.exchange.local.errors import ApiError
 _MINUTE, _TEN_SECONDS, _DAY = 60_000, 10_000, 86_400_000
 # How long a ban lasts: two minutes the first time, three days at the most.
 _FIRST_BAN, _LONGEST_BAN = 120_000, 3 * _DAY
+_NEVER = (0, 0)
 
 
 class Limits(BaseModel):
@@ -43,13 +44,15 @@ class _Count:
 
     def at(self, now: int) -> int:
         """What is used up in the window of a time."""
-        if now // self.length != self.window:
-            self.window, self.used = now // self.length, 0
+        window = now // self.length
+        if window != self.window:
+            self.window, self.used = window, 0
         return self.used
 
     def add(self, now: int, amount: int) -> None:
         """Use some, or give some back."""
-        self.used = max(self.at(now) + amount, 0)
+        used = self.at(now) + amount
+        self.used = used if used > 0 else 0
 
 
 class RateLimits:
@@ -68,7 +71,7 @@ class RateLimits:
 
     def charge(self, address: str, weight: int, now: int) -> None:
         """Use weight. Raises RateLimited: 429 beyond the limit, 418 for those who go on all the same."""
-        until, length = self._banned.get(address, (0, 0))
+        until, length = self._banned.get(address, _NEVER)
         if now < until:
             raise _banned(until)
         count = self._weighed(address)
@@ -105,7 +108,12 @@ class RateLimits:
 
     def check_orders(self, key: str, orders: int, now: int) -> None:
         """Refuse an order that would be one too many. Raises RateLimited -1015."""
-        for count, most, words in zip(self._counts(key), self._most(), ("10 SECOND", "1 DAY"), strict=True):
+        short, long = self._counts(key)
+        limits = self.limits
+        for count, most, words in (
+            (short, limits.orders_per_10s, "10 SECOND"),
+            (long, limits.orders_per_day, "1 DAY"),
+        ):
             if count.at(now) + orders > most:
                 until = (now // count.length + 1) * count.length
                 raise RateLimited(
@@ -145,17 +153,16 @@ class RateLimits:
         return rule | {"count": self.used(address, now)}
 
     def _counts(self, key: str) -> tuple[_Count, _Count]:
-        if key not in self._orders:
-            self._orders[key] = (_Count(_TEN_SECONDS), _Count(_DAY))
-        return self._orders[key]
+        found = self._orders.get(key)
+        if found is None:
+            found = self._orders[key] = (_Count(_TEN_SECONDS), _Count(_DAY))
+        return found
 
     def _weighed(self, address: str) -> _Count:
-        if address not in self._weight:
-            self._weight[address] = _Count(_MINUTE)
-        return self._weight[address]
-
-    def _most(self) -> tuple[int, int]:
-        return self.limits.orders_per_10s, self.limits.orders_per_day
+        found = self._weight.get(address)
+        if found is None:
+            found = self._weight[address] = _Count(_MINUTE)
+        return found
 
 
 def _rule(kind: str, interval: str, number: int, limit: int) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def rows(pit: Pit, interval: str, start: int | None, end: int | None, limit: int
 def klines(engine: Engine, p: Params) -> list[Any]:
     """`klines` and `uiKlines`."""
     pit = engine.pits[p.symbol(engine.instruments).symbol]
-    interval = p.choice("interval", INTERVALS, ApiError(-1120, "Invalid interval."))
+    interval = p.choice("interval", INTERVALS, refusal=(-1120, "Invalid interval."))
     start, end = p.integer("startTime"), p.integer("endTime")
     limit = p.integer("limit", 500, 1, 1_000_000) or 500
     zone = p.text("timeZone")
@@ -285,7 +285,7 @@ def statistics(engine: Engine, pit: Pit, length: int, kind: str) -> dict[str, An
 
 def day_ticker(engine: Engine, p: Params) -> Any:
     """`ticker/24hr`."""
-    kind = p.choice("type", ("FULL", "MINI"), invalid("type"), "FULL")
+    kind = p.choice("type", ("FULL", "MINI"), "FULL")
 
     def one(pit: Pit) -> dict[str, Any]:
         shown = statistics(engine, pit, DAY, kind)
@@ -315,8 +315,8 @@ def day_ticker(engine: Engine, p: Params) -> Any:
 
 def ticker(engine: Engine, p: Params) -> Any:
     """Rolling window statistics."""
-    window = p.choice("windowSize", _WINDOWS, invalid("windowSize"), "1d")
-    kind = p.choice("type", ("FULL", "MINI"), invalid("type"), "FULL")
+    window = p.choice("windowSize", _WINDOWS, "1d")
+    kind = p.choice("type", ("FULL", "MINI"), "FULL")
     if "symbol" not in p.raw and "symbols" not in p.raw:
         raise missing("symbol")
     return _each(engine, p, lambda pit: statistics(engine, pit, _WINDOWS[window], kind))
@@ -324,7 +324,7 @@ def ticker(engine: Engine, p: Params) -> Any:
 
 def trading_day(engine: Engine, p: Params) -> Any:
     """Statistics of the UTC day."""
-    kind = p.choice("type", ("FULL", "MINI"), invalid("type"), "FULL")
+    kind = p.choice("type", ("FULL", "MINI"), "FULL")
     p.text("timeZone")
     if "symbol" not in p.raw and "symbols" not in p.raw:
         raise missing("symbol")

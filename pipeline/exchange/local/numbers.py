@@ -4,6 +4,7 @@ from decimal import ROUND_DOWN, Context, Decimal
 
 ZERO = Decimal(0)
 ONE = Decimal(1)
+NOTHING = "0.00000000"
 _PLACES = Decimal("0.00000001")
 # Wide enough for a price times a quantity, each with twenty digits before the point and eight after it.
 _CONTEXT = Context(prec=60, rounding=ROUND_DOWN)
@@ -12,7 +13,7 @@ _CONTEXT = Context(prec=60, rounding=ROUND_DOWN)
 def text(value: Decimal) -> str:
     """`1.50000000`."""
     # Most amounts of a report are 0, and formatting a decimal takes a microsecond.
-    return f"{value:.8f}" if value else "0.00000000"
+    return f"{value:.8f}" if value else NOTHING
 
 
 def cut(value: Decimal) -> Decimal:

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from pipeline.exchange.local import lists, placing, requests
 from pipeline.exchange.local.accounts import Account
 from pipeline.exchange.local.engine import Engine
-from pipeline.exchange.local.errors import BAD_COMBINATION, NO_SUCH_ORDER, UNKNOWN_ORDER, ApiError, either, invalid
+from pipeline.exchange.local.errors import BAD_COMBINATION, NO_SUCH_ORDER, UNKNOWN_ORDER, ApiError, either
 from pipeline.exchange.local.history import DAY
 from pipeline.exchange.local.numbers import text
 from pipeline.exchange.local.orders import Order, OrderList
@@ -142,7 +142,7 @@ def cancel_all(engine: Engine, account: Account, p: Params) -> list[dict[str, An
 def cancel_replace(engine: Engine, account: Account, p: Params) -> dict[str, Any]:
     """Cancel an order and place another. Raises ApiError -2021 or -2022 with both outcomes if one of them fails."""
     instrument = p.symbol(engine.instruments)
-    mode = p.choice("cancelReplaceMode", ("STOP_ON_FAILURE", "ALLOW_FAILURE"), invalid("cancelReplaceMode"))
+    mode = p.choice("cancelReplaceMode", ("STOP_ON_FAILURE", "ALLOW_FAILURE"))
     order_id, client_id = p.integer("cancelOrderId"), p.text("cancelOrigClientOrderId")
     cancel_id = p.client_id("cancelNewClientOrderId") or engine.client_id()
     restriction = p.text("cancelRestrictions")

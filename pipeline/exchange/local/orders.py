@@ -139,7 +139,8 @@ class Order:
             shown["stopPrice"] = text(self.stop_price)
         if self.iceberg:
             shown["icebergQty"] = text(self.iceberg)
-        return shown | self._optional()
+        shown.update(self._optional())
+        return shown
 
     def _optional(self) -> dict[str, Any]:
         shown: dict[str, Any] = {}
@@ -191,17 +192,30 @@ class Order:
         """The reply to its placing. kind: ACK, RESULT or FULL."""
         if kind == "ACK":
             return self._head()
-        reply = self._head() | self._amounts()
-        reply |= {"workingTime": self.working_time, "selfTradePreventionMode": "NONE"} | self._conditional()
+        reply = {
+            **self._head(),
+            **self._amounts(),
+            "workingTime": self.working_time,
+            "selfTradePreventionMode": "NONE",
+            **self._conditional(),
+        }
         if kind == "FULL":
             reply["fills"] = [trade.fill() for trade in self.trades]
         return reply
 
     def canceled(self, cancel_id: str) -> dict[str, Any]:
         """The reply to its cancel. cancel_id: the client id of the cancel."""
-        head = self._head() | {"clientOrderId": cancel_id}
-        first = {"symbol": head.pop("symbol"), "origClientOrderId": self.client_id}
-        return first | head | self._amounts() | {"selfTradePreventionMode": "NONE"} | self._conditional()
+        return {
+            "symbol": self.symbol,
+            "origClientOrderId": self.client_id,
+            "orderId": self.id,
+            "orderListId": self.list_id,
+            "clientOrderId": cancel_id,
+            "transactTime": self.update_time,
+            **self._amounts(),
+            "selfTradePreventionMode": "NONE",
+            **self._conditional(),
+        }
 
     def identity(self) -> dict[str, Any]:
         """As order lists name it."""

@@ -39,18 +39,18 @@ def check(engine: "Engine", account: Account, ticket: Ticket, ahead: Sequence[Ti
         if getattr(ticket, name) and not pit.instrument.entry.get(flag, True):
             raise rejected(words)
     own = [order for order in engine.open_orders(account) if order.symbol == ticket.symbol]
+    stops, buys = _counted(own, ahead)
     base = account.balance(pit.instrument.base)
-    buys = sum((order.remaining for order in own if order.side == "BUY"), ZERO)
     qty = ticket.qty
     if ticket.quote_qty:
         qty = sum((one for _, one in pit.plan(draft(engine, account, ticket))), ZERO)
         if not qty:
             raise rejected("Order book liquidity is less than LOT_SIZE filter minimum quantity.")
     proposal = Proposal(ticket.side, qty, ticket.price or None, ticket.stop_price or None)
-    stops = sum(order.is_stop for order in own) + sum(one.kind in STOPS for one in ahead)
     book = Book(engine.average_price(ticket.symbol), len(own) + len(ahead), stops, base.free + base.locked + buys)
     rules = pit.instrument.rules
-    violation = rules.check(proposal, book)
+    # Its numbers were looked at when they were read.
+    violation = rules.filtered(proposal, book)
     failed = "" if violation is None else violation.filter
     if violation is not None and (violation.code != -1013 or failed in ("PRICE_FILTER", "LOT_SIZE")):
         raise ApiError(violation.code, violation.message)
@@ -64,9 +64,19 @@ def check(engine: "Engine", account: Account, ticket: Ticket, ahead: Sequence[Ti
     # A trailing stop may come without a stop price, by which the shared filters know an algo order.
     if ticket.kind in STOPS and 0 < rules.max_stop_orders <= stops:
         raise _failure("MAX_NUM_ALGO_ORDERS")
-    icebergs = pit.instrument.number("MAX_NUM_ICEBERG_ORDERS", "maxNumIcebergOrders")
-    if ticket.iceberg and 0 < icebergs <= sum(order.iceberg > 0 for order in own):
-        raise _failure("MAX_NUM_ICEBERG_ORDERS")
+    _check_icebergs(pit, ticket, own)
+
+
+def _counted(own: Sequence[Order], ahead: Sequence[Ticket]) -> tuple[int, Decimal]:
+    """How many of some orders are stops, and the quantity that those on the book may still buy."""
+    stops, buys = 0, ZERO
+    for order in own:
+        stops += order.is_stop
+        if order.side == "BUY":
+            buys += order.remaining
+    for ticket in ahead:
+        stops += ticket.kind in STOPS
+    return stops, buys
 
 
 def _failure(name: str) -> ApiError:
@@ -83,6 +93,14 @@ def _check_iceberg(pit: Pit, ticket: Ticket) -> None:
         raise _failure("ICEBERG_PARTS")
 
 
+def _check_icebergs(pit: Pit, ticket: Ticket, own: Sequence[Order]) -> None:
+    if not ticket.iceberg:
+        return
+    most = pit.instrument.number("MAX_NUM_ICEBERG_ORDERS", "maxNumIcebergOrders")
+    if 0 < most <= sum(order.iceberg > 0 for order in own):
+        raise _failure("MAX_NUM_ICEBERG_ORDERS")
+
+
 def _check_trailing(pit: Pit, ticket: Ticket) -> None:
     if not ticket.trailing:
         return
@@ -96,6 +114,8 @@ def _check_trailing(pit: Pit, ticket: Ticket) -> None:
 def check_unused(engine: "Engine", account: Account, tickets: list[Ticket]) -> None:
     """Refuse a client order id that a live order has, or that is there twice. Raises ApiError -2010."""
     ids = [ticket.client_id for ticket in tickets if ticket.client_id]
+    if not ids:
+        return
     symbol = tickets[0].symbol
     if len(set(ids)) < len(ids) or any(engine.live_by_client_id(account, one, symbol) for one in ids):
         raise rejected("Duplicate order sent.")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pipeline.exchange.local.accounts import Account
-from pipeline.exchange.local.numbers import ZERO, text, times
+from pipeline.exchange.local.numbers import NOTHING, text, times
 from pipeline.exchange.local.orders import Order, OrderList, Trade
 
 Event = dict[str, Any]
@@ -35,9 +35,9 @@ def execution(
         "X": order.status,
         "r": "NONE",
         "i": order.id,
-        "l": text(trade.qty if trade else ZERO),
+        "l": text(trade.qty) if trade else NOTHING,
         "z": text(order.executed),
-        "L": text(trade.price if trade else ZERO),
+        "L": text(trade.price) if trade else NOTHING,
         "n": text(trade.commission) if trade else "0",
         "N": trade.asset if trade else None,
         "T": time,
@@ -48,7 +48,7 @@ def execution(
         "M": False,
         "O": order.time,
         "Z": text(order.quote),
-        "Y": text(times(trade.price, trade.qty) if trade else ZERO),
+        "Y": text(times(trade.price, trade.qty)) if trade else NOTHING,
         "Q": text(order.quote_qty),
         "V": "NONE",
     }

@@ -1,10 +1,10 @@
 """What a client sends, read and refused in the exchange's order and words, before it reaches the engine."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from functools import cache
+from typing import NamedTuple
 
 from pipeline.exchange.local.errors import (
     BAD_COMBINATION,
@@ -49,7 +49,11 @@ _MAY = {
     "STOP_LOSS_LIMIT": ("stopPrice", "trailingDelta", "icebergQty"),
     "TAKE_PROFIT_LIMIT": ("stopPrice", "trailingDelta", "icebergQty"),
 }
+_TAKES = {kind: frozenset(_MUST[kind] + _MAY[kind]) for kind in _MUST}
 _CHECKED = ("timeInForce", "quantity", "quoteOrderQty", "price", "stopPrice", "trailingDelta", "icebergQty")
+_AMOUNTS = ("quantity", "quoteOrderQty", "price", "stopPrice", "icebergQty")
+# All that an order may be given, of which the orders of a list have names of their own.
+_PARAMETERS = ("side", "type", "timeInForce", *_AMOUNTS, "trailingDelta", "strategyId", "strategyType")
 
 
 class Params:
@@ -66,7 +70,8 @@ class Params:
 
     def required(self, name: str) -> str:
         """A parameter that must be there. Raises ApiError -1102."""
-        value = self.text(name)
+        self.seen.add(name)
+        value = self.raw.get(name)
         if not value:
             raise missing(name)
         return value
@@ -105,13 +110,19 @@ class Params:
             raise invalid(name)
         return int(value)
 
-    def choice(self, name: str, allowed: Iterable[str], error: ApiError, default: str | None = None) -> str:
-        """One of some words. Raises `error` for another one; ApiError -1102 without a default, -1105 with one."""
+    def choice(
+        self, name: str, allowed: Iterable[str], default: str | None = None, refusal: tuple[int, str] | None = None
+    ) -> str:
+        """One of some words.
+
+        refusal: code and words for another one, without them -1130. Raises ApiError; -1102 for an empty one without a
+        default, -1105 with one.
+        """
         value = self.optional(name) if default is not None else self.required(name)
         if value is None:
             return default or ""
         if value not in allowed:
-            raise error
+            raise invalid(name) if refusal is None else ApiError(*refusal)
         return value
 
     def flag(self, name: str, default: bool = False) -> bool:
@@ -148,8 +159,7 @@ class Params:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(NamedTuple):
     """An order as it was asked for; amounts are 0 if not given."""
 
     symbol: str
@@ -169,7 +179,7 @@ class Ticket:
 
 def reply_kind(p: Params, default: str) -> str:
     """`newOrderRespType`. Raises ApiError."""
-    return p.choice("newOrderRespType", ("ACK", "RESULT", "FULL"), invalid("newOrderRespType"), default)
+    return p.choice("newOrderRespType", ("ACK", "RESULT", "FULL"), default)
 
 
 def ticket(
@@ -184,27 +194,27 @@ def ticket(
     prefix: of the parameters of an order in a list, `above` or `pendingBelow`. fixed: names of parameters that the
     orders of the list share. kinds: the types that are allowed here.
     """
-    name, rules = _namer(prefix, fixed or {}), instrument.rules
-    side = p.choice(name("side"), ("BUY", "SELL"), ApiError(-1117, "Invalid side."))
-    kind = p.choice(name("type"), ORDER_TYPES, ApiError(-1116, "Invalid orderType."))
+    names = {**_names(prefix), **fixed} if fixed else _names(prefix)
+    rules = instrument.rules
+    side = p.choice(names["side"], ("BUY", "SELL"), refusal=(-1117, "Invalid side."))
+    kind = p.choice(names["type"], ORDER_TYPES, refusal=(-1116, "Invalid orderType."))
     for one in _MUST[kind]:
-        p.required(name(one))
-    amounts = {
-        one: p.number(name(one)) for one in ("quantity", "quoteOrderQty", "price", "stopPrice", "icebergQty")
-        if one != "quoteOrderQty" or not prefix
-    }  # fmt: skip
+        p.required(names[one])
+    amounts = {one: p.number(names[one]) for one in _AMOUNTS if one != "quoteOrderQty" or not prefix}
     for one, value in amounts.items():
-        places = rules.base_precision if one in ("quantity", "icebergQty") else rules.quote_precision
-        if value is not None and value != floor_to(value, _unit(places)):
-            raise too_precise(name(one))
-    trailing = p.integer(name("trailingDelta"), least=1)
-    tif = p.optional(name("timeInForce"))
+        if value is not None:
+            places = rules.base_precision if one in ("quantity", "icebergQty") else rules.quote_precision
+            decimals = p.raw[names[one]].partition(".")[2]
+            if len(decimals) > places and value != floor_to(value, _unit(places)):
+                raise too_precise(names[one])
+    trailing = p.integer(names["trailingDelta"], least=1)
+    tif = p.optional(names["timeInForce"])
     if tif is not None and tif not in _TIF:
         raise ApiError(-1115, "Invalid timeInForce.")
     id_name = "newClientOrderId" if not prefix else f"{prefix}ClientOrderId"
     client_id = p.client_id(id_name)
-    strategy_id = p.integer(name("strategyId"))
-    strategy_type = p.integer(name("strategyType"))
+    strategy_id = p.integer(names["strategyId"])
+    strategy_type = p.integer(names["strategyType"])
     if strategy_type is not None and strategy_type < 1_000_000:
         raise ApiError(-1134, "strategyType was less than 1000000.")
     mode = p.optional("selfTradePreventionMode")
@@ -213,7 +223,7 @@ def ticket(
     if kind not in kinds or kind not in instrument.entry["orderTypes"]:
         raise ApiError(-1116, "Invalid orderType.")
     given: dict[str, object] = {**amounts, "trailingDelta": trailing, "timeInForce": tif}
-    _shape(kind, given, name)
+    _shape(kind, given, names)
     return Ticket(
         instrument.symbol,
         side,
@@ -231,28 +241,26 @@ def ticket(
     )
 
 
-def _shape(kind: str, given: Mapping[str, object], name: Callable[[str], str]) -> None:
+def _shape(kind: str, given: Mapping[str, object], names: Mapping[str, str]) -> None:
     """Whether a type has what it must have, and nothing that it does not take."""
     if kind in STOPS and given["stopPrice"] is None and given["trailingDelta"] is None:
-        raise either(name("stopPrice"), name("trailingDelta"))
+        raise either(names["stopPrice"], names["trailingDelta"])
     if kind == "MARKET":
-        if given["quantity"] is None and given.get("quoteOrderQty") is None:
-            raise either(name("quantity"), "quoteOrderQty") if "quoteOrderQty" in given else missing(name("quantity"))
-        if given["quantity"] is not None and given.get("quoteOrderQty") is not None:
+        qty, quote_qty = given["quantity"], given.get("quoteOrderQty")
+        if qty is None and quote_qty is None:
+            raise either(names["quantity"], "quoteOrderQty") if "quoteOrderQty" in given else missing(names["quantity"])
+        if qty is not None and quote_qty is not None:
             raise ApiError(-1128, BAD_COMBINATION)
+    takes = _TAKES[kind]
     for one in _CHECKED:
-        if given.get(one) is not None and one not in _MUST[kind] + _MAY[kind]:
-            raise not_required(name(one))
+        if one not in takes and given.get(one) is not None:
+            raise not_required(names[one])
     if given["icebergQty"] and kind != "LIMIT_MAKER" and given["timeInForce"] != "GTC":
         raise ApiError(-1013, "Iceberg orders must be GTC.")
-    for one, word in (
-        ("quantity", "quantity"),
-        ("quoteOrderQty", "quantity"),
-        ("price", "price"),
-        ("stopPrice", "price"),
-    ):
-        if given.get(one) == 0:
-            raise ApiError(-1013, f"Invalid {word}.")
+    for one in ("quantity", "quoteOrderQty", "price", "stopPrice"):
+        amount = given.get(one)
+        if amount is not None and not amount:
+            raise ApiError(-1013, f"Invalid {'price' if one in ('price', 'stopPrice') else 'quantity'}.")
 
 
 @cache
@@ -261,13 +269,10 @@ def _unit(places: int) -> Decimal:
     return ONE.scaleb(-places)
 
 
-def _namer(prefix: str, fixed: Mapping[str, str]) -> Callable[[str], str]:
-    def name(one: str) -> str:
-        if one in fixed:
-            return fixed[one]
-        return f"{prefix}{one[0].upper()}{one[1:]}" if prefix else one
-
-    return name
+@cache
+def _names(prefix: str) -> dict[str, str]:
+    """Names of an order's parameters: `pendingPrice` is the price of a list's pending order."""
+    return {one: f"{prefix}{one[0].upper()}{one[1:]}" if prefix else one for one in _PARAMETERS}
 
 
 def check_prices(above: Ticket, below: Ticket, last: Decimal) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 from urllib.parse import unquote_to_bytes
 
@@ -151,10 +151,11 @@ class Rest:
         return account, content
 
     def _told(self, name: str, address: str, account: Account | None, content: Any) -> Reply:
-        headers = self._headers(address)
+        now = self.venue.clock.now()
+        headers = self._headers(address, now)
         if account is not None and name in OPERATIONS and OPERATIONS[name].orders:
-            short, day = self.venue.limits.order_counts(account.key, self.venue.clock.now())
-            headers |= {"X-MBX-ORDER-COUNT-10S": str(short), "X-MBX-ORDER-COUNT-1D": str(day)}
+            short, day = self.venue.limits.order_counts(account.key, now)
+            headers["X-MBX-ORDER-COUNT-10S"], headers["X-MBX-ORDER-COUNT-1D"] = str(short), str(day)
         return Reply(wire.dump_bytes(content), 200, headers)
 
     def _tell_user(self) -> None:
@@ -193,14 +194,15 @@ class Rest:
         maker, taker = text(account.maker), text(account.taker)
         return [{"symbol": symbol, "makerCommission": maker, "takerCommission": taker} for symbol in symbols]
 
-    def _headers(self, address: str) -> dict[str, str]:
-        used = str(self.venue.limits.used(address, self.venue.clock.now()))
+    def _headers(self, address: str, now: int) -> dict[str, str]:
+        used = str(self.venue.limits.used(address, now))
         return {"X-MBX-USED-WEIGHT": used, "X-MBX-USED-WEIGHT-1M": used}
 
     def _refusal(self, error: ApiError, address: str) -> Reply:
-        headers = self._headers(address)
+        now = self.venue.clock.now()
+        headers = self._headers(address, now)
         if isinstance(error, RateLimited):
-            headers["Retry-After"] = str(max(-(-(error.until - self.venue.clock.now()) // 1000), 1))
+            headers["Retry-After"] = str(max(-(-(error.until - now) // 1000), 1))
         asyncio.get_running_loop().call_soon(self.venue.deliver)
         return _json(error.body(), error.status, headers)
 
@@ -250,21 +252,20 @@ def parse(query: bytes, body: bytes) -> dict[str, str]:
 
     Raises ApiError: -1101 one is there twice, -1100 bytes that are no text.
     """
-    found: dict[str, str] = {}
-    for part in (body, query):
-        if part:
-            found |= _pairs(part)
-    return found
+    if not body or not query:
+        return _pairs(body or query)
+    return _pairs(body) | _pairs(query)
 
 
 def _pairs(part: bytes) -> dict[str, str]:
     """Of query or body. Raises ApiError: -1101, -1100."""
     found: dict[str, str] = {}
+    pairs: Iterable[Sequence[str]]
     if part.isascii() and b"%" not in part and b"+" not in part:
         # As nearly all come, and so nothing has to be looked at byte by byte.
-        pairs: Iterable[tuple[str, str, str]] = (pair.partition("=") for pair in part.decode().split("&") if pair)
+        pairs = [pair.partition("=") for pair in part.decode().split("&") if pair]
     else:
-        pairs = ((*map(_decoded, pair.partition(b"=")),) for pair in part.split(b"&") if pair)  # type: ignore[misc]
+        pairs = ([_decoded(one) for one in pair.partition(b"=")] for pair in part.split(b"&") if pair)
     for name, _, value in pairs:
         if name in found:
             raise ApiError(-1101, f"Duplicate values for parameter '{_shown(name)}'.")

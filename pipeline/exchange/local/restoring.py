@@ -32,7 +32,8 @@ def restore(engine: Engine, text: str, until: int = 0, run: Callable[..., Any] =
             engine.deposit(accounts[entry["account"]], entry["asset"], Decimal(entry["amount"]))
         elif entry["kind"] == "control":
             engine.control(entry["name"], **entry["args"])
-    lines = text.splitlines()
+    # Not by other ends of lines, which what clients send may hold.
+    lines = text.encode().split(b"\n")
     for entry, line, again in zip(told, lines, engine.journal.lines, strict=False):
         if line != again:
             raise BadInput(f"journal, entry {entry['n']}: something else happened this time", _ANEW)

@@ -20,6 +20,6 @@ def dump_bytes(value: Any) -> bytes:
     return orjson.dumps(value)
 
 
-def dump_sorted(value: Any) -> str:
-    """The same with keys in order: equal values give equal text."""
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+def dump_sorted(value: Any) -> bytes:
+    """The same with keys in order: equal values give equal bytes."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.exchange.local import market_data as spot
-from pipeline.exchange.local.errors import ApiError, invalid
+from pipeline.exchange.local.errors import ApiError
 from pipeline.exchange.local.futures.engine import FuturesEngine
 from pipeline.exchange.local.history import DAY, INTERVALS, kline, step_of
 from pipeline.exchange.local.instruments import Instrument
@@ -52,7 +52,7 @@ def index_klines(engine: FuturesEngine, p: Params) -> list[Any]:
 def continuous_klines(engine: FuturesEngine, p: Params) -> list[Any]:
     """Klines of a pair's perpetual contract; there are no others."""
     instrument = _pair(engine, p)
-    p.choice("contractType", ("PERPETUAL",), invalid("contractType"))
+    p.choice("contractType", ("PERPETUAL",))
     return _klines(engine, p, instrument)
 
 
@@ -64,7 +64,7 @@ def _pair(engine: FuturesEngine, p: Params) -> Instrument:
 
 
 def _klines(engine: FuturesEngine, p: Params, instrument: Instrument) -> list[Any]:
-    interval = p.choice("interval", INTERVALS[1:], ApiError(-1120, "Invalid interval."))
+    interval = p.choice("interval", INTERVALS[1:], refusal=(-1120, "Invalid interval."))
     start, end = p.integer("startTime"), p.integer("endTime")
     limit = p.integer("limit", 500, 1, 1_000_000) or 500
     p.done()

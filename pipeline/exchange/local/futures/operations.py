@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.exchange.local.accounts import Account
-from pipeline.exchange.local.errors import NO_SUCH_ORDER, UNKNOWN_ORDER, ApiError, invalid, missing
+from pipeline.exchange.local.errors import NO_SUCH_ORDER, UNKNOWN_ORDER, ApiError, missing
 from pipeline.exchange.local.futures import checks, requests, views
 from pipeline.exchange.local.futures.engine import FuturesEngine
 from pipeline.exchange.local.futures.orders import AlgoOrder, Fill, FuturesOrder
@@ -20,7 +20,7 @@ _CANCELED = {"code": 200, "msg": "The operation of cancel all open order is done
 
 
 def _reply_kind(p: Params) -> str:
-    return p.choice("newOrderRespType", ("ACK", "RESULT"), invalid("newOrderRespType"), "ACK")
+    return p.choice("newOrderRespType", ("ACK", "RESULT"), "ACK")
 
 
 def place(engine: FuturesEngine, account: Account, p: Params) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def cancel_all_algos(engine: FuturesEngine, account: Account, p: Params) -> dict
 def open_algos(engine: FuturesEngine, account: Account, p: Params) -> list[dict[str, Any]]:
     """Conditional orders that wait."""
     symbol = p.symbol(engine.instruments).symbol if "symbol" in p.raw else None
-    p.choice("algoType", ("CONDITIONAL",), invalid("algoType"), "CONDITIONAL")
+    p.choice("algoType", ("CONDITIONAL",), "CONDITIONAL")
     number = p.integer("algoId")
     p.done()
     return [

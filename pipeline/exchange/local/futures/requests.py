@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 
-from pipeline.exchange.local.errors import ApiError, invalid, missing, not_required
+from pipeline.exchange.local.errors import ApiError, missing, not_required
 from pipeline.exchange.local.futures.orders import CONDITIONAL
 from pipeline.exchange.local.futures.rules import KINDS, TIMES_IN_FORCE
 from pipeline.exchange.local.instruments import Instrument
@@ -81,7 +81,7 @@ def order(p: Params, instrument: Instrument) -> Request:
 
 def conditional(p: Params, instrument: Instrument) -> Request:
     """A conditional order. Raises ApiError: -4120 for others."""
-    p.choice("algoType", ("CONDITIONAL",), invalid("algoType"))
+    p.choice("algoType", ("CONDITIONAL",))
     side, kind = _side_and_kind(p)
     if kind not in CONDITIONAL:
         raise ApiError(-1116, "Invalid orderType.")
@@ -131,10 +131,10 @@ def _check_quantity(kind: str, qty: Decimal | None, reduce_only: bool, close: bo
 
 
 def _side_and_kind(p: Params) -> tuple[str, str]:
-    side = p.choice("side", ("BUY", "SELL"), ApiError(-1117, "Invalid side."))
-    if p.choice("positionSide", ("BOTH", "LONG", "SHORT"), ApiError(-1116, "Invalid positionSide."), "BOTH") != "BOTH":
+    side = p.choice("side", ("BUY", "SELL"), refusal=(-1117, "Invalid side."))
+    if p.choice("positionSide", ("BOTH", "LONG", "SHORT"), "BOTH", (-1116, "Invalid positionSide.")) != "BOTH":
         raise ApiError(*POSITION_SIDE)
-    return side, p.choice("type", KINDS, ApiError(-1116, "Invalid orderType."))
+    return side, p.choice("type", KINDS, refusal=(-1116, "Invalid orderType."))
 
 
 def _tif(p: Params) -> str | None:
@@ -153,4 +153,4 @@ def _rest(p: Params) -> str:
             raise ApiError(-1130, f"{name} is not supported by the local exchange.")
     if p.text("goodTillDate") not in (None, "0"):
         raise ApiError(-1130, "goodTillDate is not supported by the local exchange.")
-    return p.choice("workingType", ("MARK_PRICE", "CONTRACT_PRICE"), invalid("workingType"), "CONTRACT_PRICE")
+    return p.choice("workingType", ("MARK_PRICE", "CONTRACT_PRICE"), "CONTRACT_PRICE")

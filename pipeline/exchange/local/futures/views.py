@@ -33,7 +33,7 @@ def leverage(engine: FuturesEngine, account: Account, p: Params) -> dict[str, An
 def margin_type(engine: FuturesEngine, account: Account, p: Params) -> dict[str, Any]:
     """Set a symbol's margin type: it is isolated already, and there is no other. Raises ApiError."""
     p.symbol(engine.instruments)
-    wanted = p.choice("marginType", ("ISOLATED", "CROSSED"), invalid("marginType"))
+    wanted = p.choice("marginType", ("ISOLATED", "CROSSED"))
     p.done()
     if wanted == "CROSSED":
         raise ApiError(-1130, "Cross margin is not supported by the local exchange.")
@@ -48,7 +48,7 @@ def position_side(engine: FuturesEngine, account: Account, p: Params) -> dict[st
 
 def change_position_side(engine: FuturesEngine, account: Account, p: Params) -> dict[str, Any]:
     """Set the position mode: it is one-way already, and there is no other. Raises ApiError."""
-    wanted = p.choice("dualSidePosition", (*_BOOL, "True", "False"), invalid("dualSidePosition"))
+    wanted = p.choice("dualSidePosition", (*_BOOL, "True", "False"))
     p.done()
     if wanted.lower() == "true":
         raise ApiError(-1130, "Hedge mode is not supported by the local exchange.")
@@ -63,7 +63,7 @@ def multi_assets(engine: FuturesEngine, account: Account, p: Params) -> dict[str
 
 def change_multi_assets(engine: FuturesEngine, account: Account, p: Params) -> dict[str, Any]:
     """Set multi-assets mode: it is off already, and cannot be on. Raises ApiError."""
-    wanted = p.choice("multiAssetsMargin", (*_BOOL, "True", "False"), invalid("multiAssetsMargin"))
+    wanted = p.choice("multiAssetsMargin", (*_BOOL, "True", "False"))
     p.done()
     if wanted.lower() == "true":
         raise ApiError(-1130, "Multi-assets margin is not supported by the local exchange.")
@@ -75,7 +75,7 @@ def position_margin(engine: FuturesEngine, account: Account, p: Params) -> dict[
     symbol = p.symbol(engine.instruments).symbol
     p.required("amount")
     amount = p.number("amount") or ZERO
-    kind = p.choice("type", ("1", "2"), invalid("type"))
+    kind = p.choice("type", ("1", "2"))
     p.text("positionSide")
     p.done()
     if amount <= 0 or amount != round(amount, 8):
