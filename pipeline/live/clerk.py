@@ -38,6 +38,8 @@ class Clerk:
         self.books = books
         self.rules: dict[str, SymbolFilters] = {} if rules is None else rules
         self.ignores_others = ignores_others
+        # Quote asset for one of an asset that fees are taken in, neither base nor quote, as of now.
+        self.fee_prices: dict[str, Decimal] = {}
         self._effects: list[Effect] = []
         self._asked: dict[str, int] = {}
         # Orders and lists of which a cancel is on its way, so that none is sent beside it.
@@ -300,7 +302,7 @@ class Clerk:
         known = [one.trade_id for one in entry.order.fills]
         if fill.trade_id in known:
             return
-        self._write("FILL", fill_record(entry.order.client_order_id, fill))
+        self._write("FILL", fill_record(entry.order.client_order_id, fill, self.fee_prices.get(fill.fee_asset)))
         pair = [one for one in self._members(entry.list_id) if one.order.leg in GUARDS] if entry.list_id else []
         if pair and sum((one.order.filled for one in pair), ZERO) > max(one.order.qty for one in pair):
             self._halt(entry.order.symbol, f"both legs of list {entry.list_id} were filled")

@@ -6,7 +6,7 @@ by itself and comes back as a turn of its own, so a request that hangs holds nob
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 from pipeline.errors import BadInput, ExchangeError
@@ -99,6 +99,10 @@ class Driver:
         while any(not task.done() for task in self._tasks) and self._clock.monotonic() < until:
             await self._clock.sleep(0.01)
 
+    def go(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Let something else go on beside the turns, which hold nobody up; if it fails, trading cannot go on."""
+        return self._start(work)
+
     # A turn
 
     async def _guarded(self, decide: Decide, symbols: Iterable[str]) -> None:
@@ -129,8 +133,10 @@ class Driver:
                 self._begin(effect)
 
     async def _write(self, effect: Write) -> None:
-        await self._run(lambda: self._journal.append(effect.kind, effect.body))
-        self._fold(effect.kind, effect.body)
+        # When it was written down is what is known of the time of most of them.
+        body = {"at": self._clock.now_ms(), **effect.body}
+        await self._run(lambda: self._journal.append(effect.kind, body))
+        self._fold(effect.kind, body)
 
     def _begin(self, effect: Effect) -> None:
         match effect:

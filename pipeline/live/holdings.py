@@ -1,15 +1,18 @@
 """What the account holds, held against the books: less means that somebody else has sold, or that we were not told."""
 
-import contextlib
+import asyncio
 from decimal import Decimal
 from functools import partial
 
-from pipeline.exchange.port import AccountChange, Clock, Exchange, Unavailable
+from pipeline.exchange.port import AccountChange, Clock, Exchange, Refused, Unavailable
 from pipeline.live.desk import Desk
 from pipeline.live.driver import Driver
 from pipeline.live.trader_port import Trader
 
 _NOTHING = (Decimal(0), Decimal(0))
+# Who has some of it, and lets the exchange, pays fees in it whatever is traded.
+_DISCOUNT = "BNB"
+_PRICE_MS = 60_000
 
 
 class Holdings:
@@ -18,18 +21,52 @@ class Holdings:
     def __init__(self, desk: Desk, driver: Driver, trader: Trader, exchange: Exchange, clock: Clock) -> None:
         self._desk, self._driver, self._trader = desk, driver, trader
         self._exchange, self._clock = exchange, clock
+        self._under_way: asyncio.Task[None] | None = None
+        self._priced_ms = -_PRICE_MS
 
     async def ask(self) -> None:
         """Ask for all balances, and compare; nothing if the exchange cannot be reached. Raises WrongKey."""
         asked, before = self._clock.now_ms(), dict(self._desk.books.last_trade)
-        with contextlib.suppress(Unavailable):
+        try:
             told = await self._exchange.balances()
-            # What there is nothing of is left out of the answer.
-            known = dict.fromkeys([*self._trader.balances, *self._assets()], _NOTHING)
-            self._trader.heard(AccountChange({**known, **told}), asked)
-            if before == self._desk.books.last_trade:
-                # Else something was filled meanwhile, of which the answer may know nothing.
-                await self.compare()
+        except Unavailable:
+            return
+        # What there is nothing of is left out of the answer.
+        known = dict.fromkeys([*self._trader.balances, *self._assets()], _NOTHING)
+        self._trader.heard(AccountChange({**known, **told}), asked)
+        if before == self._desk.books.last_trade:
+            # Else something was filled meanwhile, of which the answer may know nothing.
+            await self.compare()
+        await self._price_fees()
+
+    def ask_soon(self) -> None:
+        """The same without waiting for the answer, once at a time."""
+        if self._under_way is None or self._under_way.done():
+            self._under_way = self._driver.go(self.ask())
+
+    def look_at_fees(self) -> None:
+        """See to it that the price of what fees are taken in is not old."""
+        is_due = self._clock.now_ms() - self._priced_ms >= _PRICE_MS and self._pays_in_discount()
+        if is_due and (self._under_way is None or self._under_way.done()):
+            self._under_way = self._driver.go(self._price_fees())
+
+    async def _price_fees(self) -> None:
+        """What a third asset costs that fees may be taken in; without a price they are estimated."""
+        if not self._pays_in_discount():
+            return
+        self._priced_ms = self._clock.now_ms()
+        symbol, rules = next(iter(self._desk.rules.items()))
+        try:
+            price = await self._exchange.price(_DISCOUNT + symbol.removeprefix(rules.base_asset))
+        except Unavailable:
+            return
+        except Refused:
+            self._desk.fee_prices.pop(_DISCOUNT, None)
+            return
+        self._desk.fee_prices[_DISCOUNT] = price
+
+    def _pays_in_discount(self) -> bool:
+        return bool(self._trader.balances.get(_DISCOUNT)) and _DISCOUNT not in self._assets()
 
     async def compare(self) -> None:
         """Whether the account has what our books say: less means that somebody else has sold."""

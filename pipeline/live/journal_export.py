@@ -33,7 +33,7 @@ _LATEST_MS = 253_402_300_799_999
 def table(rows: Iterable[Row]) -> pa.Table:
     """Columns number, kind, time, symbol, client_order_id, body (canonical JSON), hash.
 
-    time: `time` of the body, ms since 1970; null if it has none. client_order_id: its `id` or `client_order_id`.
+    time: `time` of the body, else `at`, ms since 1970; null if it has neither. client_order_id: its `id` or `client_order_id`.
     symbol: its own, or that of the record which first named the order.
     """
     columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
@@ -120,6 +120,6 @@ def _text(value: Any) -> str | None:
 
 
 def _time(body: dict[str, Any]) -> datetime | None:
-    value = body.get("time")
+    value = body.get("time", body.get("at"))
     known = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LATEST_MS
     return _EPOCH + timedelta(milliseconds=value) if known else None  # type: ignore[arg-type]

@@ -189,7 +189,7 @@ class Loop:
             await self.holdings.compare()
         elif isinstance(event, Interrupted):
             self._tell("exchange", reason=f"the {event.stream} stream began anew: comparing with the exchange")
-            await self.reconcile()
+            await self._reconcile()
 
     async def _follow_quotes(self) -> None:
         """Let plans and trailing stops follow the book, each symbol at most every so often."""
@@ -209,12 +209,21 @@ class Loop:
         return self._trader.on_tick(told.symbol, told.bid, told.ask, self._clock.now_ms())
 
     async def reconcile(self) -> None:
-        """Ask the exchange what is true, and compare. In shadow there is nothing to compare."""
+        """Ask the exchange what is true, and wait for the balances. In shadow there is nothing to compare."""
+        await self._recover()
+        if self.portfolio.mode == "live":
+            await self.holdings.ask()
+
+    async def _reconcile(self) -> None:
+        """The same without waiting: while an answer hangs, events and timers go on."""
+        await self._recover()
+        if self.portfolio.mode == "live":
+            self.holdings.ask_soon()
+
+    async def _recover(self) -> None:
         self._reconciled_ms = self._clock.now_ms()
-        if self.portfolio.mode != "live":
-            return
-        await self.driver.do(lambda: self.desk.recover(self.config.symbols, self._clock.now_ms()))
-        await self.holdings.ask()
+        if self.portfolio.mode == "live":
+            await self.driver.do(lambda: self.desk.recover(self.config.symbols, self._clock.now_ms()))
 
     # Bars
 
@@ -323,11 +332,12 @@ class Loop:
             await self._break_if_due()
             await self.driver.do(lambda: self.desk.timer(self._clock.now_ms()), self.config.symbols)
             await self.holdings.look_for_missing()
+            self.holdings.look_at_fees()
             now = self._clock.now_ms()
             if now - self._reconciled_ms > self.config.serve.reconcile_every * 1000:
-                await self.reconcile()
+                await self._reconcile()
             elif self.portfolio.mode == "live" and now - self._trader.balance_ms > self._balance_age_ms / 2:
-                await self.holdings.ask()
+                self.holdings.ask_soon()
             try:
                 self.succession.look(self.mind)
             except (PipelineError, OSError, ValueError) as error:

@@ -13,7 +13,8 @@ ZERO = Decimal(0)
 
 @dataclass
 class PastOrder:
-    """An order that was sent: decided at the bar of `open_time_ms`. fills: (qty, price); fees by asset."""
+    """An order that was sent: decided at the bar of `open_time_ms`. fills: (qty, price); fees by asset; third_fees: in
+    the quote asset, those in an asset that is neither base nor quote and whose price was known."""
 
     symbol: str
     leg: str
@@ -24,13 +25,15 @@ class PastOrder:
     sent_ms: int | None = None
     fills: list[tuple[Decimal, Decimal]] = field(default_factory=list)
     fees: dict[str, Decimal] = field(default_factory=dict)
+    third_fees: Decimal = ZERO
 
     def fees_quote(self) -> Decimal:
-        """Fees in the quote asset; those in the base asset at the order's own prices, others are left out."""
+        """Fees in the quote asset; those in the base asset at the order's own prices, others at theirs of that time,
+        or left out if it was not known."""
         filled = sum((qty for qty, _ in self.fills), ZERO)
         price = sum((qty * price for qty, price in self.fills), ZERO) / filled if filled else ZERO
         quote = self.symbol.removeprefix(self.base) if self.base else ""
-        return self.fees.get(quote, ZERO) + self.fees.get(self.base, ZERO) * price
+        return self.fees.get(quote, ZERO) + self.fees.get(self.base, ZERO) * price + self.third_fees
 
 
 @dataclass
@@ -94,3 +97,4 @@ def _add(run: PastRun, kind: str, body: Body) -> None:
         order, asset = run.orders[body["id"]], str(body["fee_asset"])
         order.fills.append((Decimal(body["qty"]), Decimal(body["price"])))
         order.fees[asset] = order.fees.get(asset, ZERO) + Decimal(body["fee"])
+        order.third_fees += Decimal(body["fee"]) * Decimal(body.get("fee_price", 0))

@@ -205,7 +205,7 @@ class Portfolio:
         s = self._place[leg.symbol]
         qty, price = Decimal(body["qty"]), Decimal(body["price"])
         leg.filled += qty
-        fee_base, fee_quote = self._fees(leg.symbol, qty, price, Decimal(body["fee"]), str(body["fee_asset"]))
+        fee_base, fee_quote = self._fees(leg.symbol, qty * price, body)
         position = self.positions[s]
         if leg.leg == "entry":
             side = 1 if leg.side == "BUY" else -1
@@ -237,16 +237,19 @@ class Portfolio:
             trade = trade_of(self._trades[0], leg.symbol, self.rules)
             self.closed[number] = {**trade, "number": number, "orders": orders}
 
-    def _fees(self, symbol: str, qty: Decimal, price: Decimal, fee: Decimal, asset: str) -> tuple[Decimal, Decimal]:
+    def _fees(self, symbol: str, notional: Decimal, body: Mapping[str, Any]) -> tuple[Decimal, Decimal]:
         # In the base asset, and in the quote asset.
+        fee, asset = Decimal(body["fee"]), str(body["fee_asset"])
         if not fee:
             return Decimal(0), Decimal(0)
         if symbol.startswith(asset):
             return fee, Decimal(0)
         if symbol.endswith(asset):
             return Decimal(0), fee
-        # In a third asset, whose price is not followed: what the config expects.
-        return Decimal(0), qty * price * Decimal(str(self.rules.taker_fee))
+        if "fee_price" in body:
+            return Decimal(0), fee * Decimal(body["fee_price"])
+        # In a third asset whose price was not known: what the config expects.
+        return Decimal(0), notional * Decimal(str(self.rules.taker_fee))
 
     def _outcome(self, body: Mapping[str, Any]) -> None:
         leg = self.legs.get(body["id"])

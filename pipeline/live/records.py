@@ -91,9 +91,10 @@ def order_of(body: Mapping[str, Any]) -> tuple[Order, Request]:
     return order, request
 
 
-def fill_record(client_order_id: str, fill: Fill) -> dict[str, Any]:
-    """A fill as the record FILL keeps it."""
-    return {
+def fill_record(client_order_id: str, fill: Fill, fee_price: Decimal | None = None) -> dict[str, Any]:
+    """A fill as the record FILL keeps it. fee_price: what the fee's asset costs in the quote asset, if it is a third
+    one whose price is known."""
+    body = {
         "id": client_order_id,
         "trade_id": fill.trade_id,
         "qty": str(fill.qty),
@@ -101,6 +102,7 @@ def fill_record(client_order_id: str, fill: Fill) -> dict[str, Any]:
         "fee": str(fill.fee),
         "fee_asset": fill.fee_asset,
     }
+    return body if fee_price is None else body | {"fee_price": str(fee_price)}
 
 
 def fill_of(body: Mapping[str, Any]) -> Fill:

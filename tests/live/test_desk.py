@@ -24,7 +24,7 @@ from pipeline.live.effects import Alert, AskFills, AskOpen, Cancel, Find, Send, 
 from pipeline.trading.orders import Fill, Intent, State
 
 # Each is a run with some seven crashes and thirty faults; a longer one: PIPELINE_DESK_SEEDS=20000, or `make soak`.
-SEEDS = int(os.environ.get("PIPELINE_DESK_SEEDS", "1800"))
+SEEDS = int(os.environ.get("PIPELINE_DESK_SEEDS", "1440"))
 PARTS = 4
 # Wrong desks differ in what brings them down.
 HARSH_FOR_MUTANTS = Faults(event_lost=0.7, query_fails=0.5, lag=0.6, reply_lost=0.5, partial=0.7)
@@ -40,7 +40,7 @@ def test_no_order_is_lost_doubled_or_forgotten_and_no_position_is_bare_however_o
         runs, crashes, injected = runs + 1, crashes + world.crashed, injected + world.injected
         assert world.faults_found() == [], f"seed {seed}"
     print(f"{crashes:,} crash points, {injected:,} faults in {runs:,} runs")
-    # The four parts of 1,800 runs are more than 10,000 crash points and 50,000 faults.
+    # The four parts of 1,440 runs are more than 10,000 crash points and 50,000 faults.
     assert crashes > 6 * runs and injected > 28 * runs
 
 

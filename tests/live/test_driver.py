@@ -66,6 +66,19 @@ def test_what_is_sent_is_on_disk_before_and_its_answer_after():
     live(work)
 
 
+def test_a_record_says_when_it_was_written():
+    async def work():
+        life = Life()
+        life.exchange.delay = 2.0
+        begun = Clock().now_ms()
+        await life.order()
+        await life.driver.settle(10)
+        times = {one[0]: one[1]["at"] - begun for one in life.log if isinstance(one, tuple)}
+        assert times == {"INTENT": 0, "SENT": 0, "OUTCOME": 2000, "FILL": 2000}
+
+    live(work)
+
+
 def test_a_request_that_hangs_holds_nobody_up():
     async def work():
         life = Life()

@@ -511,7 +511,7 @@ def test_no_server_is_one_error_without_the_password() -> None:
 def test_an_export_holds_what_the_journal_does(store: tuple[str, str], tmp_path: Path, form: str) -> None:
     awkward = {"id": "b-2", "text": 'line\r\n"two", 币安 \ud800', "client_order_id": "c"}
     with open_journal(*store) as journal:
-        for kind, body in (("INTENT", INTENT), ("FILL", FILL), ("NOTE", awkward), ("NOTE", {})):
+        for kind, body in (("INTENT", INTENT), ("FILL", FILL), ("NOTE", awkward), ("NOTE", {"at": 1})):
             journal.append(kind, body)
         assert journal_export.write(tmp_path / f"x.{form}", journal.rows()) == 4
         rows, read = list(journal.rows()), bodies(journal)
@@ -531,7 +531,7 @@ def test_an_export_holds_what_the_journal_does(store: tuple[str, str], tmp_path:
     ]
     assert [record["symbol"] for record in records] == ["BTCUSDT", "BTCUSDT", None, None]
     assert [record["client_order_id"] for record in records] == ["a-1", "a-1", "c", None]
-    assert [record["time"] for record in records] == [None, "2023-11-14T22:13:20.123+00:00", None, None]
+    assert [record["time"] for record in records] == [None, "2023-11-14T22:13:20.123+00:00", None, "1970-01-01T00:00:00.001+00:00"]
 
 
 @pytest.mark.parametrize("form", ["parquet", "csv"])

@@ -1,6 +1,7 @@
 """The loop: what comes in, what becomes of a bar, and how it ends."""
 
 import asyncio
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -10,7 +11,7 @@ from live.bench import CONFIG, ONE, RULES, STEP, TWO, config
 from live.virtual import BEGIN_MS, Clock, Exchange, live
 
 from pipeline.errors import BadInput, ExchangeError
-from pipeline.exchange.port import ClosedBar, ListRequest, Refused, Report, Request, Unavailable, WrongKey
+from pipeline.exchange.port import ClosedBar, Interrupted, ListRequest, Refused, Report, Request, Unavailable, WrongKey
 from pipeline.live.books import Books
 from pipeline.live.desk import Desk
 from pipeline.live.driver import Driver
@@ -196,6 +197,63 @@ def test_what_somebody_else_sold_whole_is_noticed_though_the_answer_leaves_it_ou
         assert [body["symbol"] for body in life.bodies("HALT")] == [ONE]
         life.loop.stop("SIGTERM")
         await running
+
+    live(work)
+
+
+def test_balances_that_nobody_tells_hold_up_neither_events_nor_timers():
+    async def work():
+        life = Life(ONE)
+        running = asyncio.ensure_future(life.run())
+        await life.until(0, 1)
+
+        async def hangs() -> Any:
+            await asyncio.sleep(1e9)
+
+        life.exchange.balances = hangs
+        life.exchange.told.put_nowait(Interrupted("user"))
+        ticks = []
+        life.desk.timer = lambda now_ms: ticks.append(now_ms) or []
+        await asyncio.sleep(100)
+        life.close_bar()
+        await asyncio.sleep(1)
+        assert len(ticks) >= 99 and len(life.bodies("BAR")) == 1
+        life.loop.stop("SIGTERM")
+        await running
+
+    live(work)
+
+
+@pytest.mark.parametrize(("price", "costs"), [(Decimal(300), 0.3), (None, None)])
+def test_a_fee_in_a_third_asset_is_booked_at_its_price_of_that_time(price, costs):
+    async def work():
+        life = Life(ONE, limits=Limits(bars=1))
+        life.exchange.free["BNB"] = Decimal(1)
+        life.portfolio.rules = life.portfolio.rules._replace(taker_fee=0.001)
+
+        async def priced(symbol: str) -> Decimal:
+            assert symbol == "BNBUSDT"
+            if price is None:
+                raise Refused(-1121, "Invalid symbol.")
+            return price
+
+        take = life.exchange.take
+
+        def paid(request: Request) -> Report:
+            report = take(request)
+            fills = tuple(replace(fill, fee=Decimal("0.001"), fee_asset="BNB") for fill in report.fills)
+            return replace(report, fills=fills)
+
+        life.exchange.price, life.exchange.take = priced, paid
+        running = asyncio.ensure_future(life.run())
+        await life.until(0, 1)
+        life.close_bar()
+        await running
+        (fill,) = life.bodies("FILL")
+        spent = float(fill["qty"]) * 10
+        fee = 1000 - float(life.portfolio.account["cash"][0]) - spent
+        assert fee == pytest.approx(costs or spent * 0.001, abs=1e-6)
+        assert fill.get("fee_price") == (None if price is None else "300")
 
     live(work)
 
