@@ -2,6 +2,7 @@
 
 import json
 
+import lightgbm as lgb
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -55,6 +56,22 @@ def test_one_row_scores_as_it_does_among_many(kind):
         fitted = Fitted(_booster(), kind, True, 20)
     many = fitted.predict(features)
     assert all(fitted.predict(features[i : i + 1])[0] == many[i] for i in range(0, 3000, 97))
+
+
+def test_a_fit_asks_for_one_thread_in_each_of_its_calls(monkeypatch):
+    # LightGBM's number of threads is the process's: another one asked for beside a fit has crashed the interpreter.
+    features, y = _rows()
+    binned = BinnedRows(features, NAMES, {}, None, threads=3)
+    asked = []
+    written = lgb.basic._param_dict_to_str
+    monkeypatch.setattr(lgb.basic, "_param_dict_to_str", lambda data: asked.append(written(data)) or asked[-1])
+    rows, held_out = np.arange(2000), np.arange(2000, 3000)
+    binned.fit(
+        rows, y[rows], classification=True, rounds=5, params={}, seed=0, validation=(held_out, y[held_out]),
+        early_stopping=2,
+    )  # fmt: skip
+    told = [words for words in asked if words]
+    assert len(told) >= 3 and all("num_threads=1" in words.split() for words in told)
 
 
 def test_shared_bins_give_the_scores_of_a_dataset_made_for_one_label():
