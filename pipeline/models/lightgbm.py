@@ -110,7 +110,7 @@ class BinnedRows:
         return lgb.train(settings, train, rounds, valid_sets=[held_out], callbacks=[stop])
 
     def _subset(self, rows: Indices, y: Floats, balanced: bool, weights: Floats | None = None) -> lgb.Dataset:
-        # LightGBM keeps the number of threads in one variable of the process. If a part were cut out with another number
+        # LightGBM keeps the number of threads in one variable of the process. If a part were cut out with another one
         # while a fit begins beside it, the fit would write past the end of what it has set up for each thread.
         settings = self._settings | {"num_threads": _FIXED["num_threads"]}
         part = self._rows.subset(rows.astype(np.int32), settings)  # type: ignore[arg-type]
