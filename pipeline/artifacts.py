@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import IO, Any
 
@@ -232,6 +233,26 @@ def read_table(path: Path, stage: str, columns: Sequence[str] | None = None) -> 
     if table.num_rows == 0:
         raise BadInput(f"{path}: has no rows", f"run `pipeline {stage}` again and look at its summary")
     return table.select(list(columns)) if columns is not None else table
+
+
+def read_rows(path: Path, stage: str, rows: slice, columns: Sequence[str]) -> pa.Table:
+    """Some rows of a Parquet artifact, of which no more is read than the row groups that hold them.
+
+    rows: start and stop. Errors as `read_table`, but for no rows.
+    """
+    schema = read_schema(path, stage)
+    if missing := [name for name in columns if name not in schema.names]:
+        raise BadInput(f"{path}: no column '{missing[0]}'", f"run `pipeline {stage}` again if the config changed")
+    try:
+        with pq.ParquetFile(path, memory_map=True) as file:
+            sizes = [file.metadata.row_group(k).num_rows for k in range(file.metadata.num_row_groups)]
+            ends = list(accumulate(sizes))
+            wanted = [k for k, end in enumerate(ends) if end > rows.start and end - sizes[k] < rows.stop]
+            before = ends[wanted[0]] - sizes[wanted[0]] if wanted else rows.start
+            table = file.read_row_groups(wanted, columns=list(columns))
+    except (OSError, pa.ArrowException) as error:
+        raise BadInput(f"{path}: damaged Parquet: {_first_line(error)}", f"run `pipeline {stage}` again") from None
+    return table.select(list(columns)).slice(rows.start - before, rows.stop - rows.start)
 
 
 def read_schema(path: Path, stage: str) -> pa.Schema:

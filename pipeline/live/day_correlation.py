@@ -29,9 +29,11 @@ class DayCorrelation:
         self._catch_up(history, step_ms)
 
     def _catch_up(self, history: Mapping[str, pa.Table], step_ms: int) -> None:
-        tables = {symbol: history[symbol] for symbol in self._symbols if symbol in history}
         closes: dict[int, dict[str, float]] = {}
-        for symbol, table in tables.items():
+        for symbol in self._symbols:
+            if symbol not in history:
+                continue
+            table = history[symbol]
             times, close = candles.times_ms(table), candles.column(table, "close")
             first = int(np.searchsorted(times, self._origin_ms))
             days = times[first:] // DAY_MS

@@ -19,7 +19,8 @@ class Follower:
     """Follows the market with one bundle.
 
     merged: merged tables by symbol, all of them ending at the same bar; the follower goes on with the next one.
-    fetched: higher intervals whose bars are given to `update`.
+    fetched: higher intervals whose bars are given to `update`. tails: the newest bars with all columns, from where the
+    longest higher bar opened that is made of them, if `merged` has only what a strategy reads.
     Raises BadInput: as MergeStream and Strategy.
     """
 
@@ -31,12 +32,14 @@ class Follower:
         origin_ms: int,
         thresholds: Thresholds | None = None,
         fetched: Collection[str] = (),
+        tails: Mapping[str, pa.Table] | None = None,
     ) -> None:
+        tails = merged if tails is None else tails
         self.step_ms = config.step_ms
         self._references = list(config.merge.symbols)
-        self._merges = {name: MergeStream(config, name, table, fetched) for name, table in merged.items()}
+        self._merges = {name: MergeStream(config, name, table, fetched) for name, table in tails.items()}
         self.strategy = Strategy(config, bundle, merged, origin_ms, thresholds)
-        self.last_open_ms = max(int(candles.times_ms(table)[-1]) for table in merged.values())
+        self.last_open_ms = max(int(candles.times_ms(table)[-1]) for table in tails.values())
         # What else was known at the close of bars that had not come in time, by symbol and open time.
         self._behind: dict[tuple[str, int], tuple[Others, Others]] = {}
 

@@ -5,13 +5,11 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from pipeline.artifacts import Layout
 from pipeline.config import Config, utc_ms
 from pipeline.errors import BadInput
-from pipeline.market import candles
-from pipeline.stages.serve_bars import fetched_of, merged_until
+from pipeline.stages.serve_bars import MergedBars, fetched_of, merged_until
 from pipeline.stages.serve_models import allowed, evidence, load, thresholds_of
 from pipeline.stages.serve_wish import Wish
 from pipeline.stages.times import iso
@@ -66,7 +64,7 @@ def _made(
     config: Config,
     layout: Layout,
     wish: Wish,
-    merged: Mapping[str, pa.Table],
+    merged: MergedBars,
     origin_ms: int,
     is_replay: bool,
     wanted: str | None,
@@ -82,7 +80,7 @@ def _made(
         if bundle is not None and promoted not in allowed(config.serve.exchange):
             raise BadInput(f"bundle {name}: promoted to {promoted or 'nothing'}", "`pipeline promote` takes it further")
     thresholds, _ = thresholds_of(config, layout, folder)
-    follower = Follower(config, bundle, merged, origin_ms, thresholds, fetched_of(config))
+    follower = Follower(config, bundle, merged, origin_ms, thresholds, fetched_of(config), merged.tails)
     watch = None if bundle is None else _watch(config, bundle.manifest, merged)
     notes = () if bundle is None else tuple(_other_origins(bundle.manifest, merged))
     if notes and wish.live and not is_replay:
@@ -90,10 +88,10 @@ def _made(
     return Mind(follower, name, _expires_ms(config, bundle, is_replay), watch, notes), bundle
 
 
-def _other_origins(manifest: Mapping[str, Any], merged: Mapping[str, pa.Table]) -> Iterator[str]:
+def _other_origins(manifest: Mapping[str, Any], merged: MergedBars) -> Iterator[str]:
     """Symbols whose bars begin elsewhere than the training's: averages that never forget differ in their last bits."""
     for symbol, origin in (manifest.get("origin") or {}).items():
-        begin = iso(int(candles.times_ms(merged[symbol])[0])) if symbol in merged else origin
+        begin = iso(merged.first_ms(symbol)) if symbol in merged else origin
         if begin != origin:
             yield f"{symbol}: the bars begin at {begin}, and those that the bundle learned from at {origin}"
 
@@ -106,7 +104,7 @@ def _expires_ms(config: Config, bundle: "Bundle | None", is_replay: bool) -> int
     return utc_ms(str(bundle.manifest["created"])) + bars * config.step_ms
 
 
-def _watch(config: Config, manifest: Mapping[str, Any], merged: Mapping[str, pa.Table]) -> DriftWatch | None:
+def _watch(config: Config, manifest: Mapping[str, Any], merged: MergedBars) -> DriftWatch | None:
     """Monitors that have seen what there is since the training, a window at most; none without a reference."""
     from pipeline.features import compute, feature_names, lookback_bars
     from pipeline.models.drift.monitor import DriftMonitor
@@ -116,15 +114,14 @@ def _watch(config: Config, manifest: Mapping[str, Any], merged: Mapping[str, pa.
         return None
     names, since = feature_names(config), utc_ms(str(manifest["train"]["label_end"]))
     monitors, places = {}, {}
-    for symbol, table in merged.items():
+    for symbol in merged:
         monitor = monitors[symbol] = DriftMonitor(reference, config.drift)
         places[symbol] = [names.index(name) for name in monitor.features]
-        after = int(np.count_nonzero(candles.times_ms(table) > since))
+        after = max(0, -((since - merged.last_ms(symbol)) // config.step_ms))
         rows = min(monitor.window_bars, after)
         if not rows or not monitor.features:
             continue
-        begin = max(table.num_rows - rows - lookback_bars(config), 0)
-        features = compute(config, table.slice(begin))
+        features = compute(config, merged.last(symbol, rows + lookback_bars(config)))
         columns = [features.column(name).to_numpy()[-rows:] for name in monitor.features]
         for row in np.column_stack(columns):
             monitor.update(row, {})
