@@ -33,8 +33,8 @@ _LATEST_MS = 253_402_300_799_999
 def table(rows: Iterable[Row]) -> pa.Table:
     """Columns number, kind, time, symbol, client_order_id, body (canonical JSON), hash.
 
-    time: `time` of the body, else `at`, ms since 1970; null if it has neither. client_order_id: its `id` or `client_order_id`.
-    symbol: its own, or that of the record which first named the order.
+    time: `time` of the body, else `at`, ms since 1970; null if it has neither. client_order_id: its `id` or
+    `client_order_id`. symbol: its own, or that of the record which first named the order.
     """
     columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
     symbols: dict[str, str] = {}

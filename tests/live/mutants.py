@@ -20,8 +20,9 @@ from pipeline.trading.orders import Event, Fill, Intent, Order, State, is_live
 _NONE = dict.fromkeys(Faults.__dataclass_fields__, 0.0)
 # Nothing is told by the user stream, and somebody else is about; all else goes well.
 UNTOLD = Faults(**_NONE | {"event_lost": 1.0, "foreign": 1.0})
-# The market jumps, and all goes well.
-JUMPY = Faults(**_NONE | {"gap": 0.05})
+# The market jumps, and fills in part.
+JUMPY = Faults(**_NONE | {"gap": 0.05, "partial": 0.5})
+PARTLY = Faults(**_NONE | {"partial": 0.9})
 # Orders arrive at the last moment, show later, and no reply comes.
 LATE = Faults(arrives_late=0.9, reply_lost=0.9, lag=0.9, never_arrives=0.0)
 
@@ -611,7 +612,11 @@ def _named() -> dict[str, tuple[Callable[..., Desk], dict[str, Any]]]:
         (NeverLooks, UNTOLD), (AsksForEverForWhatIsGone, UNTOLD), (LeavesAStopThatWasJumped, JUMPY),
     ):  # fmt: skip
         found[kind.__name__] = kind, {"faults": faults, "bar_ms": 60_000, "reconcile_ms": 3_600_000}
-    found[ForgetsTheLagOfTheDatabase.__name__] = ForgetsTheLagOfTheDatabase, {"faults": LATE}
+    for kind, faults in (
+        (ForgetsTheLagOfTheDatabase, LATE), (TakesALostChildForEnded, LATE), (DoesNotFollowThePosition, JUMPY),
+        (TriesAPairThatWasRefusedForEver, JUMPY), (TakesATargetForAStop, PARTLY),
+    ):  # fmt: skip
+        found[kind.__name__] = kind, {"faults": faults}
     return found | {"KeepsNoJournal": (Desk, {"forgetful": True})}
 
 
