@@ -99,6 +99,15 @@ class Call:
         return self.window() + memory_bars(self.function.name, parameters)
 
 
+# Functions of the bars of their window alone, compared or subtracted; and CCI, which adds up a ring of as many bars, in
+# an order that comes again with every turn of it. Their streams are opened on the end of a history.
+_OF_THE_WINDOW = {
+    "AROON", "AROONOSC", "BOP", "CCI", "DONCHIAN", "MAX", "MIDPOINT", "MIDPRICE", "MIN", "MINMAX", "MOM", "ROC", "ROCP",
+    "ROCR", "ROCR100", "TRANGE", "WILLR",
+}  # fmt: skip
+_WINDOWS = 4
+
+
 class CallStream:
     """A handle, or, until there is enough history to open one, the bars so far.
 
@@ -110,6 +119,10 @@ class CallStream:
         self.handle: Handle | None = None
         self._waiting: list[list[float]] = []
         history = [np.ascontiguousarray(columns[name]) for name in call.inputs]
+        if call.function.name in _OF_THE_WINDOW:
+            window = call.window()
+            turns = max(0, len(history[0]) // window - _WINDOWS)
+            history = [h[turns * window :] for h in history]
         self._open(history)
         if self.handle is None:
             self._waiting = [h.tolist() for h in history]
