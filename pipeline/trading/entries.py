@@ -175,7 +175,9 @@ def capped(
     if size > rules.total_exposure * equity - gross:
         size, bound = rules.total_exposure * equity - gross, TOTAL_EXPOSURE
     if rules.correlated_exposure < np.inf:
-        room = correlated_room(account, positions, s, side, market, rules)
+        # Alone, a symbol is its own portfolio.
+        alone = rules.correlated_exposure * max(equity, 0.0)
+        room = correlated_room(account, positions, s, side, market, rules) if len(positions) > 1 else alone
         if size > room:
             size, bound = room, CORRELATED_EXPOSURE
     if size > rules.leverage * equity - gross:

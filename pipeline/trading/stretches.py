@@ -35,14 +35,13 @@ class Chunks(NamedTuple):
     """What of a symbol's bars lets a position pass CHUNK of them at a time.
 
     highest, lowest: of the real bars' prices, float64 [n // CHUNK]; infinite where funding is due, to be looked at
-    bar by bar. top, bottom: of the marks, likewise. marks: the last real close at each bar, float64 [n].
+    bar by bar. top, bottom: of the last real close at each bar, likewise.
     """
 
     highest: Array
     lowest: Array
     top: Array
     bottom: Array
-    marks: Array
 
 
 def chunks_of(market: Market) -> Chunks:
@@ -57,7 +56,7 @@ def chunks_of(market: Market) -> Chunks:
 
     highest = chunked(np.where(due, np.inf, np.where(filled, -np.inf, numbers[HIGH]))).max(axis=1)
     lowest = chunked(np.where(due, -np.inf, np.where(filled, np.inf, numbers[LOW]))).min(axis=1)
-    return Chunks(highest, lowest, chunked(marks).max(axis=1), chunked(marks).min(axis=1), marks)
+    return Chunks(highest, lowest, chunked(marks).max(axis=1), chunked(marks).min(axis=1))
 
 
 @compiled(inline="always")
@@ -86,6 +85,16 @@ def flat_until(signals: Signals, bar: int, end: int, rules: Rules) -> int:
     return until
 
 
+@compiled(inline="always")
+def deadline(account: Account, position: Position, bar: int, rules: Rules) -> int:
+    """The first bar from `bar` on at whose close the time limit or the session's end makes a position leave."""
+    until = position.entry_bar + rules.max_bars - 1
+    if rules.session_flatten:
+        since = rules.origin_ms + bar * rules.step_ms - account.day * DAY_MS
+        until = min(until, bar + max(0, -((since + rules.step_ms - rules.session_end_ms) // rules.step_ms)))
+    return until
+
+
 @compiled()
 def hold_until(
     account: Account,
@@ -107,10 +116,7 @@ def hold_until(
     """
     start_day(account, bar, rules)
     # The breakers' anchors move with the UTC day, whose first bar is left to the core.
-    end = min(end, position.entry_bar + rules.max_bars - 1, account.next_day_bar)
-    if rules.session_flatten:
-        since = rules.origin_ms + bar * rules.step_ms - account.day * DAY_MS
-        end = min(end, bar + max(0, -((since + rules.step_ms - rules.session_end_ms) // rules.step_ms)))
+    end = min(end, deadline(account, position, bar, rules), account.next_day_bar)
     end = next_set(signals.sell if position.side > 0 else signals.buy, bar, end)
     side, n = position.side, bar
     plain = rules.trail_atr <= 0 and not rules.trail_from_close and rules.trail_after <= 0

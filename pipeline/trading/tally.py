@@ -1,6 +1,6 @@
 """Sums over bars and trades, from which the metrics of a parameter set follow without its equity curve."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ class Tally(Protocol):
     losses: float  # ≤ 0
 
 
+Array = npt.NDArray[np.float64]
 TALLY = record_type(Tally)
 
 
@@ -53,33 +54,81 @@ def add_bar(tally: Tally, equity: float) -> None:
         tally.max_drawdown = min(tally.max_drawdown, equity / tally.peak - 1)
 
 
-@compiled()
-def add_hold(tally: Tally, cash: float, qty: float, marks: npt.NDArray[np.float64], first: int, stop: int) -> None:
-    """Add the equity at the closes of bars [first, stop), over which a position was held unchanged.
+class Held(NamedTuple):
+    """Sums over closes at which a position was held unchanged: of the returns since the close before each, of their
+    squares, of the negative ones' squares; and the highest and the lowest mark."""
 
-    marks: price of a bar's close. Equal to `add_bar` on each of the bars, to the last bit.
-    """
-    last, peak, trough = tally.end, tally.peak, tally.trough
-    deepest, lowest = tally.max_drawdown, tally.lowest
-    returns, squares, downside = tally.returns, tally.squares, tally.downside_squares
-    for t in range(first, stop):
-        value = cash + qty * marks[t]
-        change = value / last - 1
-        last = value
+    returns: float
+    squares: float
+    downside_squares: float
+    top: float
+    bottom: float
+
+
+# The one place where the compiler may add in the order that suits the processor's vectors, six times as fast.
+@compiled(fastmath={"reassoc"})
+def held(cash: float, qty: float, marks: Array, first: int, stop: int) -> Held:
+    """What holding `qty` beside `cash` over the closes of bars [first, stop) amounts to; there is one at least."""
+    before, after = marks[first - 1 : stop - 1], marks[first:stop]
+    returns = squares = downside = 0.0
+    # Prices are not negative, so their bits are in the order of their values, and vectors compare those of integers.
+    top = bottom = np.float64(after[0]).view(np.int64)
+    for k in range(len(after)):
+        change = (cash + qty * after[k]) / (cash + qty * before[k]) - 1
         returns += change
         square = change * change
         squares += square
-        # Adding 0 is faster than a branch that is taken every other time.
         downside += square if change < 0 else 0.0
+        bits = np.float64(after[k]).view(np.int64)
+        top, bottom = max(top, bits), min(bottom, bits)
+    return Held(returns, squares, downside, np.int64(top).view(np.float64), np.int64(bottom).view(np.float64))
+
+
+@compiled()
+def add_held(tally: Tally, cash: float, qty: float, marks: Array, first: int, stop: int) -> None:
+    """Add the equity at the closes of bars [first, stop), over which a position was held unchanged.
+
+    marks: price of a bar's close; that of `first - 1` gives the equity at which the tally stands. There is one bar at
+    least. Equal to `add_bar` on each of them: to the last bit but for the three sums of returns, whose order differs.
+    """
+    add_sums(tally, cash, qty, marks, first, stop, held(cash, qty, marks, first, stop))
+
+
+@compiled(inline="always")
+def add_sums(tally: Tally, cash: float, qty: float, marks: Array, first: int, stop: int, sums: Held) -> None:
+    """`add_held` with what `held` says of these bars."""
+    worst, best = (sums.bottom, sums.top) if qty > 0 else (sums.top, sums.bottom)
+    if cash + qty * best > tally.peak:
+        _add_path(tally, cash, qty, marks, first, stop)
+    elif cash + qty * worst < tally.trough:
+        _fall_to(tally, cash + qty * worst)
+    tally.returns += sums.returns
+    tally.squares += sums.squares
+    tally.downside_squares += sums.downside_squares
+    tally.end = cash + qty * marks[stop - 1]
+
+
+@compiled()
+def _add_path(tally: Tally, cash: float, qty: float, marks: Array, first: int, stop: int) -> None:
+    # Peaks and the drawdowns between them, in their order.
+    peak, trough = tally.peak, tally.trough
+    for t in range(first, stop):
+        value = cash + qty * marks[t]
         if value > peak:
             # One division for each drawdown, not for each bar.
-            deepest = min(deepest, trough / peak - 1)
-            lowest = min(lowest, trough)
+            tally.max_drawdown = min(tally.max_drawdown, trough / peak - 1)
+            tally.lowest = min(tally.lowest, trough)
             peak = trough = value
         trough = value if value < trough else trough
-    tally.end, tally.peak, tally.trough = last, peak, trough
-    tally.max_drawdown, tally.lowest = min(deepest, trough / peak - 1), min(lowest, trough)
-    tally.returns, tally.squares, tally.downside_squares = returns, squares, downside
+    tally.peak = peak
+    _fall_to(tally, trough)
+
+
+@compiled(inline="always")
+def _fall_to(tally: Tally, trough: float) -> None:
+    tally.trough = trough
+    tally.lowest = min(tally.lowest, trough)
+    tally.max_drawdown = min(tally.max_drawdown, trough / tally.peak - 1)
 
 
 @compiled()

@@ -10,6 +10,7 @@ from pipeline.evaluation.performance import max_drawdown
 from pipeline.trading.bars import Bars
 from pipeline.trading.grid import scan_thresholds
 from pipeline.trading.market import Market, market_of, signals_of
+from pipeline.trading.rules import RANDOM
 from pipeline.trading.simulation import simulate
 
 N, SPLIT = 9000, 5000
@@ -22,11 +23,23 @@ def score_of(n: int, seed: int) -> np.ndarray:
     return score
 
 
-def scored(bars: Bars, score: np.ndarray) -> Market:
-    return market_of(bars, np.zeros(len(score), np.uint8), score=score)
+def scored(bars: Bars, score: np.ndarray, **context: np.ndarray) -> Market:
+    return market_of(bars, np.zeros(len(score), np.uint8), score=score, **context)
 
 
-@settings(max_examples=12, deadline=None)
+# What a market has beside prices, for rules that look at it; some of it makes exits depend on the set.
+CONTEXT = {
+    "funding": np.where(np.arange(N) % 480 == 0, 0.0005, 0.0),
+    "volatility": np.random.default_rng(1).uniform(0.001, 0.003, N),
+    "atr": np.random.default_rng(2).uniform(0.1, 0.5, N),
+    "volume": np.random.default_rng(3).uniform(1e3, 1e6, N),
+    "refuse_long": (np.arange(N) % 7 == 0).astype(np.uint8),
+    "refuse_short": (np.arange(N) % 5 == 0).astype(np.uint8),
+}
+FAILS = {"fails": (np.arange(N) % 11 == 0).astype(np.uint8)}
+
+
+@settings(max_examples=24, deadline=None)
 @given(
     st.sampled_from([(True, False), (False, True), (True, True)]),
     st.sampled_from(
@@ -35,16 +48,24 @@ def scored(bars: Bars, score: np.ndarray) -> Market:
             {"stop_loss": 0.02, "take_profit": 0.03, "trailing_stop": 0.015, "max_bars": 50},
             {"stop_loss": 0.02, "daily_loss": 0.02, "drawdown": 0.03, "losses_in_a_row": 2, "pause": 100},
             {"stop_loss": 0.01, "trail_after": 0.005, "trailing_stop": 0.004, "cool_down": 20, "latency": 1},
+            {"leverage": 3.0, "maintenance": 0.01, "fraction": 2.0, "pays_funding": True, "stop_loss": 0.2},
+            {"stop_atr": 2.0, "trail_atr": 3.0, "trail_from_close": True, "slip_volatility": 0.1},
+            {"trailing_stop": 0.03, "break_even_after": 0.01, "session_flatten": True, "session_end_ms": 72_000_000},
+            {"take_profit": 0.01, "stop_loss": 0.01, "path": RANDOM, "seed": 3, "drawdown": 0.01},
+            {"stop_loss": 0.02, "participation": 0.01, "impact": 0.5},
         ]
     ),
+    st.sampled_from([{}, CONTEXT, FAILS]),
     st.integers(0, 1000),
 )
-def test_each_cell_equals_its_single_run(direction: tuple[bool, bool], exits: dict, seed: int) -> None:
+def test_each_cell_equals_its_single_run(
+    direction: tuple[bool, bool], exits: dict, context: dict[str, np.ndarray], seed: int
+) -> None:
     bars, score = random_market(N, seed, 0.002), score_of(N, seed)
-    rules_ = rules(
-        trade_long=direction[0], trade_short=direction[1], taker_fee=0.0005, slip=0.0001, fraction=0.5, **exits
-    )
-    grid = scan_thresholds(scored(bars, score), PAIRS, rules_, 5000.0, split=SPLIT, workers=2)
+    rules_ = rules(**{
+        "trade_long": direction[0], "trade_short": direction[1], "taker_fee": 0.0005, "slip": 0.0001, "fraction": 0.5,
+    } | exits)  # fmt: skip
+    grid = scan_thresholds(scored(bars, score, **context), PAIRS, rules_, 5000.0, split=SPLIT, workers=2)
     for i, buy in enumerate(PAIRS[0]):
         for j, sell in enumerate(PAIRS[1]):
             if sell >= buy:
@@ -52,7 +73,7 @@ def test_each_cell_equals_its_single_run(direction: tuple[bool, bool], exits: di
                 continue
             real = ~bars.filled
             signal = signals_of((score >= buy) & real, (score <= sell) & real)
-            one = simulate(market_of(bars, signal, score=score), rules_, 5000.0)
+            one = simulate(market_of(bars, signal, score=score, **context), rules_, 5000.0)
             for part, (first, stop) in enumerate([(0, SPLIT), (SPLIT, N)]):
                 curve = one.equity[max(first - 1, 0) : stop]
                 returns = curve[1:] / curve[:-1] - 1
