@@ -174,37 +174,41 @@ class SymbolFilters:
 
     def filtered(self, order: Proposal, book: Book) -> Violation | None:
         """The same for an order whose numbers are legal, and have no more decimals than they may."""
-        prices = [price for price in (order.price, order.stop_price) if price is not None]
+        failed = self._off_step(order) or self._out_of_bounds(order, book) or self._one_too_many(order, book)
+        return Violation(-1013, f"Filter failure: {failed}") if failed else None
+
+    def _off_step(self, order: Proposal) -> str:
+        """The filter of prices or quantities that an order fails; empty if it passes."""
+        for price in (order.price, order.stop_price):
+            if price is not None and (price <= 0 or not self.prices.holds(price)):
+                return "PRICE_FILTER"
+        if not self.lots.holds(order.qty) or order.qty <= 0:
+            return "LOT_SIZE"
+        return "MARKET_LOT_SIZE" if order.price is None and not self.market_lots.holds(order.qty) else ""
+
+    def _out_of_bounds(self, order: Proposal, book: Book) -> str:
+        """Whether it is too far from the price, too small or too large."""
         market, at = order.price is None, book.price if order.price is None else order.price
+        if not market:
+            up, down = (self.bid_up, self.bid_down) if order.side == "BUY" else (self.ask_up, self.ask_down)
+            if (up > 0 and at > book.price * up) or at < book.price * down:
+                return self.percent_filter
         notional = order.qty * at
-        up, down = (self.bid_up, self.bid_down) if order.side == "BUY" else (self.ask_up, self.ask_down)
-        failures = (
-            ("PRICE_FILTER", any(price <= 0 or not self.prices.holds(price) for price in prices)),
-            ("LOT_SIZE", not self.lots.holds(order.qty) or order.qty <= 0),
-            ("MARKET_LOT_SIZE", market and not self.market_lots.holds(order.qty)),
-            (
-                self.percent_filter,
-                not market and ((up > 0 and at > book.price * up) or at < book.price * down),
-            ),
-            (
-                self.notional_filter,
-                (notional < self.min_notional and (not market or self.min_notional_for_market))
-                or (0 < self.max_notional < notional and (not market or self.max_notional_for_market)),
-            ),
-            (
-                "MAX_POSITION",
-                order.side == "BUY" and self.max_position > 0 and book.held + order.qty > self.max_position,
-            ),
-            ("MAX_NUM_ORDERS", self.max_orders > 0 and book.open_orders >= self.max_orders),
-            (
-                "MAX_NUM_ALGO_ORDERS",
-                order.stop_price is not None
-                and self.max_stop_orders > 0
-                and book.open_stop_orders >= self.max_stop_orders,
-            ),
-        )
-        failed = next((name for name, fails in failures if fails), None)
-        return None if failed is None else Violation(-1013, f"Filter failure: {failed}")
+        if notional < self.min_notional and (not market or self.min_notional_for_market):
+            return self.notional_filter
+        if 0 < self.max_notional < notional and (not market or self.max_notional_for_market):
+            return self.notional_filter
+        return ""
+
+    def _one_too_many(self, order: Proposal, book: Book) -> str:
+        """Whether there would be too much or too many with it."""
+        if order.side == "BUY" and self.max_position > 0 and book.held + order.qty > self.max_position:
+            return "MAX_POSITION"
+        if 0 < self.max_orders <= book.open_orders:
+            return "MAX_NUM_ORDERS"
+        if order.stop_price is not None and 0 < self.max_stop_orders <= book.open_stop_orders:
+            return "MAX_NUM_ALGO_ORDERS"
+        return ""
 
 
 def exact(value: float | str | Decimal) -> Decimal:

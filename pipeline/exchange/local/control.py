@@ -5,11 +5,11 @@ across origins unasked, and the Host must be this machine's.
 """
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from aiohttp import web
 from pydantic import ValidationError
 
@@ -205,8 +205,8 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inl
 def _object(body: bytes) -> dict[str, Any]:
     """The body of a request. Raises ValueError: it is no JSON object."""
     try:
-        found = json.loads(body) if body else {}
-    except (ValueError, RecursionError):
+        found = orjson.loads(body) if body else {}
+    except ValueError:
         raise ValueError("the body is not JSON") from None
     if not isinstance(found, dict):
         raise ValueError("send a JSON object")

@@ -141,14 +141,22 @@ class Pit:
 
     def forming(self) -> Row | None:
         """The bar that is going on, None between bars."""
+        row = self.unrounded()
+        if row is None:
+            return None
+        volume, quote, bought, quote_bought = (round(row[at], 8) for at in (5, 6, 8, 9))
+        return (*row[:5], volume, quote, row[7], bought, quote_bought, row[10])
+
+    def unrounded(self) -> Row | None:
+        """The same with volumes of more than eight decimals, for who writes them with eight."""
         if self.points is None:
             return None
         opened, high, low, close, share = self.points
         # A recorded market goes on without its bars.
         whole = self.bar if self.bar[0] == self.opens else self.series.row(self.position)
-        volumes = [round(value * share, 8) for value in (whole[5], whole[6], whole[8], whole[9])]
-        trades = int(whole[7] * share)
-        return (whole[0], opened, high, low, close, volumes[0], volumes[1], trades, volumes[2], volumes[3], whole[10])
+        time, _, _, _, _, volume, quote, trades, bought, quote_bought, first = whole
+        volume, quote, bought, quote_bought = volume * share, quote * share, bought * share, quote_bought * share
+        return (time, opened, high, low, close, volume, quote, int(trades * share), bought, quote_bought, first)
 
     def tick(self, phase: int, now: int) -> tuple[Any, ...]:
         """The trade that brings the price to a point of the bar: price, quantity, time, trade id, buyer is maker."""

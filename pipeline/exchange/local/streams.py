@@ -24,6 +24,12 @@ _NAME = re.compile(
     r"|depth(?:5|10|20)?(?:@100ms|@1000ms)?)|!(?P<all>miniTicker@arr|ticker@arr|bookTicker))"
 )
 
+# Told five times a bar; a template like this is filled in two thirds of the time of an f-string.
+_KLINE = (
+    '{"e":"kline","E":%d,"s":"%s","k":{"t":%d,"T":%d,"s":"%s","i":"%s","f":%d,"L":%d,"o":"%.8f","c":"%.8f","h":"%.8f",'
+    '"l":"%.8f","v":"%.8f","n":%d,"x":%s,"q":"%.8f","V":"%.8f","Q":"%.8f","B":"0"}}'
+)
+
 # Sizes of bids and of asks by price, and the number of that state.
 Book = tuple[dict[str, str], dict[str, str], int]
 
@@ -140,7 +146,7 @@ class Hub:
             if row is not None:
                 self.publish(f"{lower}@kline_{interval}", kline_event(symbol, interval, row, now, False))
         kinds = self._kinds.get(symbol, {})
-        if event[0] == "tick":
+        if kinds and event[0] == "tick":
             self._trades(lower, event, kinds)
         if "bookTicker" in kinds or "!bookTicker" in self.by_name:
             body = self._book_ticker(pit)
@@ -160,7 +166,7 @@ class Hub:
 
     def _row(self, pit: Pit, interval: str) -> Row | None:
         if interval == self.venue.engine.interval:
-            return pit.forming()
+            return pit.unrounded()
         return self.venue.forming_row(pit.instrument.symbol, interval)
 
     def _close_at_gap(self, pit: Pit, lower: str) -> None:
@@ -335,13 +341,12 @@ class Hub:
 
 def kline_event(symbol: str, interval: str, row: Row, now: int, closed: bool) -> str:
     """A kline message."""
-    first = row[10] if row[7] else -1
-    last = row[10] + row[7] - 1 if row[7] else -1
-    return (
-        f'{{"e":"kline","E":{now},"s":"{symbol}","k":{{"t":{row[0]},"T":{bucket_end(row[0], interval) - 1},'
-        f'"s":"{symbol}","i":"{interval}","f":{first},"L":{last},"o":"{row[1]:.8f}","c":"{row[4]:.8f}",'
-        f'"h":"{row[2]:.8f}","l":"{row[3]:.8f}","v":"{row[5]:.8f}","n":{row[7]},"x":{"true" if closed else "false"},'
-        f'"q":"{row[6]:.8f}","V":"{row[8]:.8f}","Q":"{row[9]:.8f}","B":"0"}}}}'
+    opened, first_price, high, low, close, volume, quote_volume, trades, bought, quote_bought, first = row
+    last = first + trades - 1 if trades else -1
+    return _KLINE % (
+        *(now, symbol, opened, bucket_end(opened, interval) - 1, symbol, interval, first if trades else -1, last),
+        *(first_price, close, high, low, volume, trades, "true" if closed else "false"),
+        *(quote_volume, bought, quote_bought),
     )
 
 
