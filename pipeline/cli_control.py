@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli_options import ConfigFile, Json, Overrides, Symbols, Workdir
+from pipeline.cli_options import ConfigFile, Json, Overrides, Workdir
 
 
 def status(config: ConfigFile = None, set_: Overrides = None, json: Json = False, workdir: Workdir = None) -> None:
@@ -37,7 +37,9 @@ def pause(
 
 def resume(
     config: ConfigFile = None,
-    symbol: Symbols = None,
+    symbol: Annotated[
+        list[str] | None, typer.Option("--symbol", metavar="S", help="Halted symbol to let go on; repeatable.")
+    ] = None,
     set_: Overrides = None,
     json: Json = False,
     workdir: Workdir = None,
@@ -54,7 +56,9 @@ def resume(
 
 def flatten(
     config: ConfigFile = None,
-    symbol: Symbols = None,
+    symbol: Annotated[
+        list[str] | None, typer.Option("--symbol", metavar="S", help="To close; repeatable; all of them if absent.")
+    ] = None,
     set_: Overrides = None,
     json: Json = False,
     workdir: Workdir = None,

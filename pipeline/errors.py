@@ -46,6 +46,12 @@ class StorageError(BadInput):
     """A write that failed (disk full, no permission); the old file is intact."""
 
 
+class Failure(PipelineError):
+    """A mistake of ours, or of the machine, that a new start may get over; its traceback is in a log."""
+
+    exit_code = 70
+
+
 class ExchangeError(PipelineError):
     """The exchange or the network is unavailable, or said no."""
 

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator
 
 from pipeline.config.section import Fraction, Section
 
@@ -81,8 +81,9 @@ class Serve(Section):
     notify: Notify = Notify()
     log: Log = Log()
 
-    @model_validator(mode="after")
-    def _known_exchange(self) -> "Serve":
-        if self.exchange not in ("live", "testnet", "demo") and not self.exchange.startswith(("http://", "https://")):
-            raise ValueError(f"exchange: '{self.exchange}' is neither live, testnet, demo nor a URL")
-        return self
+    @field_validator("exchange")
+    @classmethod
+    def _known_exchange(cls, value: str) -> str:
+        if value not in ("live", "testnet", "demo") and not value.startswith(("http://", "https://")):
+            raise ValueError(f"'{value}' is neither live, testnet, demo nor a URL")
+        return value

@@ -97,7 +97,7 @@ class Commands:
             cash=float(account["cash"][0]),
             day_pnl=equity - start,
             day_return=equity / start - 1 if start > 0 else None,
-            paused="by hand" if portfolio.paused else "",
+            paused=f"by hand: {portfolio.paused_for}".removesuffix(": ") if portfolio.paused else "",
             kill_switch=loop.killed(),
             positions=[self._position(symbol) for symbol in portfolio.symbols if portfolio.position(symbol)["side"]],
             orders=self._orders(),

@@ -371,6 +371,11 @@ def in_our_words(error: BaseException) -> BaseException:
         return ExchangeError(f"the exchange refuses the key: {error}", "check the key and its permissions")
     if isinstance(error, Refused):
         return ExchangeError(f"the exchange refuses a question: {error}", "does it still list all symbols?")
+    if isinstance(error, Unavailable | Unclear):
+        return ExchangeError(
+            f"the exchange cannot be reached: {error}",
+            "look at the network, `serve.exchange` and the exchange's own status; a new start recovers by itself",
+        )
     return error
 
 

@@ -64,7 +64,7 @@ class Portfolio:
     """Account and positions of all symbols, in the order of their names.
 
     rules: of the trading core, with the origin that bars are counted from. cash: to begin with, in the quote asset.
-    closed_ms: when the last bar closed, by our clock.
+    paused, paused_for: whether and why a person has paused it. closed_ms: when the last bar closed, by our clock.
     dust: base asset that cannot be sold, by symbol; what is left of a position below it is written off.
     closed: trades by number that fills have closed and that are not written down yet. left_by: kind of the order that
     has last taken from a position which is not over, by symbol. unwanted: entries, and plans of entries, that a person
@@ -87,6 +87,7 @@ class Portfolio:
         self.last_open_ms: int | None = None
         self.legs: dict[str, Leg] = {}
         self.paused = False
+        self.paused_for = ""
         self.closed_ms = 0
         self.bundle = ""
         self.mode = ""
@@ -294,7 +295,8 @@ class Portfolio:
 
     def _command(self, body: Mapping[str, Any]) -> None:
         # Flattening pauses: what was closed by hand is not opened by the next signal.
-        self.paused = {"pause": True, "flatten": True, "resume": False}.get(str(body["name"]), self.paused)
+        if (paused := {"pause": True, "flatten": True, "resume": False}.get(str(body["name"]))) is not None:
+            self.paused, self.paused_for = paused, str(body["args"].get("reason") or "")
         if body["name"] == "flatten":
             # All of it follows from this one record: a crash right after it forgets nothing.
             for symbol in body["args"].get("symbols") or self.symbols:

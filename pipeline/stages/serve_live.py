@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.artifacts import Layout, count_rows, exclusive, read_table
 from pipeline.config import Config
-from pipeline.errors import BadInput, PipelineError
+from pipeline.errors import BadInput, Failure, PipelineError
 from pipeline.market.candles import times_ms
 from pipeline.stages.reporting import Plan, Summary, print_json
 from pipeline.stages.runner import Options
@@ -113,8 +114,26 @@ async def _run(config: Config, layout: Layout, wish: Wish) -> Summary:
             compiled_functions.make_later(tell)
         with _journal(config, layout, wish) as journal, ThreadPoolExecutor(1, "journal") as writer:
             session = Session(config, layout, wish, place, exchange, clock, tell, redactor, journal, writer)
-            limits = Limits(wish.bars, wish.once)
-            return await session.run(limits)
+            try:
+                return await session.run(Limits(wish.bars, wish.once))
+            except PipelineError:
+                raise
+            except Exception as error:
+                raise _explained(error, wish.folder(layout) / "serve.log") from None
+
+
+def _explained(error: Exception, log: Path) -> PipelineError:
+    """An error that was not foreseen, as a person is told of it; its traceback goes to the log."""
+    from pipeline.live.driver import in_our_words
+
+    known = in_our_words(error)
+    if isinstance(known, PipelineError):
+        return known
+    logging.getLogger("pipeline.serve").critical("serve has failed", exc_info=error)
+    return Failure(
+        f"serve has failed: {type(error).__name__}: {error}",
+        f"{log} has the details; orders and stops stay at the exchange, and a new start finds out what became of them",
+    )
 
 
 @contextlib.contextmanager

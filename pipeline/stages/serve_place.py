@@ -66,7 +66,10 @@ async def at_exchange(
             await exchange.open()
         except Unavailable as error:
             await exchange.close()
-            raise ExchangeError(f"{config.serve.exchange}: the exchange cannot be reached: {error}") from None
+            raise ExchangeError(
+                f"{config.serve.exchange}: the exchange cannot be reached: {error}",
+                "look at the network, `serve.exchange` and the exchange's own status",
+            ) from None
         try:
             yield place, exchange, clock, tell, redactor
         finally:

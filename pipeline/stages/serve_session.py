@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import lean
 from pipeline.artifacts import Layout
 from pipeline.config import Config
-from pipeline.errors import BadInput, CheckFailed, ExchangeError, PipelineError
+from pipeline.errors import BadInput, CheckFailed, PipelineError
 from pipeline.stages.control import control_file, kill_file
 from pipeline.stages.reporting import Summary
 from pipeline.stages.serve_bars import fetched_of
@@ -159,6 +159,7 @@ class Session:
         """Show what was checked, and ask. Raises CheckFailed: something is wrong. BadInput: the answer was no."""
         from pipeline.exchange.port import Unavailable, WrongKey
         from pipeline.live import preflight
+        from pipeline.live.driver import in_our_words
 
         bundle = self._bundle
         fault, promoted = evidence(self.config, self.layout, loop.mind.bundle, bundle)
@@ -183,7 +184,7 @@ class Session:
         except WrongKey as error:
             raise BadInput(f"the exchange refuses the key: {error}", f"check {KEY} and {SECRET}") from None
         except Unavailable as error:
-            raise ExchangeError(f"the exchange cannot be reached: {error}") from None
+            raise in_our_words(error) from None
         width = max(len(check.name) for check in checks)
         print("before live trading:", *(check.line(width) for check in checks), sep="\n", file=sys.stderr, flush=True)
         if wrong := [check.name for check in checks if check.passed is False]:
@@ -246,13 +247,14 @@ class Session:
 
     async def _filters(self, symbol: str) -> Any:
         from pipeline.exchange.port import Refused, Unavailable
+        from pipeline.live.driver import in_our_words
 
         try:
             return await self.exchange.filters(symbol)
         except Refused as error:
             raise BadInput(f"{symbol}: the exchange says: {error}", "does it list this symbol?") from None
         except Unavailable as error:
-            raise ExchangeError(f"the exchange cannot be reached: {error}") from None
+            raise in_our_words(error) from None
 
     async def _capital(self) -> float:
         """Quote asset to begin with: the config's, or live all that is free."""
@@ -261,26 +263,28 @@ class Session:
         rules = await self._filters(self.config.symbols[0])
         quote = self.config.symbols[0].removeprefix(rules.base_asset)
         from pipeline.exchange.port import Unavailable, WrongKey
+        from pipeline.live.driver import in_our_words
 
         try:
             free = float((await self.exchange.balances()).get(quote, (0, 0))[0])
         except WrongKey as error:
             raise BadInput(f"the exchange refuses the key: {error}", f"check {KEY} and {SECRET}") from None
         except Unavailable as error:
-            raise ExchangeError(f"the exchange cannot be reached: {error}") from None
+            raise in_our_words(error) from None
         if not free > 0:
             raise BadInput(f"the account has no free {quote}", "deposit some, or set serve.capital")
         return free
 
     async def _think(self, begin_ms: int, origin_ms: int, wanted: str | None = None) -> "tuple[Mind, Bundle | None]":
         from pipeline.exchange.port import Unavailable
+        from pipeline.live.driver import in_our_words
 
         try:
             return await make_mind(
                 self.config, self.layout, self.exchange, self.wish, begin_ms, origin_ms, self.place.is_replay, wanted
             )  # fmt: skip
         except Unavailable as error:
-            raise ExchangeError(f"the exchange cannot be reached: {error}") from None
+            raise in_our_words(error) from None
 
     async def _rethink(self, wanted: str, last_open_ms: int, origin_ms: int) -> "Mind":
         mind, _ = await self._think(last_open_ms + self.config.step_ms, origin_ms, wanted)
@@ -288,9 +292,9 @@ class Session:
         return mind
 
     def _current(self) -> str | None:
-        from pipeline.stages.retrain import current_bundle
+        from pipeline.stages.standing import named
 
-        return current_bundle(self.layout) if self.config.signals.predictions != UNTRAINED else None
+        return named(self.layout) if self.config.signals.predictions != UNTRAINED else None
 
     def _fold(self, portfolio: "Portfolio", kind: str, body: Mapping[str, Any]) -> None:
         if kind == "BAR":
@@ -315,11 +319,12 @@ class Session:
 
     async def _market_ms(self) -> int:
         from pipeline.exchange.port import Unavailable, WrongKey
+        from pipeline.live.driver import in_our_words
 
         try:
             return int(await self.exchange.server_ms())
         except (Unavailable, WrongKey) as error:
-            raise ExchangeError(f"the exchange cannot be reached: {error}") from None
+            raise in_our_words(error) from None
 
     def _write_tables(self) -> None:
         from pipeline.live import ledgers

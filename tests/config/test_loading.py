@@ -150,3 +150,8 @@ def test_templates_fill_interval_and_leave_symbol(tmp_path: Path) -> None:
     text = "interval: 5m\ndownload: {source: csv, file: {path: 'bars/{symbol}-{interval}.csv'}}"
     loaded = load_config(config(text, tmp_path))
     assert loaded.download.file is not None and loaded.download.file.path == "bars/{symbol}-5m.csv"
+
+
+def test_a_wrong_exchange_is_named_by_its_key(tmp_path):
+    text = message("symbols: [A]\nserve: {exchange: foo}\n", tmp_path)
+    assert "serve.exchange: 'foo' is neither live, testnet, demo nor a URL" in text

@@ -158,6 +158,17 @@ def test_a_fee_is_paid_once_in_whatever_asset(asset, fee, cash):
     assert np.isfinite(portfolio.position(ONE)["entry_price"])
 
 
+def test_the_reason_of_a_pause_is_kept_until_it_ends():
+    bench = Bench()
+    bench.write("COMMAND", {"name": "pause", "args": {"reason": "maintenance"}})
+    again = recovered(bench.config, bench.journal)
+    assert again.paused and again.paused_for == "maintenance"
+    again.add("COMMAND", {"name": "resume-symbols", "args": {"symbols": [ONE]}})
+    assert again.paused and again.paused_for == "maintenance"
+    again.add("COMMAND", {"name": "resume", "args": {}})
+    assert not again.paused and again.paused_for == ""
+
+
 def test_a_flat_account_in_silence_writes_no_state_again_and_again():
     bench = Bench()
     for _ in range(5):

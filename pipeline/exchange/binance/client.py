@@ -219,7 +219,10 @@ class Client:
         return verdict
 
     async def _ask_time(self) -> int:
-        return int((await self.read(self.binance.get_server_time, 1))["serverTime"])
+        reply = await self.read(self.binance.get_server_time, 1)
+        if not (isinstance(reply, dict) and isinstance(reply.get("serverTime"), int)):
+            raise Unavailable("a reply that is not understood; is this the address of an exchange?")
+        return int(reply["serverTime"])
 
     async def _confirm_time(self) -> None:
         """Whether the clock stays where it has jumped to: until that is known it is not to be relied on."""

@@ -252,6 +252,35 @@ def test_bars_of_the_past_are_whole_and_closed(local: LocalExchange) -> None:
     run(talk())
 
 
+def test_the_last_price_is_what_the_exchange_says(local: LocalExchange) -> None:
+    async def talk() -> None:
+        async with adapter(local) as made:
+            await made.step(1)
+            now = await made.exchange.server_ms()
+            (last,) = await made.exchange.bars("BTCUSDT", "1m", now - 60_000, now)
+            assert float(await made.exchange.price("BTCUSDT")) == last.values["close"]
+            with pytest.raises(Refused):
+                await made.exchange.price("XYZUSDT")
+
+    run(talk())
+
+
+@pytest.mark.parametrize("reply", [{}, {"serverTime": "soon"}, ["hello"]])
+def test_an_address_where_something_else_answers_is_no_exchange(local: LocalExchange, reply: Any) -> None:
+    async def talk() -> None:
+        async with adapter(local) as made:
+
+            async def answers() -> Any:
+                return reply
+
+            client = made.exchange._client
+            client.binance.get_server_time = answers
+            with pytest.raises(Unavailable, match="is this the address of an exchange"):
+                await client.sync()
+
+    run(talk())
+
+
 # Limits
 
 
