@@ -5,6 +5,7 @@
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -17,15 +18,15 @@ from pipeline import machine_code
 from pipeline.live.telling import Tell
 from pipeline.machine_code import Entry
 
-# Where what is compiled comes from.
-_SOURCES = ("trading", "features", "models", "signals")
+_IMPORTS = re.compile(r"^from (pipeline[.\w]*) import", re.MULTILINE)
 
 
 def entries() -> list[Entry]:
     """Every compiled function that is called while trading, with arguments as they are then."""
     from pipeline.features import straight, windows
+    from pipeline.live import market_rows
     from pipeline.models import flat_trees
-    from pipeline.signals import smooth
+    from pipeline.signals import rows, smooth
     from pipeline.trading import booking, core, gates, volatility
     from pipeline.trading.market import FLAGS, NUMBERS, Market
     from pipeline.trading.reasons import COUNT
@@ -52,9 +53,40 @@ def entries() -> list[Entry]:
         Entry(booking.book_entry, (account, positions, 0, 0, 1, 0.5, 1.0, 0.0, rules)),
         Entry(booking.book_exit, (account, positions, trades, 0, 0, 0, 0.5, 1.0, 0.1, 1, 0.1, rules), bool),
         Entry(gates._refusals, (np.zeros((1, len(gates.INPUTS))), gates.GateRules(), codes, codes.copy())),
-        Entry(volatility._step, (np.ones(4), 2.0, 0.1, -1.0), float),
+        Entry(
+            market_rows._see,
+            (
+                whole,
+                np.ones((1, 5)),
+                codes.view(np.bool_),
+                np.ones((1, 4)),
+                np.ones((1, 4)),
+                one.copy(),
+                0.1,
+                -1.0,
+                0.5,
+                -0.5,
+                market.numbers.copy(),
+                flags.copy(),
+            ),
+        ),
         Entry(volatility._loop, (np.ones(4), one, codes.view(np.bool_), 0.1, -1.0, one.copy())),
-        Entry(smooth.window_mean, (one, 1), float),
+        Entry(smooth.smooth_step, (one.copy(), 2.0, 1, 0.0), float),
+        Entry(
+            rows._carry_out,
+            (
+                0,
+                1,
+                whole,
+                codes.view(np.bool_),
+                np.array([[3, 0, 0, 1, 0, 1, 1]]),
+                np.array([[0.0, np.nan]]),
+                whole,
+                two.copy(),
+                two.copy(),
+                codes.copy(),
+            ),
+        ),
         Entry(flat_trees._lay, (whole[:0], small[0, :0], whole[:0], whole[:0], one, *slots)),
         Entry(flat_trees._rename, (slots[2], whole, whole)),
         Entry(flat_trees._score, (*slots, whole, whole + 1, one, small, whole, two)),
@@ -65,22 +97,35 @@ def entries() -> list[Entry]:
 
 def library() -> Path | None:
     """Where the library of these sources is or would be; None where there can be none."""
+    return machine_code.library_path(_sources())
+
+
+def _sources() -> set[Path]:
+    # The modules that the functions stand in, and what these import: a constant from elsewhere is part of the code.
     package = Path(pipeline.__file__).parent
-    files = [path for part in _SOURCES for path in (package / part).rglob("*.py")]
-    return machine_code.library_path([*files, package / "compiled.py", package / "machine_code.py", Path(__file__)])
+    waiting = [one.function.__module__ for one in entries()] + [
+        machine_code.__name__,
+        "pipeline.live.compiled_functions",
+    ]
+    found: set[Path] = set()
+    while waiting:
+        path = package.parent.joinpath(*waiting.pop().split("."))
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if path not in found and path.is_file():
+            found.add(path)
+            waiting += _IMPORTS.findall(path.read_text(encoding="utf-8"))
+    return found
 
 
 def install() -> bool:
-    """Let the functions be called from the library. False: there is none, and numba is loaded, before the first bar."""
-    path, functions = library(), entries()
+    """Let the functions be called from the library. False: there is none, and the first call of each imports numba."""
+    path = library()
     try:
         if path is not None:
-            machine_code.load(path, functions)
+            machine_code.load(path, entries())
             return True
     except (OSError, AttributeError):
         pass
-    for entry in functions:
-        entry.function(*machine_code.copied(entry.example))
     return False
 
 

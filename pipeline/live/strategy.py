@@ -4,7 +4,7 @@ Every number is the one that the batch stages write for the same bar, to the las
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,30 +16,23 @@ from pipeline.config import Config
 from pipeline.config.meta import second_columns
 from pipeline.config.trading import Filters
 from pipeline.errors import BadInput
-from pipeline.features import FeatureStream, compute, feature_names, required_columns
+from pipeline.features import FeatureStream, FeatureStreams, compute, feature_names, required_columns
 from pipeline.live.day_correlation import DayCorrelation
+from pipeline.live.market_rows import MarketRows
 from pipeline.live.merging import MergedBar
 from pipeline.live.row_scores import RowScores
 from pipeline.market import candles
 from pipeline.models.bundle import Bundle
-from pipeline.signals import SignalStream, threshold_step
+from pipeline.signals import SignalRows, SignalStream, threshold_step
 from pipeline.trading.gates import asks_anything, distances, gate_columns, gate_rules, refusals, windows_at
 from pipeline.trading.market import (
     ATR,
     BUY,
     CLOSE,
-    FILLED,
-    FLAGS,
-    FUNDING,
-    NUMBERS,
-    OPEN,
     REFUSE_LONG,
     REFUSE_SHORT,
-    RIGHT_LONG,
-    RIGHT_SHORT,
     SCORE,
     SELL,
-    SIGNALS,
     Market,
 )
 from pipeline.trading.rules import rules_of
@@ -47,9 +40,9 @@ from pipeline.trading.volatility import Forecast
 
 Floats = npt.NDArray[np.float64]
 Row = npt.NDArray[np.float32]
+Matrix = npt.NDArray[np.float32]
+Flags = npt.NDArray[np.uint8]
 FUNDING_EVERY_MS = 8 * 3_600_000
-# Rows of a market that one bar fills at once.
-_SEEN = slice(OPEN, FUNDING + 1)
 AMOUNTS = ("quote_volume", "volume", "funding_rate")
 
 
@@ -62,8 +55,7 @@ class Thresholds:
     chosen_by: str = "config"
 
 
-@dataclass(frozen=True)
-class Outlook:
+class Outlook(NamedTuple):
     """What one closed bar says.
 
     market: of this one bar, symbols in the order of their names; `market.signal[:, 0]` are the codes to trade.
@@ -101,7 +93,14 @@ class Strategy:
         self._score = step.column
         self._thresholds = thresholds or Thresholds(step.buy, step.sell)
         self._scorer = RowScores(config, bundle, self.features)
-        self._lanes = {symbol: _Lane(config, self._scorer, history.get(symbol), symbol) for symbol in self.symbols}
+        self._lanes = [_Lane(config, self._scorer, history.get(symbol), symbol) for symbol in self.symbols]
+        self._number = {symbol: s for s, symbol in enumerate(self.symbols)}
+        self._together: FeatureStreams | None = None
+        self._signals: SignalRows | None = None
+        self._rows = MarketRows(
+            [lane.forecast for lane in self._lanes], [lane.volatility for lane in self._lanes],
+            self._thresholds.buy, self._thresholds.sell,
+        )  # fmt: skip
         # As history's: the gates look at the config's stops, not at those that a grid has chosen.
         self._rules = rules_of(config.simulate, config.interval)
         self._gates = gate_rules(config.risk)
@@ -110,6 +109,7 @@ class Strategy:
         for name in [*wanted.values(), *([atr] if atr else [])]:
             if name not in self.features:
                 raise BadInput(f"'{name}', which risk.gates or simulate.exits name, is not among the features")
+        self._pays = config.simulate.funding
         self._wanted = {name: self.features.index(column) for name, column in wanted.items()}
         self._atr = self.features.index(atr) if atr else -1
         self._asks = self._atr >= 0 or asks_anything(config.risk)
@@ -118,51 +118,88 @@ class Strategy:
         correlated = len(self.symbols) > 1 and config.risk.enabled and limits.correlated_exposure is not None
         self._correlation = DayCorrelation(self.symbols, origin_ms, config.step_ms, history) if correlated else None
         judges = {side: name for name, (_, side) in second_columns(config).items()} if config.sizing.probability else {}
-        self._judged = [(RIGHT_LONG, judges.get(1)), (RIGHT_SHORT, judges.get(-1))] if judges else []
+        self._judged = [(2, judges.get(1)), (3, judges.get(-1))] if judges else []
         self._identity = np.eye(len(self.symbols))[None]
 
     def update(self, open_time_ms: int, bars: Mapping[str, MergedBar]) -> Outlook:
         """The outlook after the bars of one time have closed.
 
         bars: by symbol; a symbol is missing before its first bar and after its last.
-        Raises BadInput: a bar does not follow the one before it; symbols before it, by name, have taken theirs.
+        Raises BadInput: a bar does not follow the one before it; others may have taken theirs.
         """
-        count, close_ms = len(self.symbols), open_time_ms + self._config.step_ms
-        numbers, flags = np.zeros((len(NUMBERS), count, 1)), np.zeros((len(FLAGS), count, 1), np.uint8)
-        features, scores = {}, {}
-        buy, sell = self._thresholds.buy, self._thresholds.sell
-        for s, symbol in enumerate(self.symbols):
-            bar = bars.get(symbol)
-            if bar is None:
-                flags[FILLED, s] = 1
-                numbers[SCORE, s] = np.nan
-                continue
-            seen = self._lanes[symbol].update(bar)
-            features[symbol], scores[symbol] = seen.features, seen.scores
-            score = float(seen.scores[self._score])
-            # One assignment of all rows costs as much as one of them; the ATR is the gates'.
-            numbers[_SEEN, s, 0] = (*seen.prices, seen.quote_volume, seen.volatility, 0.0, score, seen.funding)
-            for place, name in self._judged:
-                numbers[place, s, 0] = np.nan if name is None else seen.scores[name]
-            if bar.filled:
-                flags[FILLED, s, 0] = 1
-            elif score >= buy or score <= sell:
-                flags[SIGNALS, s, 0] = BUY * (score >= buy) + SELL * (score <= sell)
+        # Symbols in the order of their names.
+        which = [s for s, symbol in enumerate(self.symbols) if symbol in bars]
+        seen = self._seen(which, [bars[self.symbols[s]] for s in which], open_time_ms)
+        features, scores, (numbers, flags) = seen
+        own = {self.symbols[s]: row for row, s in enumerate(which)}
+        by_symbol = _Rows(own, features)
         if self._asks:
-            self._gate(numbers, flags, features, close_ms)
+            self._gate(numbers, flags, by_symbol, open_time_ms + self._config.step_ms)
         correlation = self._identity
         if self._correlation is not None:
             correlation = self._correlation.update(open_time_ms, bars)
-        return Outlook(open_time_ms, Market(numbers, flags, self._filters, correlation), features, scores)
+        return Outlook(
+            open_time_ms, Market(numbers, flags, self._filters, correlation), by_symbol, _Scores(own, *scores)
+        )
 
     def catch_up(self, symbol: str, bar: MergedBar) -> None:
         """Take a symbol's bar that came after its time had been decided without it; nothing is traded on it.
 
         Raises BadInput: it does not follow the one before it.
         """
-        self._lanes[symbol].update(bar)
+        self._seen([self._number[symbol]], [bar], bar.open_time_ms)
 
-    def _gate(self, numbers: Floats, flags: npt.NDArray[np.uint8], features: Mapping[str, Row], close_ms: int) -> None:
+    def _seen(
+        self, which: list[int], bars: list[MergedBar], open_time_ms: int
+    ) -> tuple[Matrix, tuple[list[str], Floats, Flags], tuple[Floats, Flags]]:
+        """Features, scores, and numbers and flags of the market, after a bar of the symbols of some numbers."""
+        rows, filled = np.array(which, np.int64), np.array([bar.filled for bar in bars], np.bool_)
+        features = self._features(which, bars, open_time_ms)
+        if not which:
+            nothing = np.empty((0, 0))
+            return (
+                features,
+                ([], nothing, np.empty(0, np.uint8)),
+                self._rows.update(rows, bars, filled, np.zeros((0, 4))),
+            )
+        names, scores = self._scored(which, bars, features, open_time_ms)
+        if self._signals is None:
+            self._signals = SignalRows([lane.signals for lane in self._lanes], names)
+        columns, sides = self._signals.update(rows, scores, filled)
+        given = np.zeros((len(which), 4))
+        given[:, 0] = columns[:, self._signals.names.index(self._score)]
+        if self._pays:
+            given[:, 1] = [self._lanes[s].funding(bar) for s, bar in zip(which, bars, strict=True)]
+        for place, name in self._judged:
+            given[:, place] = np.nan if name is None else columns[:, self._signals.names.index(name)]
+        return features, (self._signals.names, columns, sides), self._rows.update(rows, bars, filled, given)
+
+    def _features(self, which: list[int], bars: list[MergedBar], open_time_ms: int) -> Matrix:
+        if self._together is None and all(lane.features is not None for lane in self._lanes):
+            self._together = FeatureStreams([lane.features for lane in self._lanes if lane.features is not None])
+        made = None
+        if self._together is not None and which:
+            made = self._together.update(which, [bar.values for bar in bars], open_time_ms)
+        if made is None:
+            alone = [self._lanes[s].features_of(bar) for s, bar in zip(which, bars, strict=True)]
+            made = np.array(alone, np.float32).reshape(len(which), len(self.features))
+        return made
+
+    def _scored(
+        self, which: list[int], bars: list[MergedBar], features: Matrix, open_time_ms: int
+    ) -> tuple[list[str], Floats]:
+        # Columns that the signals' steps read.
+        scores, names = self._scorer.rows(features, open_time_ms), self._scorer.names
+        if self._lanes[0].intervals is None:
+            return names, scores
+        ranged = []
+        for s, bar, row in zip(which, bars, scores.tolist(), strict=True):
+            made = self._lanes[s].with_intervals(bar.open_time_ms, bar.values, dict(zip(names, row, strict=True)))
+            ranged.append(list(made.values()))
+            names = list(made)
+        return names, np.array(ranged)
+
+    def _gate(self, numbers: Floats, flags: Flags, features: Mapping[str, Row], close_ms: int) -> None:
         # The symbols of one bar are to the gates what the bars of one symbol are in history.
         count = len(self.symbols)
         atr = self._column(features, self._atr) if self._atr >= 0 else np.zeros(count)
@@ -179,14 +216,37 @@ class Strategy:
         return np.array([features[s][place] if s in features else np.nan for s in self.symbols], np.float64)
 
 
-class _Seen(NamedTuple):
-    # What one symbol's bar says by itself.
-    features: Row
-    scores: Mapping[str, float | bool]
-    prices: tuple[float, float, float, float]
-    quote_volume: float
-    volatility: float
-    funding: float
+class _Rows(Mapping[str, Row]):
+    # Rows of a matrix by symbol.
+    def __init__(self, places: Mapping[str, int], matrix: Matrix) -> None:
+        self._places, self._matrix = places, matrix
+
+    def __getitem__(self, symbol: str) -> Row:
+        return self._matrix[self._places[symbol]]  # type: ignore[no-any-return]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+class _Scores(Mapping[str, Mapping[str, float | bool]]):
+    # Scores and signals by symbol, looked up when they are asked for: after the decision.
+    def __init__(self, places: Mapping[str, int], names: list[str], columns: Floats, sides: Flags) -> None:
+        self._places, self._names, self._columns, self._sides = places, names, columns, sides
+
+    def __getitem__(self, symbol: str) -> Mapping[str, float | bool]:
+        row = self._places[symbol]
+        values: dict[str, float | bool] = dict(zip(self._names, self._columns[row].tolist(), strict=True))
+        side = int(self._sides[row])
+        return values | {"buy_signal": side & BUY != 0, "sell_signal": side & SELL != 0}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
 
 
 class _Lane:
@@ -194,12 +254,11 @@ class _Lane:
     def __init__(self, config: Config, scorer: "RowScores", history: pa.Table | None, symbol: str) -> None:
         self._config, self._scorer, self._symbol = config, scorer, symbol
         self._inputs = required_columns(config)
-        self._features: FeatureStream | None = None
-        self._signals = SignalStream(config.signals)
-        self._forecast = Forecast(config.sizing, config.interval)
-        self._volatility = np.nan
-        self._pays = config.simulate.funding
-        self._intervals = scorer.intervals()
+        self.features: FeatureStream | None = None
+        self.signals = SignalStream(config.signals)
+        self.forecast = Forecast(config.sizing, config.interval)
+        self.volatility = np.nan
+        self.intervals = scorer.intervals()
         if history is not None and history.num_rows:
             self._open(history)
 
@@ -208,17 +267,17 @@ class _Lane:
         memory = signal_memory(self._config)
         if memory is None:
             # An exponential average remembers everything: the scores of all bars, at the speed of a table.
-            self._features = FeatureStream(self._config, history)
+            self.features = FeatureStream(self._config, history)
             self._replay_scores(history)
         else:
             begin = max(rows - memory, 1)
-            self._features = FeatureStream(self._config, history.slice(0, begin))
+            self.features = FeatureStream(self._config, history.slice(0, begin))
             if rows <= memory:
                 self._signal(self._first_row(history.slice(0, 1)), *_first(history))
             for bar in bars_of(history.slice(begin), self._inputs):
-                self._signal(self._features.update(bar.values, bar.open_time_ms), bar.open_time_ms, bar.filled)
+                self._signal(self.features.update(bar.values, bar.open_time_ms), bar.open_time_ms, bar.filled)
         filled = history.column("is_filled").to_numpy()
-        self._volatility = float(self._forecast.over(candles.column(history, "close"), filled)[-1])
+        self.volatility = float(self.forecast.over(candles.column(history, "close"), filled)[-1])
 
     def _first_row(self, one: pa.Table) -> npt.NDArray[np.float32]:
         table = compute(self._config, one)
@@ -227,49 +286,39 @@ class _Lane:
     def _replay_scores(self, history: pa.Table) -> None:
         table = compute(self._config, history)
         predictions = self._scorer.over(table)
-        if self._intervals is not None:
-            predictions = self._intervals.over(candles.times_ms(history).tolist(), history, predictions)
+        if self.intervals is not None:
+            predictions = self.intervals.over(candles.times_ms(history).tolist(), history, predictions)
         filled = history.column("is_filled").to_numpy()
         names = list(predictions)
         for t, values in enumerate(zip(*(column.tolist() for column in predictions.values()), strict=True)):
-            self._signals.update(dict(zip(names, values, strict=True)), bool(filled[t]))
+            self.signals.update(dict(zip(names, values, strict=True)), bool(filled[t]))
 
-    def _signal(
-        self, features: Row, open_time_ms: int, filled: bool, prices: Mapping[str, float] | None = None
-    ) -> Mapping[str, float | bool]:
-        scores = self._scorer.one(features, open_time_ms)
-        if self._intervals is not None and prices is not None:
-            scores = self._intervals.update(open_time_ms, prices, scores)
-        return self._signals.update(scores, filled)
+    def _signal(self, features: Row, open_time_ms: int, filled: bool) -> None:
+        self.signals.update(self._scorer.one(features, open_time_ms), filled)
 
-    def update(self, bar: MergedBar) -> _Seen:
-        values = bar.values
-        if self._features is None:
+    def features_of(self, bar: MergedBar) -> Row:
+        """Features after one more bar. Raises BadInput: it does not follow the one before it."""
+        if self.features is None:
             one = pa.table(
                 {"open_time": candles.time_array(np.array([bar.open_time_ms]))}
-                | {name: np.array([values[name]], np.float64) for name in self._inputs}
+                | {name: np.array([bar.values[name]], np.float64) for name in self._inputs}
             )
-            features = self._first_row(one)
-            self._features = FeatureStream(self._config, one)
-        else:
-            try:
-                features = self._features.update(values, bar.open_time_ms)
-            except BadInput as error:
-                raise BadInput(f"{self._symbol}: {error.message}", error.hint) from None
-        scores = self._signal(features, bar.open_time_ms, bar.filled, values)
-        close = values["close"]
-        if not bar.filled:
-            self._volatility = self._forecast.update(close)
-        return _Seen(
-            features,
-            scores,
-            (values["open"], values["high"], values["low"], close),
-            _number(values["quote_volume"] if "quote_volume" in values else values.get("volume", 0.0) * close),
-            self._volatility,
-            self._funding(bar) if self._pays else 0.0,
-        )
+            made = self._first_row(one)
+            self.features = FeatureStream(self._config, one)
+            return made
+        try:
+            return self.features.update(bar.values, bar.open_time_ms)
+        except BadInput as error:
+            raise BadInput(f"{self._symbol}: {error.message}", error.hint) from None
 
-    def _funding(self, bar: MergedBar) -> float:
+    def with_intervals(
+        self, open_time_ms: int, prices: Mapping[str, float], scores: Mapping[str, float]
+    ) -> Mapping[str, float]:
+        """Scores, and the intervals around them that are read."""
+        return scores if self.intervals is None else self.intervals.update(open_time_ms, prices, scores)
+
+    def funding(self, bar: MergedBar) -> float:
+        """The rate that is due at a bar's open."""
         # The last rate is carried along; it is paid at the times of settlement.
         due = bar.open_time_ms % FUNDING_EVERY_MS < self._config.step_ms
         if due and "funding_rate" not in bar.values:

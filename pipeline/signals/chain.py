@@ -85,17 +85,20 @@ def compute(signals: Signals, predictions: Mapping[str, Array], filled: npt.NDAr
 
 
 class SignalStream:
-    """The same, one closed bar at a time; equal to `compute` to the last bit if started at its first bar."""
+    """The same, one closed bar at a time; equal to `compute` to the last bit if started at its first bar.
+
+    steps: each with what it remembers, if it does.
+    """
 
     def __init__(self, signals: Signals) -> None:
         threshold_step(signals)
-        self._steps = [(step.spec, _stream(step)) for step in signals.steps]
+        self.steps = [(step.spec, _stream(step)) for step in signals.steps]
 
     def update(self, predictions: Mapping[str, float], filled: bool = False) -> dict[str, float | bool]:
         """The bar's scores and signals, under the names that `compute` gives them."""
         values: dict[str, float | bool] = {name: float(value) for name, value in predictions.items()}
         buy = sell = False
-        for spec, stream in self._steps:
+        for spec, stream in self.steps:
             if isinstance(spec, Combine):
                 up, down = spec.columns
                 values[spec.name] = combine_one(values[up], values[down], spec)

@@ -41,25 +41,24 @@ def smooth(columns: Scores, spec: Smooth) -> Scores:
 
 
 class SmoothStream:
-    """The same, bar by bar: `update` takes the columns [k] of one bar and returns its smoothed score."""
+    """The same, bar by bar: `update` takes the columns [k] of one bar and returns its smoothed score.
+
+    state: float64 [n], all that it remembers: the window's values, or an average's value, the weight of the past in it,
+    and values seen. least, alpha: of `smooth_step`.
+    """
 
     def __init__(self, spec: Smooth) -> None:
-        self._spec = spec
-        self._least = 0 if spec.window is None else _least(spec.window)
-        self._window = np.full(spec.window if isinstance(spec.window, int) else 0, np.nan)
-        self._ewm = Ewm()
+        self.spec = spec
+        simple_window = isinstance(spec.window, int)
+        self.least = 0 if spec.window is None else _least(spec.window)
+        self.alpha = 0.0 if spec.window is None or simple_window else _alpha(spec.window)
+        self.state = np.full(spec.window, np.nan) if isinstance(spec.window, int) else np.array(Ewm())
 
     def update(self, columns: Sequence[float]) -> float:
-        spec = self._spec
-        value = point_one(columns, spec.point_threshold)
-        if spec.window is None:
+        value = point_one(columns, self.spec.point_threshold)
+        if self.spec.window is None:
             return value
-        if isinstance(spec.window, int):
-            self._window[:-1] = self._window[1:]
-            self._window[-1] = value
-            return float(window_mean(self._window, self._least))
-        self._ewm = Ewm(*ewm_step(self._ewm, value, _alpha(spec.window)))
-        return self._ewm.mean if self._ewm.known >= self._least and not math.isnan(value) else math.nan
+        return float(smooth_step(self.state, value, self.least, self.alpha))
 
 
 def point(columns: Scores, point_threshold: float | None) -> Scores:
@@ -95,6 +94,19 @@ def window_mean(window: Scores, least: int) -> float:
             total += value
             count += 1
     return total / count if count >= least else np.nan
+
+
+@compiled()
+def smooth_step(state: Scores, value: float, least: int, alpha: float) -> float:
+    """The smoothed score after one more value. alpha: of an exponential average, 0 for a window."""
+    if alpha == 0:
+        for k in range(len(state) - 1):
+            state[k] = state[k + 1]
+        state[-1] = value
+        return window_mean(state, least)
+    after = ewm_step(Ewm(state[0], state[1], int(state[2])), value, alpha)
+    state[0], state[1], state[2] = after.mean, after.weight, after.known
+    return after.mean if after.known >= least and not np.isnan(value) else np.nan
 
 
 @compiled()
