@@ -499,10 +499,11 @@ def test_latency_holds_up_what_it_applies_to_and_nothing_else() -> None:
     with exchange() as local:
         rest = Rest(local)
         fault(local, "latency", where="time", ms=300, jitter_ms=10)
-        for path, least, most in (("ping", 0, 0.25), ("time", 0.3, 5)):
-            begin = time.monotonic()
-            assert rest.ask(f"/api/v3/{path}").ok
-            assert least <= time.monotonic() - begin < most
+        assert rest.ask("/api/v3/ping").ok
+        assert inside(local, lambda server: server.venue.faults.history) == []
+        begin = time.monotonic()
+        assert rest.ask("/api/v3/time").ok and time.monotonic() - begin >= 0.3
+        assert [one["what"] for one in inside(local, lambda server: server.venue.faults.history)] == ["time"]
 
 
 def test_latency_over_the_socket_lets_later_requests_overtake() -> None:
@@ -521,11 +522,14 @@ def test_the_clock_jumps_and_drifts() -> None:
     with exchange() as local:
         rest = Rest(local)
         fault(local, "clock", skew_ms=7000)
-        assert rest.ask("/api/v3/time").json()["serverTime"] - time.time() * 1000 == pytest.approx(7000, abs=900)
+        before = time.time() * 1000
+        told = rest.ask("/api/v3/time").json()["serverTime"] - 7000
+        assert before - 1 <= told <= time.time() * 1000
         assert code(rest.buy()) == (400, -1021)
         fault(local, "clock", skew_ms=0, drift_ms_per_s=1000)
         time.sleep(0.2)
-        assert rest.ask("/api/v3/time").json()["serverTime"] - time.time() * 1000 > 100
+        before = time.time() * 1000
+        assert rest.ask("/api/v3/time").json()["serverTime"] - before > 100
         # A client that measures the offset is served.
         assert local.client().get_server_time()["serverTime"] > 0
 
