@@ -23,6 +23,7 @@ from pipeline.artifacts import (
 from pipeline.config import Config
 from pipeline.errors import BadInput
 from pipeline.stages.reporting import Plan, Summary, progress
+from pipeline.stages.simulate_differences import not_simulated
 from pipeline.stages.simulation_result import (
     Choice,
     Traded,
@@ -66,7 +67,7 @@ def plan(config: Config, layout: Layout) -> Plan:
         if grid
         else []
     )
-    return Plan("simulate", inputs, _outputs(config, layout), rows, notes=notes)
+    return Plan("simulate", inputs, _outputs(config, layout), rows, notes=notes + not_simulated(config))
 
 
 def run(config: Config, layout: Layout) -> Summary:
@@ -308,6 +309,7 @@ def _summary(
         summary.warnings.append(
             "in sample: the models saw some of these bars in training; these figures are no evidence"
         )
+    summary.warnings += not_simulated(config)
     grid = config.simulate.grid
     if grid and grid.use and choice.chosen_by == "config":
         summary.warnings.append(

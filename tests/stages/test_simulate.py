@@ -11,6 +11,7 @@ from builders import START_MS, bars, random_walk
 
 from pipeline.artifacts import Layout, read_table, write_table
 from pipeline.config import Config
+from pipeline.config.serve import Entry
 from pipeline.errors import BadInput, MissingInput
 from pipeline.stages import simulate
 from pipeline.trading.ledger import SCHEMA
@@ -285,3 +286,19 @@ def test_the_knowing_score_beats_random_entries_and_noise_does_not(workspace: Pa
     write_inputs(layout, future=10)
     noise, _, _ = run(layout, config(costs={"taker_fee": 0, "slippage_bps": 0}))
     assert knowing["random_entry"]["p_value"] < 0.01 < noise["random_entry"]["p_value"]
+
+
+def test_what_only_live_trading_does_is_said(workspace: Path) -> None:
+    layout, plain = Layout("test"), config()
+    write_inputs(layout)
+    live = plain.serve.model_copy(
+        update={"entry": Entry(plan="post_only"), "exit": Entry(plan="twap"), "percentage_used_for_trade": 20.0}
+    )
+    told = simulate.run(plain.model_copy(update={"serve": live}), layout).warnings
+    assert [warning.split(" ")[0] for warning in told] == [
+        "serve.entry.plan:", "serve.exit.plan:", "serve.percentage_used_for_trade:",
+    ]  # fmt: skip
+    assert simulate.run(plain, layout).warnings == []
+    limit = plain.serve.model_copy(update={"entry": Entry(plan="post_only"), "limit_price_adjustment": -0.001})
+    [note] = simulate.plan(plain.model_copy(update={"serve": limit}), layout).notes
+    assert note.startswith("serve.limit_price_adjustment")
