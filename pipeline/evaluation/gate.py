@@ -16,6 +16,7 @@ from pipeline.evaluation.daily import DAY_MS, daily_returns
 from pipeline.evaluation.performance import max_drawdown, trade_ratios
 from pipeline.evaluation.shadow import Check
 from pipeline.evaluation.significance import Evidence
+from pipeline.evaluation.trials import Search
 
 Array = npt.NDArray[np.float64]
 # In this order, one at a time.
@@ -118,10 +119,31 @@ def luck_checks(evidence: Evidence, overfitting: Mapping[str, Any] | None, sets:
     return [
         told,
         Check(
-            "overfitting", high <= gate.pbo, f"PBO {overfitting['pbo']:.2f}, interval {low:.2f} to {high:.2f}",
+            "overfitting", high <= gate.pbo, f"PBO {overfitting['pbo']:.3f}, interval {low:.3f} to {high:.3f}",
             f"upper end at most {gate.pbo:g}", overfitting["sentence"],
         ),
     ]  # fmt: skip
+
+
+def search_checks(search: Search | None, gate: Gate) -> list[Check]:
+    """Whether the search that the config comes from chose by luck; nothing to check without one."""
+    if search is None:
+        return []
+    name, wanted = "overfitting of the search", f"PBO's upper end at most {gate.pbo:g}"
+    of = f"of {search.sets:,} sets"
+    if not search.ended:
+        found = f"a search {of} has not come to its end"
+        return [Check(name, False, found, wanted, "`pipeline optimize` with the same config ends it and says its PBO")]
+    if not search.chose:
+        return [Check(name, True, f"none {of} was chosen", wanted)]
+    if search.overfitting is None:
+        # What was chosen by how well outcomes are foretold was not chosen by returns.
+        by_loss = search.objective == "log_loss"
+        found = f"one {of} was chosen by log loss" if by_loss else f"no PBO {of}"
+        return [Check(name, by_loss, found, wanted, "too few sets or days to tell: search more of either")]
+    told = search.overfitting
+    found = f"PBO {told['pbo']:.3f}, interval {told['low']:.3f} to {told['high']:.3f}, {of}"
+    return [Check(name, told["high"] <= gate.pbo, found, wanted, told["sentence"])]
 
 
 def champion_check(record: Record, champion: Record | None, is_same: bool, gate: Gate, seed: int) -> Check:

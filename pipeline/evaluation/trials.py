@@ -19,6 +19,9 @@ from pipeline.evaluation.hash_chain import HashChain, canonical
 IDENTITY = ("kind", "config", "data", "seed", "what")
 # A model that is fitted is no strategy yet: those count that were traded.
 FITS = ("fit", "fold")
+# A set that a search tried; and what the search found out about all of its sets together when it ended, which is no
+# trial of its own.
+SEARCH, ENDED = "search", "search ended"
 # Share of a normal distribution below its mean, and below a standard deviation above it.
 ONE_SIGMA = (0.5, 0.8413447460685429)
 
@@ -27,11 +30,11 @@ ONE_SIGMA = (0.5, 0.8413447460685429)
 class Trial:
     """One line.
 
-    kind: fit, fold, simulate or grid. config, data, code: hashes. what: the parameters that were tried. sets: how many
-    parameter sets the line stands for. metric, value: the figure that was looked at; of a grid, the best. time: the end
-    of the data, ISO 8601. sharpes: annual Sharpe ratios of daily returns, of all the sets or of an even sample of them.
-    effective: how many independent trials the sets amount to; None if that was not measured, 0 for a set that
-    another line counts.
+    kind: fit, fold, simulate, grid, search, search ended, holdout. config, data, code: hashes. what: the parameters
+    that were tried. sets: how many parameter sets the line stands for. metric, value: the figure that was looked at; of
+    a grid, the best. time: the end of the data, ISO 8601. sharpes: annual Sharpe ratios of daily returns, of all the
+    sets or of an even sample of them. effective: how many independent trials the sets amount to; None if that was not
+    measured, 0 for a set that another line counts.
     """
 
     kind: str
@@ -75,6 +78,21 @@ class Tried:
         return Tried(len(values), float(len(values)), luck_variance(values, np.ones(len(values))))
 
 
+@dataclass(frozen=True)
+class Search:
+    """The newest search of a ledger.
+
+    sets: that it tried. ended: whether it has said what it found. chose: whether it chose one of them. objective: that
+    it chose by. overfitting: `pbo`'s figures (pbo, low, high, sentence); None if they cannot be told.
+    """
+
+    sets: int
+    ended: bool
+    chose: bool = False
+    objective: str = ""
+    overfitting: Mapping[str, Any] | None = None
+
+
 class TrialLedger:
     """The ledger at a path, which need not exist yet; several processes may append at once."""
 
@@ -108,17 +126,40 @@ class TrialLedger:
         """All that was traded, whatever its kind; repeated sets count once, by their last line.
 
         An empty ledger is one trial: the one that somebody is about to judge. Sets whose independence was not measured
-        count as independent.
+        count as independent, those of a search until it has ended.
         """
-        lines = list({trial.identity: trial for trial in self.read() if trial.kind not in FITS}.values())
+        every = self.read()
+        lines = list({trial.identity: trial for trial in every if trial.kind not in (*FITS, ENDED)}.values())
         count = sum(line.sets for line in lines)
         effective = sum(float(line.sets) if line.effective is None else line.effective for line in lines)
+        for ended in _ended(every).values():
+            if ended.effective is not None:
+                effective = effective - ended.sets + ended.effective
         known = [(line.sets, line.sharpes) for line in lines if line.sharpes]
         # Ratios of a sample stand for the sets that it was taken from.
         weights = [np.full(len(sharpes), sets / len(sharpes)) for sets, sharpes in known]
         sharpes = [np.asarray(sharpes, np.float64) for _, sharpes in known]
         variance = luck_variance(np.concatenate(sharpes), np.concatenate(weights)) if known else None
         return Tried(max(count, 1), max(min(effective, count), 1.0), variance)
+
+    def search(self) -> Search | None:
+        """The newest search; None if there was none. Raises BadInput: the ledger is damaged."""
+        every = self.read()
+        lines = {trial.identity: trial for trial in every if trial.kind == SEARCH}
+        if not lines:
+            return None
+        config = list(lines.values())[-1].config
+        sets = sum(trial.config == config for trial in lines.values())
+        ended = _ended(every).get(config)
+        # Sets that were tried after it had ended have not been looked at together with the others.
+        if ended is None or ended.sets < sets:
+            return Search(sets, False)
+        return Search(sets, True, ended.what["chose"], ended.what["objective"], ended.what["overfitting"])
+
+
+def _ended(trials: Iterable[Trial]) -> dict[str, Trial]:
+    # The last word of each search, by its config.
+    return {trial.config: trial for trial in trials if trial.kind == ENDED}
 
 
 def luck_variance(sharpes: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> float | None:

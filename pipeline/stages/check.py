@@ -11,6 +11,7 @@ from pipeline.config import Config
 from pipeline.config.meta import first_labels, second_columns
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.stages.dvc_file import FILE, dvc_text
+from pipeline.stages.intervals import interval_ends
 from pipeline.stages.reporting import Summary, print_json
 from pipeline.stages.runner import Options
 from pipeline.stages.search_space import Space
@@ -64,7 +65,8 @@ def check_names(config: Config, source: str) -> tuple[list[str], list[str]]:
         from pipeline.signals import check_columns
 
         by_features = config.signals.predictions == "features"
-        source_columns = features if by_features else scores(config, labels)
+        made = scores(config, labels)
+        source_columns = features if by_features else [*made, *interval_ends(config, made)]
         what = "the features" if by_features else "the predictions"
         check_columns(config.signals, source_columns, f"{what} of this config")
     _check_rule_columns(config, source, features)

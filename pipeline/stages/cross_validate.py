@@ -7,6 +7,8 @@ own training rows alone. docs/evaluation.md has the difference, measured.
 """
 
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from pipeline.errors import BadInput
 from pipeline.evaluation.combinatorial import Combination, combinations, group_edges, group_of, paths, training_rows
 from pipeline.market import candles
 from pipeline.models.samples import Samples
+from pipeline.stages.intervals import check_intervals, interval_columns
+from pipeline.stages.kept_scores import content_key, folder_of, keep, read_kept
 from pipeline.stages.path_trading import PathLayout, distribution, trade_path
 from pipeline.stages.reporting import Plan, Summary, progress
 from pipeline.stages.samples import feature_columns, label_columns, read_samples
@@ -49,6 +53,7 @@ def plan(config: Config, layout: Layout) -> Plan:
     splits, table = combinations(section.groups, section.test_groups), paths(section.groups, section.test_groups)
     inputs = [path(s) for s in config.symbols for path in (layout.features, layout.labels, layout.merged)]
     models = [f"{label}_{algorithm.name}" for label in labels for algorithm in config.train.algorithms]
+    check_intervals(config, models)
     models += second_columns(config) if second_labels(config) else []
     return Plan(
         "cross-validate",
@@ -61,7 +66,10 @@ def plan(config: Config, layout: Layout) -> Plan:
 
 
 def run(config: Config, layout: Layout) -> Summary:
-    """Fit and score every split, put the scores together to paths, trade each, and replace cpcv/."""
+    """Fit and score every split, put the scores together to paths, trade each, and replace cpcv/.
+
+    Splits whose models an interrupted run has fitted already are not fitted again.
+    """
     from pipeline.features import window_lengths
 
     plan(config, layout)
@@ -74,7 +82,9 @@ def run(config: Config, layout: Layout) -> Summary:
     splits = combinations(section.groups, section.test_groups)
     rows = {(one.number, label): _rows(config, samples, label, groups, one) for one in splits for label in every}
     table = paths(section.groups, section.test_groups)
-    scores = _fit_all(config, samples, groups, splits, table, rows, labels)
+    key = content_key(config, layout, ("cross_validation", *second_sections(config)), names, labels)
+    kept = folder_of(layout.run / ".splits", key)
+    scores = _fit_all(config, samples, groups, splits, table, rows, labels, kept)
     report: dict[str, Any] = {
         "interval": config.interval,
         "groups": section.groups,
@@ -91,7 +101,7 @@ def run(config: Config, layout: Layout) -> Summary:
             for number, of_group in enumerate(table):
                 here = PathLayout.of(layout, folder / f"path-{number}")
                 on_path = {name: values[number] for name, values in scores.items()}
-                _write_scores(config, here, samples, groups, of_group, on_path)
+                _write_scores(config, layout, here, samples, groups, of_group, on_path)
                 judged = judged_rows(config, samples, on_path)
                 found = {name: _score(samples, name, values, judged.get(name)) for name, values in on_path.items()}
                 path = {"path": number, "splits": of_group.tolist(), "scores": found}
@@ -101,6 +111,7 @@ def run(config: Config, layout: Layout) -> Summary:
         write_json(folder / "paths.json", report)
 
     replace_folder(layout.cpcv, fill)
+    shutil.rmtree(layout.run / ".splits", ignore_errors=True)
     _record(config, layout, report)
     return _summary(layout, report)
 
@@ -138,6 +149,7 @@ def _fit_all(
     table: Indices,
     rows: dict[tuple[int, str], Indices],
     labels: list[str],
+    kept: Path,
 ) -> dict[str, Floats]:
     # Scores by model, [paths, n]; NaN outside of all groups.
     from joblib import Parallel, delayed
@@ -147,24 +159,53 @@ def _fit_all(
     from pipeline.stages.window_fit import selects
 
     workers = config.workers or os.cpu_count() or 1
+    wanted = [(one, label, a) for one in splits for label in labels for a in config.train.algorithms]
+    scores = {f"{label}_{a.name}": np.full((len(table), len(groups)), np.nan) for _, label, a in wanted}
+    missing = []
+    for one, label, algorithm in wanted:
+        name = f"{label}_{algorithm.name}"
+        done = read_kept(kept, one.number, name, int(np.isin(groups, one.test).sum()))
+        if done is None:
+            missing.append((one, label, algorithm))
+        else:
+            _place(scores[name], done["score"], one, groups, table)
+    second = list(second_columns(config))
+    unjudged = [one for one in splits if not _read_judged(kept, one, groups, table, second, scores)]
     binned: dict[str, Any] = {}
-    if config.cross_validation.bins == "shared" and not selects(config):
+    if (missing or unjudged) and config.cross_validation.bins == "shared" and not selects(config):
         seen = np.flatnonzero(samples.trainable & (groups >= 0))
         binned = binned_rows(samples, config.train.algorithms, seen, workers)
-    wanted = [(one, label, a) for one in splits for label in labels for a in config.train.algorithms]
     tasks = (
-        delayed(_fit_one)(config, samples, binned, label, algorithm, rows[one.number, label], groups, one)
-        for one, label, algorithm in wanted
-    )
-    scores = {f"{label}_{a.name}": np.full((len(table), len(groups)), np.nan) for _, label, a in wanted}
-    with threadpool_limits(1, user_api="blas"), progress("cross-validate", len(wanted)) as advance:
+        delayed(_fit_one)(
+            config, samples, binned, label, algorithm, rows[one.number, label], groups, one,
+            lambda values, number=one.number, name=f"{label}_{algorithm.name}": keep(
+                kept, number, name, {"score": values}
+            ),
+        )
+        for one, label, algorithm in missing
+    )  # fmt: skip
+    with threadpool_limits(1, user_api="blas"), progress("cross-validate", len(missing)) as advance:
         results = Parallel(workers, prefer="threads", return_as="generator")(tasks)
-        for (one, label, algorithm), values in zip(wanted, results, strict=True):
+        for (one, label, algorithm), values in zip(missing, results, strict=True):
             _place(scores[f"{label}_{algorithm.name}"], values, one, groups, table)
             advance(1, f"split {one.number}")
-    if config.meta is not None:
-        _judge(config, samples, binned, groups, splits, table, rows, scores)
+    if unjudged:
+        _judge(config, samples, binned, groups, unjudged, table, rows, scores, kept)
     return scores
+
+
+def _read_judged(
+    kept: Path, split: Combination, groups: Indices, table: Indices, second: list[str], scores: dict[str, Floats]
+) -> bool:
+    # Whether there is nothing left to do for the second stage of a split, after what is kept has been put in place.
+    if not second:
+        return True
+    done = read_kept(kept, split.number, "second", int(np.isin(groups, split.test).sum()))
+    for name in second:
+        scores.setdefault(name, np.full((len(table), len(groups)), np.nan))
+        if done is not None:
+            _place(scores[name], done[name], split, groups, table)
+    return done is not None
 
 
 def _judge(
@@ -176,9 +217,9 @@ def _judge(
     table: Indices,
     rows: dict[tuple[int, str], Indices],
     scores: dict[str, Floats],
+    kept: Path,
 ) -> None:
     # The second stage of each split, from its training groups alone.
-    scores |= {name: np.full((len(table), len(groups)), np.nan) for name in second_columns(config)}
     with progress("cross-validate: second stage", len(splits)) as advance:
         for one in splits:
             tested = np.isin(groups, one.test)
@@ -189,6 +230,7 @@ def _judge(
             for name, judge in fit_second(config, samples, binned, allowed, region, f"split {one.number}").items():
                 first = {read: scores[read][path, test] for read in judge.reads}
                 scores[name][path, test] = judge.predict_rows(samples.features, test, first)
+            keep(kept, one.number, "second", {name: scores[name][path, test] for name in second_columns(config)})
             advance(1, f"split {one.number}")
 
 
@@ -201,6 +243,7 @@ def _fit_one(
     rows: Indices,
     groups: Indices,
     split: Combination,
+    keep_them: Callable[[Floats], None],
 ) -> Floats:
     from pipeline.models.fitting import binned_rows, check_target
     from pipeline.stages.window_fit import columns_of, fit_window, select_features, selects
@@ -212,7 +255,9 @@ def _fit_one(
     if binned is None and not selects(config):
         binned = binned_rows(samples, [algorithm], rows, 1).get(algorithm.name)
     model = fit_window(config, samples, binned, label, algorithm, rows, columns, where)
-    return model.predict_rows(samples.features, np.flatnonzero(np.isin(groups, split.test)))
+    values = model.predict_rows(samples.features, np.flatnonzero(np.isin(groups, split.test)))
+    keep_them(values)
+    return values
 
 
 def _place(scores: Floats, values: Floats, split: Combination, groups: Indices, table: Indices) -> None:
@@ -224,16 +269,25 @@ def _place(scores: Floats, values: Floats, split: Combination, groups: Indices, 
 
 
 def _write_scores(
-    config: Config, layout: PathLayout, samples: Samples, groups: Indices, of_group: Indices, scores: dict[str, Floats]
+    config: Config,
+    layout: Layout,
+    here: PathLayout,
+    samples: Samples,
+    groups: Indices,
+    of_group: Indices,
+    scores: dict[str, Floats],
 ) -> None:
     for number, symbol in enumerate(config.symbols):
         rows = np.flatnonzero((samples.symbols == number) & (groups >= 0))
         if not len(rows):
             raise BadInput(f"cross_validation: {symbol} has no bar between start and end")
         columns: dict[str, Any] = {"open_time": candles.time_array(samples.times[rows])}
-        columns |= {name: values[rows] for name, values in scores.items()}
+        own = {name: values[rows] for name, values in scores.items()}
+        first = {name: values for name, values in own.items() if name not in second_columns(config)}
+        ranges, _ = interval_columns(config, layout, symbol, samples.times[rows], first)
+        columns |= own | ranges
         columns |= {"group": groups[rows].astype(np.int32), "split": of_group[groups[rows]].astype(np.int32)}
-        write_table(layout.rolling(symbol), pa.table(columns))
+        write_table(here.rolling(symbol), pa.table(columns))
 
 
 def _score(samples: Samples, name: str, values: Floats, inside: npt.NDArray[np.bool_] | None = None) -> dict[str, Any]:

@@ -85,6 +85,7 @@ RECIPES = {
             "stages/intervals.py",
             "stages/predict_rolling.py",
             "stages/fold_selection.py",
+            "stages/kept_scores.py",
             "evaluation/feature_stability.py",
             "stages/null_run.py",
             "stages/features.py",

@@ -39,6 +39,11 @@ def with_intervals(config: Config, names: list[str]) -> list[str]:
     return list(config.intervals.models) or names
 
 
+def interval_ends(config: Config, names: list[str]) -> dict[str, str]:
+    """Columns of both ends of each interval → the model whose outcomes lie between. Raises BadInput: as above."""
+    return {f"{name}_{end}": name for name in with_intervals(config, names) for end in ("low", "high")}
+
+
 def check_intervals(config: Config, names: list[str]) -> None:
     """Refuse models whose outcomes come at no known time, before anything is computed. Raises BadInput."""
     from pipeline.labels.outcomes import outcome_delay

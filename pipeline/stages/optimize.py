@@ -118,12 +118,6 @@ def prepare(options: Options) -> Search:
         raise BadInput("optimize.objective: log_loss needs labels and models", "use objective: sharpe")
     if config.optimize.objective == "sharpe" and not config.signals.steps:
         raise BadInput("optimize.objective: sharpe needs signals.steps", "add them, or use objective: log_loss")
-    for section in ("meta", "intervals"):
-        if getattr(config, section) is not None:
-            raise BadInput(
-                f"{section}: the search does not try a second stage or intervals",
-                f"search the first stage in a file without `{section}`, and extend its best.yaml with it",
-            )
     inner, outer = _spans(config, layout)
     folder = layout.run / "search"
     files = [layout.merged(symbol) for symbol in config.symbols]
@@ -248,6 +242,7 @@ def _conclude(search: Search, opened: "optuna.Study", limits: Limits, before: in
     if refused := [trial for trial in ended if "refused" in trial.user_attrs]:
         summary.warnings.append(f"{len(refused)} sets were refused, the last: {refused[-1].user_attrs['refused']}")
     if chosen is None:
+        study.end(False, None, None)
         raise CheckFailed(
             f"optimize: none of {len(ended)} sets made {config.optimize.min_trades} trades on the inner blocks",
             "widen the thresholds, lower optimize.min_trades, or try more sets",

@@ -1,6 +1,5 @@
 """`pipeline predict-rolling`: every block scored by models that were trained only on what came before it."""
 
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable
@@ -11,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.artifacts import Layout, count_rows, read_table, sha256_file, sha256_json, write_json, write_table
+from pipeline.artifacts import Layout, count_rows, write_json, write_table
 from pipeline.config import Config
 from pipeline.config.meta import second_columns
 from pipeline.errors import BadInput
@@ -22,6 +21,7 @@ from pipeline.stages.blocks import Block, Scorer, block_rows, make_blocks, score
 from pipeline.stages.calibrating import add_uncalibrated, calibrates
 from pipeline.stages.fold_selection import add_selection, choose_by_block
 from pipeline.stages.intervals import Coverage, add_coverage, check_intervals, interval_columns
+from pipeline.stages.kept_scores import content_key, folder_of, keep, read_kept
 from pipeline.stages.null_run import null_auc
 from pipeline.stages.reporting import Plan, Summary, progress
 from pipeline.stages.samples import feature_columns, label_columns, read_samples
@@ -58,11 +58,8 @@ def run(config: Config, layout: Layout) -> Summary:
     names, labels = feature_columns(config, layout), label_columns(config, layout)
     samples = read_samples(config, layout, names, [*labels, *second_labels(config)], window_lengths(config))
     blocks = make_blocks(config, samples)
-    key = _content_key(config, layout, names, labels)
-    kept = layout.run / ".folds" / key
-    for other in (layout.run / ".folds").glob("*"):
-        if other != kept:
-            shutil.rmtree(other, ignore_errors=True)
+    key = content_key(config, layout, ("predict_rolling", *second_sections(config)), names, labels)
+    kept = folder_of(layout.run / ".folds", key)
     tests = {b.number: np.flatnonzero((samples.times >= b.start) & (samples.times < b.stop)) for b in blocks}
     wanted = scorers(config, labels)
     second = second_columns(config)
@@ -133,7 +130,7 @@ def _finished(
     missing: dict[int, list[str]] = {}
     for number, test in tests.items():
         for name in names:
-            done = _read_kept(kept, number, name, len(test))
+            done = read_kept(kept, number, name, len(test))
             if done is None:
                 missing.setdefault(number, []).append(name)
             else:
@@ -189,7 +186,7 @@ def _walk(
             delayed(_score_block)(
                 config, samples, binned.get(columns[name].algorithm.name), columns[name], block,
                 chosen.get((block.number, columns[name].label)), tests[block.number],
-                lambda values, block=block, name=name: _keep(kept, block, name, values),
+                lambda values, block=block, name=name: keep(kept, block.number, name, values),
             )
             for block, name in missing
         )  # fmt: skip
@@ -246,37 +243,8 @@ def _judge(
                     first = {read: scores[read][test] for read in judge.reads}
                     values = judge.predict_rows(samples.features, test, first)
                 scores[name][test] = values
-                _keep(kept, block, name, {"score": values})
+                keep(kept, block.number, name, {"score": values})
             advance(1, f"fold {block.number}")
-
-
-def _content_key(config: Config, layout: Layout, names: list[str], labels: list[str]) -> str:
-    # Everything that a fold's scores depend on; another key, and nothing kept is used.
-    from pipeline.models import bundle
-
-    digest = hashlib.sha256()
-    resolved = config.model_dump(mode="json")
-    keys = ("symbols", "interval", "seed", "train", "predict_rolling", *second_sections(config))
-    section = {key: resolved[key] for key in keys}
-    digest.update(sha256_json([section, names, labels, bundle.versions(), bundle.code_hash()]).encode())
-    for symbol in config.symbols:
-        for path in (layout.features(symbol), layout.labels(symbol), layout.merged(symbol)):
-            digest.update(sha256_file(path).encode())
-    return digest.hexdigest()[:32]
-
-
-def _keep(folder: Path, block: Block, name: str, values: dict[str, Floats]) -> None:
-    write_table(folder / f"{block.number:04d}-{name}.parquet", pa.table(values))
-
-
-def _read_kept(folder: Path, number: int, name: str, rows: int) -> dict[str, Floats] | None:
-    path = folder / f"{number:04d}-{name}.parquet"
-    if not path.is_file():
-        return None
-    table = read_table(path, "predict-rolling") if rows else None
-    if table is None or table.num_rows != rows:
-        return None
-    return {kind: table.column(kind).to_numpy() for kind in table.column_names}
 
 
 def _fold_numbers(samples: Samples, blocks: list[Block]) -> npt.NDArray[np.int32]:

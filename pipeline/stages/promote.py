@@ -16,6 +16,7 @@ from pipeline.stages.reporting import print_json
 from pipeline.stages.retrain import content, store_bundle
 from pipeline.stages.runner import Options
 from pipeline.stages.standing import enter, ledger_path, named, promotions, unexplained
+from pipeline.stages.trials import ledger
 from pipeline.stages.verify import config_hashes
 
 _HINT = "docs/evaluation.md, section 9, says what each check asks for"
@@ -165,6 +166,7 @@ def _record(config: Config, layout: Layout, own: Dossier) -> list[Check]:
     return [
         *rules.record_checks(own.record, config.gate),
         *rules.luck_checks(luck, section.get("overfitting"), sets, config.gate),
+        *rules.search_checks(ledger(layout).search(), config.gate),
         _champion(config, layout, own),
     ]
 

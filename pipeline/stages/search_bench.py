@@ -16,11 +16,14 @@ from filelock import FileLock
 
 from pipeline.artifacts import Layout, read_table, sha256_file, sha256_json, write_table
 from pipeline.config import Config
+from pipeline.config.meta import second_columns
 from pipeline.config.training import Algorithm
 from pipeline.errors import BadInput
 from pipeline.market import candles
 from pipeline.models.samples import Samples
 from pipeline.stages.blocks import Block, block_rows
+from pipeline.stages.intervals import interval_columns, interval_ends
+from pipeline.stages.second_stage import fit_second, second_labels, second_sections
 from pipeline.stages.times import iso
 
 Floats = npt.NDArray[np.float64]
@@ -190,35 +193,39 @@ class _Learner:
         from pipeline.stages.samples import feature_columns, label_columns, read_samples
 
         names, self._labels = feature_columns(config, layout), label_columns(config, layout)
-        self.samples = read_samples(config, layout, names, self._labels, window_lengths(config))
+        every = [*self._labels, *second_labels(config)]
+        self.samples = read_samples(config, layout, names, every, window_lengths(config))
         self.own_key, self._kept, self._threads = key, kept, threads
         self._binned: dict[str, Any] = {}
 
     @staticmethod
     def key(config: Config, layout: BenchLayout) -> str:
         train = config.train.model_dump(mode="json", exclude={"algorithms", "selection"})
-        return sha256_json([layout.features_key, layout.labels_key, config.symbols, train])
+        judged = second_labels(config)
+        return sha256_json([layout.features_key, layout.labels_key, config.symbols, train, judged])
 
     def columns(self, config: Config) -> dict[str, tuple[str, Algorithm]]:
-        """Score columns that the signals read; all of them if there are no signals."""
-        from pipeline.signals import check_columns
-
+        """First-stage score columns that the signals read; all of them if there are no signals."""
         every = {f"{label}_{a.name}": (label, a) for label in self._labels for a in config.train.algorithms}
         if not config.signals.steps:
             return every
-        return {name: every[name] for name in check_columns(config.signals, list(every), "the models' scores")}
+        ends = interval_ends(config, list(every))
+        return {name: every[name] for name in dict.fromkeys(ends.get(read, read) for read in self._reads(config))}
+
+    def _reads(self, config: Config) -> list[str]:
+        # Columns that the signals read, ends of intervals among them.
+        from pipeline.signals import check_columns
+
+        every = [f"{label}_{a.name}" for label in self._labels for a in config.train.algorithms]
+        return check_columns(config.signals, [*every, *interval_ends(config, every)], "the models' scores")
 
     def empty(self, config: Config) -> dict[str, Floats]:
         """Scores before the first block."""
-        return {name: np.full(len(self.samples.times), np.nan) for name in self.columns(config)}
+        names = [*self.columns(config), *second_columns(config)]
+        return {name: np.full(len(self.samples.times), np.nan) for name in names}
 
     def score(self, config: Config, block: Block, first: Block, scores: dict[str, Floats]) -> None:
         """Fill in the block's rows; bins come from the first block's window, as in predict-rolling."""
-        from joblib import Parallel, delayed
-        from threadpoolctl import threadpool_limits
-
-        from pipeline.stages.window_fit import select_features, selects
-
         test = np.flatnonzero((self.samples.times >= block.start) & (self.samples.times < block.stop))
         columns = self.columns(config)
         paths = {name: self._path(config, *columns[name], block, first) for name in columns}
@@ -228,27 +235,74 @@ class _Learner:
                 scores[name][test] = read_table(path, "optimize", ["score"]).column("score").to_numpy()
             else:
                 missing.append(name)
-        if not missing or not len(test):
+        if not len(test):
             return
+        if missing:
+            self._fit(config, block, first, missing, test, scores)
+            for name in missing:
+                write_table(paths[name], pa.table({"score": scores[name][test]}))
+        if config.meta is not None:
+            self._judge(config, block, first, test, scores)
+
+    def _fit(
+        self,
+        config: Config,
+        block: Block,
+        first: Block,
+        missing: list[str],
+        test: npt.NDArray[np.int64],
+        scores: dict[str, Floats],
+    ) -> None:
+        # The first stage's scores of a block.
+        from joblib import Parallel, delayed
+        from threadpoolctl import threadpool_limits
+
+        from pipeline.stages.window_fit import select_features
+
+        columns = self.columns(config)
         rows = {columns[name][0]: self._rows(config, columns[name][0], block) for name in missing}
         with threadpool_limits(1, user_api="blas"):
             where = f"block {block.number}"
             chosen = {label: select_features(config, self.samples, label, own, where) for label, own in rows.items()}
-            binned = {}
-            for name in missing:
-                algorithm = columns[name][1]
-                if not selects(config) and algorithm.kind == "lightgbm":
-                    binned[name] = self._bins(algorithm, first)
+            binned = self._binned_by(config, [columns[name][1] for name in missing], first)
             values = Parallel(self._threads, prefer="threads")(
                 delayed(_fit_and_score)(
-                    config, self.samples, binned.get(name), *columns[name], rows[columns[name][0]],
+                    config, self.samples, binned.get(columns[name][1].name), *columns[name], rows[columns[name][0]],
                     chosen[columns[name][0]], test, where,
                 )
                 for name in missing
             )  # fmt: skip
         for name, own in zip(missing, values, strict=True):
             scores[name][test] = own
-            write_table(paths[name], pa.table({"score": own}))
+
+    def _judge(
+        self, config: Config, block: Block, first: Block, test: npt.NDArray[np.int64], scores: dict[str, Floats]
+    ) -> None:
+        # The second stage of a block, from its own training window, as in predict-rolling.
+        path, judged = self._path_of_second(config, block, first), list(second_columns(config))
+        if not path.is_file():
+            used = [algorithm for _, algorithm in self.columns(config).values()]
+            binned = self._binned_by(config, used, first)
+            every = [*self._labels, *second_labels(config)]
+            allowed = {label: self._rows(config, label, block) for label in every}
+            region = (self.samples.times >= block.train_start) & (self.samples.times < block.start)
+            alone = config.model_copy(update={"workers": self._threads})
+            models = fit_second(alone, self.samples, binned, allowed, region, f"block {block.number}")
+            found = {name: np.full(len(test), np.nan) for name in judged}
+            for name, judge in models.items():
+                before = {read: scores[read][test] for read in judge.reads}
+                found[name] = judge.predict_rows(self.samples.features, test, before)
+            write_table(path, pa.table(found))
+        kept = read_table(path, "optimize", judged)
+        for name in judged:
+            scores[name][test] = kept.column(name).to_numpy()
+
+    def _binned_by(self, config: Config, algorithms: list[Algorithm], first: Block) -> dict[str, Any]:
+        # Datasets by the name of the algorithm; none where features are chosen anew for each fit.
+        from pipeline.stages.window_fit import selects
+
+        used = {one.name: one for one in algorithms if one.kind == "lightgbm" and not selects(config)}
+        return {name: self._bins(one, first) for name, one in used.items()}
 
     def _bins(self, algorithm: Algorithm, first: Block) -> Any:
         from pipeline.models.fitting import binned_rows
@@ -277,27 +331,45 @@ class _Learner:
         ]  # fmt: skip
         return self._kept / f"{sha256_json(what)[:32]}.parquet"
 
+    def _path_of_second(self, config: Config, block: Block, first: Block) -> Path:
+        resolved = config.model_dump(mode="json")
+        what = [
+            self.own_key, {key: resolved[key] for key in (*second_sections(config), "train")}, config.seed,
+            config.bars(config.predict_rolling.embargo), first.train_start,
+            [block.train_start, block.start, block.stop],
+        ]  # fmt: skip
+        return self._kept / f"second-{sha256_json(what)[:32]}.parquet"
+
     def skill(self, scores: dict[str, Floats], start: int, stop: int) -> dict[str, float]:
-        """Share of the loss saved by column, of rows in [start, stop) whose outcome is known."""
+        """Share of the loss saved by first-stage column, of rows in [start, stop) whose outcome is known."""
         from pipeline.evaluation.search import skill
 
         inside = (self.samples.times >= start) & (self.samples.times < stop)
         found = {}
         for name, values in scores.items():
-            target = self.samples.targets[name.rpartition("_")[0]]
+            if (label := name.rpartition("_")[0]) not in self._labels:
+                continue
+            target = self.samples.targets[label]
             rows = inside & target.known & np.isfinite(values)
             found[name] = skill(target.values[rows], values[rows], target.is_bool)
         return found
 
     def write(self, config: Config, layout: BenchLayout, scores: dict[str, Floats], start: int, stop: int) -> None:
-        """The scores of [start, stop), as predict-rolling writes them."""
+        """The scores of [start, stop) and the intervals that the signals read, as predict-rolling writes them."""
+        ends = interval_ends(config, [name for name in scores if name not in second_columns(config)])
+        wanted = list(dict.fromkeys(ends[read] for read in self._reads(config) if read in ends))
+        if config.intervals is not None:
+            config = config.model_copy(
+                update={"intervals": config.intervals.model_copy(update={"models": wanted}) if wanted else None}
+            )
         inside = (self.samples.times >= start) & (self.samples.times < stop)
         for number, symbol in enumerate(config.symbols):
             rows = np.flatnonzero(inside & (self.samples.symbols == number))
-            columns = {"open_time": candles.time_array(self.samples.times[rows])}
-            write_table(
-                layout.rolling(symbol), pa.table(columns | {name: values[rows] for name, values in scores.items()})
-            )
+            own = {name: values[rows] for name, values in scores.items()}
+            first = {name: own[name] for name in wanted}
+            ranges, _ = interval_columns(config, layout, symbol, self.samples.times[rows], first)
+            times = {"open_time": candles.time_array(self.samples.times[rows])}
+            write_table(layout.rolling(symbol), pa.table(times | own | ranges))
 
 
 def _fit_and_score(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.stages.search_space import shown
-from pipeline.stages.search_study import KIND, Study, complete, finished, read_returns, values_of
+from pipeline.stages.search_study import Study, complete, finished, read_returns, values_of
 from pipeline.stages.times import iso
 
 if TYPE_CHECKING:
@@ -123,29 +123,29 @@ def _trial(trial: "FrozenTrial", study: Study) -> dict[str, Any]:
 
 
 def _luck(study: Study, opened: "optuna.Study", chosen: "FrozenTrial") -> tuple[Any, Any]:
-    # The deflated Sharpe ratio after all that the ledger knows of, and the probability of overfitting of this search.
+    # The deflated Sharpe ratio after all that the ledger knows of, and the probability of overfitting of this search,
+    # which the ledger remembers.
     from pipeline.evaluation.effective_trials import effective_trials
     from pipeline.evaluation.overfitting import pbo
     from pipeline.evaluation.significance import deflated
-    from pipeline.evaluation.trials import Tried
+    from pipeline.evaluation.trials import SEARCH
 
     if chosen.user_attrs.get("sharpe") is None:
+        study.end(True, None, None)
         return None, None
     whole = complete(opened)
     days, matrix = read_returns(study, whole)
     place = [trial.number for trial in whole].index(chosen.number)
-    told = study.ledger.tried()
-    lines = {line.identity for line in study.ledger.read() if line.kind == KIND and line.config == study.identity}
+    lines = {line.identity for line in study.ledger.read() if line.kind == SEARCH and line.config == study.identity}
     # Sets that were ended early were tried as well: as alike as those that were not.
     alike = effective_trials(matrix, of=max(len(lines), len(whole)), seed=study.config.seed).n
-    effective = min(max(told.effective - len(lines) + alike, 1.0), float(told.count))
-    evidence = asdict(deflated(matrix[:, place], Tried(told.count, effective, told.variance)))
     try:
         traded = matrix[:, np.ptp(matrix, axis=0) > 0]
         overfitting = asdict(pbo(traded, periods=len(days), seed=study.config.seed))
     except ValueError:
         overfitting = None  # too few sets or days to be parted
-    return evidence, overfitting
+    study.end(True, overfitting, alike)
+    return asdict(deflated(matrix[:, place], study.ledger.tried())), overfitting
 
 
 def _holdout(outcome: "Outcome | None") -> dict[str, Any] | None:

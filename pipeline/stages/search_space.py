@@ -15,7 +15,7 @@ from pipeline.errors import BadInput, ConfigError
 from pipeline.stages.runner import Options
 
 # Sections that a set can change: what a search keeps fixed is the market that it is judged on.
-OPEN = ("features", "labels", "train", "predict_rolling", "signals", "sizing", "risk", "simulate")
+OPEN = ("features", "labels", "train", "meta", "intervals", "predict_rolling", "signals", "sizing", "risk", "simulate")
 _FIXED = {
     "simulate.grid": "the search tries thresholds itself and leaves the grid out",
     "simulate.costs": "costs are a fact, not a choice",

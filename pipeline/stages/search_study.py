@@ -21,7 +21,7 @@ from pipeline.artifacts import read_table, sha256_json, write_table
 from pipeline.config import Config
 from pipeline.config.search import Axis, Optimize
 from pipeline.errors import BadInput, ConfigError
-from pipeline.evaluation.trials import Trial, TrialLedger
+from pipeline.evaluation.trials import ENDED, SEARCH, Trial, TrialLedger
 from pipeline.stages.search_bench import Bench, Tried
 from pipeline.stages.search_space import Space
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-KIND = "search"
 # So many sets refused and none tried through: the search ends with the reason of the last.
 HOPELESS = 5
 
@@ -123,6 +122,29 @@ class Study:
             lines = {line.identity: line for trial in finished(study) if (line := self._line(trial)) is not None}
             self.ledger.append(line for identity, line in lines.items() if identity not in known)
 
+    def end(self, chose: bool, overfitting: Mapping[str, Any] | None, effective: float | None) -> None:
+        """Say in the ledger what all sets together have shown; the gate reads it. Said again only if it is news.
+
+        chose: whether a set was chosen. overfitting: `pbo`'s figures, None if they cannot be told. effective: how many
+        independent trials the sets amount to, None if their returns are not known.
+        """
+        import pipeline
+
+        lines = self.ledger.read()
+        sets = {line.identity for line in lines if line.kind == SEARCH and line.config == self.identity}
+        before = [line for line in lines if line.kind == ENDED and line.config == self.identity]
+        figures = None
+        if overfitting is not None:
+            figures = {name: overfitting[name] for name in ("pbo", "low", "high", "sentence")}
+        what = {"chose": chose, "objective": self.config.optimize.objective, "overfitting": figures}
+        value = None if figures is None else figures["pbo"]
+        found = Trial(
+            ENDED, self.identity, self.data, pipeline.__version__, self.config.seed, what, len(sets), "pbo", value,
+            self.data_end, None, effective,
+        )  # fmt: skip
+        if sets and (not before or before[-1] != found):
+            self.ledger.append([found])
+
     def _line(self, trial: "FrozenTrial") -> Trial | None:
         attrs = trial.user_attrs
         if "blocks" not in attrs:
@@ -130,7 +152,7 @@ class Study:
         whole = attrs["blocks"] == self.config.optimize.folds
         metric = self.config.optimize.objective
         return Trial(
-            KIND,
+            SEARCH,
             self.identity,
             self.data,
             attrs["code"],

@@ -31,9 +31,15 @@ Flags = npt.NDArray[np.bool_]
 def second_labels(config: Config) -> list[str]:
     """Labels of the second stage; none without a section `meta`.
 
-    Raises BadInput: there is a section `meta` and no `meta` label, or sizes read a probability that nothing makes.
+    Raises BadInput: there is a section `meta` and no `meta` label, or sizes read a probability that nothing makes, or
+    the signals that it would learn from need intervals, which the scores inside a training window do not have.
     """
     columns = second_columns(config)
+    if columns and any(step.kind == "abstain" for step in config.signals.steps):
+        raise BadInput(
+            "signals.steps: abstain: the second stage cannot learn from signals that abstain",
+            "leave out one of the two: `sizing.probability.floor` abstains as well",
+        )
     if config.meta is not None and not columns:
         raise BadInput("meta: the second stage has no label to learn", "add one: labels: - meta: {horizon: 4h}")
     if config.sizing.probability is not None and not columns:

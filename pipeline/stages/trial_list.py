@@ -1,5 +1,6 @@
 """`pipeline trials`: the ledger for people."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline.errors import BadInput, CheckFailed
@@ -32,13 +33,15 @@ def show(options: Options, verify: bool) -> None:
     for trial in trials[-20:]:
         value = "" if trial.value is None else f"{trial.value:.4g}"
         what = ", ".join(f"{key} {_short(shown)}" for key, shown in trial.what.items())
-        print(f"{trial.time[:10]}  {trial.kind:<9}{trial.sets:>7,}  {trial.metric:<14}{value:>10}  {what}")
+        print(f"{trial.time[:10]}  {trial.kind:<12}{trial.sets:>7,}  {trial.metric:<14}{value:>10}  {what}")
     chain = "the chain of hashes is whole" if verify else "--verify checks the chain"
     simulated = f"{counts['simulated']:,} parameter sets simulated (as many as {effective:,.0f} independent ones)"
     print(f"{simulated}, {counts['fitted']:,} models fitted; {chain}")
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, Mapping) and "sentence" in value:
+        return str(value["sentence"])
     if isinstance(value, list):
         return f"{value[0]:.4g} … {value[-1]:.4g}" if value else "none"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,13 +1,13 @@
 """`pipeline verify`: the leak detector over features, labels, predictions, signals, folds and trades of a config."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import Layout, exclusive, read_json, sha256_file, sha256_json, write_json
+from pipeline.artifacts import Layout, exclusive, read_json, read_table, sha256_file, sha256_json, write_json
 from pipeline.config import Config
-from pipeline.errors import CheckFailed, PipelineError
+from pipeline.errors import BadInput, CheckFailed, PipelineError
 from pipeline.evaluation.certificate import Certificate
 from pipeline.evaluation.leaks.findings import Finding, merged, table
 from pipeline.market import candles
@@ -38,10 +38,12 @@ def certificate_for(layout: Layout, manifest: Mapping[str, Any]) -> Certificate 
 def verify(options: Options, fast: bool) -> None:
     """Run the detector, write the certificate and print the table.
 
-    Raises CheckFailed: a column did not pass. MissingInput: a stage has not run yet (names it).
+    Raises CheckFailed: a column did not pass. MissingInput: a stage has not run yet (names it). BadInput: the files
+    were made by other code.
     """
     try:
         config, layout = options.load()
+        require_same_code(layout)
         lock = layout.data / ".locks" / f"{config.name}.lock"
         with exclusive(lock, f"`pipeline verify` or a stage of '{config.name}'"):
             certificate = certify(config, layout, "fast" if fast else "full")
@@ -53,13 +55,51 @@ def verify(options: Options, fast: bool) -> None:
     else:
         print(table(certificate.findings))
         print(f"\ncertificate ({certificate.mode}): {certificate_path(layout)}")
-    require_passed(certificate)
+    stale = [] if certificate.passed else _not_of_this_code(config, layout, certificate)
+    try:
+        require_passed(certificate, stale)
+    except CheckFailed as error:
+        options.explain(error)
+        raise
 
 
-def require_passed(certificate: Certificate) -> None:
-    """Raises CheckFailed: a column did not pass; names it."""
+def require_same_code(layout: Layout) -> None:
+    """Raises BadInput: the models were trained by other code, whose values differ without any leak."""
+    from pipeline.models import bundle
+
+    path = layout.trained / "manifest.json"
+    if path.is_file() and bundle.read_manifest(layout.trained)["hashes"].get("code") != bundle.code_hash():
+        raise BadInput(
+            f"{path}: made by other code than this",
+            "run `pipeline features` again, and the stages after it; then there is something to verify",
+        )
+
+
+def _not_of_this_code(config: Config, layout: Layout, certificate: Certificate) -> list[str]:
+    # Features that did not pass, and that are not what this code makes of all bars either.
+    from pipeline.evaluation.leaks.comparing import Question, compare
+    from pipeline.features import compute, feature_names
+
+    failed = {one.column for one in certificate.findings if one.kind == "feature" and not one.passed}
+    names = [name for name in feature_names(config) if name in failed]
+    found = []
+    for symbol in config.symbols if names else ():
+        bars, kept = read_table(layout.merged(symbol), "merge"), read_table(layout.features(symbol), "features")
+        again = compute(config, bars)
+        found += [one.column for one in compare(Question("truncation", "feature", symbol), kept, again, names)
+                  if not one.passed]  # fmt: skip
+    return list(dict.fromkeys(found))
+
+
+def require_passed(certificate: Certificate, stale: Sequence[str] = ()) -> None:
+    """Raises CheckFailed: a column did not pass; names it. stale: of those, what other code or bars have made."""
     if certificate.passed:
         return
+    if stale:
+        raise CheckFailed(
+            f"verify {certificate.name}: {', '.join(stale[:4])}: not what this code makes of these bars",
+            "run `pipeline features` again, and the stages after it: old files, or altered ones, are no leak yet",
+        )
     failures = certificate.failures
     more = f" and {len(failures) - 4} more" if len(failures) > 4 else ""
     raise CheckFailed(

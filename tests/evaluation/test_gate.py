@@ -21,11 +21,13 @@ from pipeline.evaluation.gate import (
     luck_checks,
     record_checks,
     record_of,
+    search_checks,
     step_check,
 )
 from pipeline.evaluation.overfitting import pbo
 from pipeline.evaluation.promotions import Entry, Promotions, standing
 from pipeline.evaluation.significance import deflated
+from pipeline.evaluation.trials import Search
 
 DAY_MS = 86_400_000
 GOOD = Record(100, 0.52, 1.3, 10, -0.1499, 0.2, False, tuple(range(300)), (0.001, 0.0005) * 150)
@@ -200,3 +202,23 @@ def test_what_sends_orders_gives_way_only_to_what_may(held: str, asking: str, gi
     known = standing([entry("promote", "a", held, "a")])
     assert known.gives_way("b", asking) == gives_way and known.gives_way("a", asking)
     assert standing([]).gives_way("b", asking)
+
+
+@pytest.mark.parametrize(
+    ("search", "passes", "said"),
+    [
+        (Search(60, False), False, "has not come to its end"),
+        (Search(60, True, False), True, "none of 60 sets was chosen"),
+        (Search(60, True, True, "sharpe", {"pbo": 0.4, "low": 0.1, "high": 0.7, "sentence": ""}), True, "0.100 to 0.700"),
+        (Search(60, True, True, "sharpe", {"pbo": 0.4, "low": 0.1, "high": 0.71, "sentence": "s"}), False, "PBO 0.400"),
+        (Search(3, True, True, "sharpe", None), False, "no PBO of 3 sets"),
+        (Search(60, True, True, "log_loss", None), True, "by log loss"),
+    ],
+)
+def test_search_that_chose_by_luck_or_does_not_tell_fails(search: Search, passes: bool, said: str) -> None:
+    (check,) = search_checks(search, Gate())
+    assert (check.passed, check.name) == (passes, "overfitting of the search") and said in check.found
+
+
+def test_without_a_search_there_is_nothing_to_check() -> None:
+    assert search_checks(None, Gate()) == []

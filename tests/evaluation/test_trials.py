@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import BadInput
-from pipeline.evaluation.trials import Trial, TrialLedger
+from pipeline.evaluation.trials import ENDED, SEARCH, Search, Trial, TrialLedger
 
 
 def trial(buy: float = 0.1, sets: int = 1, value: float | None = 1.5, **changes: object) -> Trial:
@@ -24,6 +24,34 @@ def test_repeated_trials_count_once_and_a_grid_counts_its_sets(tmp_path: Path) -
     assert ledger.count("simulate") == 2 and ledger.count("simulate", "grid") == 10_002
     ledger.append([trial(0.1, data="other"), trial(0.1, seed=1), trial(0.1, config="other")])
     assert ledger.count("simulate") == 5
+
+
+def ended(sets: int, effective: float | None, pbo: float, config: str = "c") -> Trial:
+    figures = {"pbo": pbo, "low": 0.1, "high": 0.6, "sentence": "words"}
+    what = {"chose": True, "objective": "sharpe", "overfitting": figures}
+    return Trial(ENDED, config, "d", "1", 0, what, sets, "pbo", pbo, "2024-01-01", None, effective)
+
+
+def test_sets_of_a_search_count_as_many_as_it_found_them_to_be(tmp_path: Path) -> None:
+    ledger = TrialLedger(tmp_path / "trials.jsonl")
+    assert ledger.search() is None
+    ledger.append([trial(0.1), *(trial(k, kind=SEARCH) for k in range(40))])
+    assert (ledger.tried().count, ledger.tried().effective) == (41, 41)
+    assert ledger.search() == Search(40, False)
+    ledger.append([ended(40, 12.5, 0.4)])
+    # What it found is no trial.
+    assert (ledger.tried().count, ledger.tried().effective) == (41, 13.5)
+    found = ledger.search()
+    assert found and found.ended and found.overfitting and found.overfitting["pbo"] == 0.4
+    # Sets that came later count for themselves until it has ended again; another search is another one.
+    ledger.append([trial(40, kind=SEARCH), trial(41, kind=SEARCH)])
+    assert (ledger.tried().count, ledger.tried().effective) == (43, 15.5) and ledger.search() == Search(42, False)
+    ledger.append([ended(42, 14.0, 0.5)])
+    assert (ledger.tried().count, ledger.tried().effective) == (43, 15.0)
+    ledger.append([trial(k, kind=SEARCH, config="other") for k in range(5)])
+    assert (ledger.tried().count, ledger.tried().effective) == (48, 20.0) and ledger.search() == Search(5, False)
+    ledger.append([ended(5, None, 0.5, "other")])
+    assert ledger.tried().effective == 20.0 and (found := ledger.search()) and found.ended
 
 
 def test_every_truncation_is_recovered_or_noticed_and_every_bit_flip_noticed(tmp_path: Path) -> None:

@@ -72,6 +72,14 @@ def test_key_of_the_search_space_that_cannot_be_tried_is_named(workspace: Path, 
     assert "optimize.space: " in str(caught.value) and said in str(caught.value)
 
 
+def test_signals_that_abstain_by_an_interval_are_valid(workspace: Path) -> None:
+    steps = "{abstain: {column: high_10_gb, models: [high_10_gb], max_width: 0.8, name: sure}}"
+    text = GOOD.replace("steps: [", f"steps: [{steps}, ").replace("column: high_10_gb, buy", "column: sure, buy")
+    check.check(Options(write(text + "intervals: {coverage: 0.9}\n")))
+    with pytest.raises(BadInput, match="no model 'high_11_gb'"):
+        check.check(Options(write(text + "intervals: {models: [high_11_gb]}\n")))
+
+
 def test_summary_as_json(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     check.check(Options(write(GOOD), json=True))
     assert json.loads(capsys.readouterr().out)["figures"]["labels"] == ["high_10"]

@@ -67,6 +67,51 @@ def test_paths_are_traded_as_simulate_trades_the_same_scores(workspace: Path) ->
     assert {name: headline[name] for name in traded} == traded
 
 
+def test_an_interrupted_run_fits_only_what_is_missing_and_ends_with_the_same_bytes(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declared = config(**SMALL)
+    write_inputs(declared, 3000)
+    run_stage("cross-validate", declared, LAYOUT)
+    files = {path: path.read_bytes() for path in LAYOUT.cpcv.rglob("*.*")}
+    fits, fit = [0], fitting.fit
+
+    def counted(*arguments, **options):
+        fits[0] += 1
+        if fits[0] == 8:
+            raise KeyboardInterrupt
+        return fit(*arguments, **options)
+
+    monkeypatch.setattr(fitting, "fit", counted)
+    with pytest.raises(KeyboardInterrupt):
+        run_stage("cross-validate", declared.model_copy(update={"workers": 1}), LAYOUT)
+    run_stage("cross-validate", declared, LAYOUT)
+    assert fits[0] == 8 + 12 - 7
+    assert {path: path.read_bytes() for path in LAYOUT.cpcv.rglob("*.*")} == files
+    assert not (LAYOUT.run / ".splits").exists()
+    # Another config uses nothing of what is left.
+    with pytest.raises(KeyboardInterrupt):
+        fits[0] = 0
+        run_stage("cross-validate", declared.model_copy(update={"workers": 1}), LAYOUT)
+    fits[0] = 100
+    run_stage("cross-validate", declared.model_copy(update={"seed": declared.seed + 1}), LAYOUT)
+    assert fits[0] == 112
+
+
+def test_signals_that_abstain_are_traded_on_every_path(workspace: Path) -> None:
+    steps = [
+        {"abstain": {"column": "up_lc", "models": ["up_lc"], "max_width": 0.99, "name": "sure"}},
+        {"threshold": {"column": "sure", "buy": 0.35, "sell": 0.25}},
+    ]
+    declared = config(**SMALL | {"signals": {"steps": steps}, "intervals": {"window": 60, "least": 20}})
+    write_inputs(declared, 3000)
+    run_stage("cross-validate", declared, LAYOUT)
+    table = pq.read_table(LAYOUT.cpcv / "path-0" / "predictions" / f"{declared.symbols[0]}.parquet")
+    low, high = table["up_lc_low"].to_numpy(), table["up_lc_high"].to_numpy()
+    assert np.isfinite(low).sum() > 100 and (high[np.isfinite(low)] >= low[np.isfinite(low)]).all()
+    assert "trades" in _report()["distribution"]["trading"]
+
+
 def test_no_training_label_touches_a_tested_one_in_any_fit(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     declared = config(**SMALL)
     write_inputs(declared, 3000)

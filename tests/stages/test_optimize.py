@@ -12,6 +12,7 @@ from pipeline.artifacts import Layout
 from pipeline.config import load_config
 from pipeline.errors import BadInput, CheckFailed
 from pipeline.stages.runner import Options, run_stages
+from pipeline.stages.trials import ledger
 
 
 def test_a_search_tries_the_config_first_and_writes_a_better_one(workspace: Path) -> None:
@@ -23,6 +24,13 @@ def test_a_search_tries_the_config_first_and_writes_a_better_one(workspace: Path
     for trial in result["trials"]:
         assert 0.01 <= trial["values"]["signals.steps.1.threshold.buy"] <= 0.2
         assert trial["values"]["features.0.talib.periods"] in ([5, 15], [8, 24])
+    (ended,) = lines("search ended")
+    assert (ended.sets, ended.what["chose"]) == (6, True)
+    assert ended.what["overfitting"].items() <= result["overfitting"].items() and len(ended.what["overfitting"]) == 4
+    # The holdout is one of the sets; all of them count as many as they are found to be.
+    told = ledger(Layout("s")).tried()
+    assert (told.count, told.effective) == (7, max(ended.effective, 1.0)) and ended.effective < 6
+    assert result["evidence"]["n_effective"] == told.effective
     assert result["evidence"]["n_trials"] >= 6 and "DSR" in result["evidence"]["sentence"]
     assert result["holdout"]["looks"] == 1 and result["sentence"] in Path("data/s/search/report.html").read_text()
     found = load_config(Path("data/s/search/best.yaml"))
@@ -57,10 +65,8 @@ def test_bars_kept_out_do_not_change_what_is_tried(workspace: Path) -> None:
     assert seen[-1].value < first_kept_out.value
 
 
-def test_the_holdout_is_what_the_stages_make_of_the_best_file(workspace: Path) -> None:
-    path = write_config()
-    write_bars()
-    result = search(path)
+def stages_equal_the_holdout(result: dict[str, Any]) -> None:
+    """The stages run on the best file make what the search found on its holdout."""
     start = result["outer"][0]
     best = Path("data/s/search/best.yaml")
     Path("data/best").symlink_to("s")
@@ -75,6 +81,39 @@ def test_the_holdout_is_what_the_stages_make_of_the_best_file(workspace: Path) -
     metrics = json.loads(Path("data/best/simulation/metrics.json").read_text())
     assert metrics["headline"]["trades"] == result["holdout"]["trades"] > 0
     assert metrics["headline"]["total_return"] == pytest.approx(result["holdout"]["total_return"], abs=1e-12)
+
+
+def test_the_holdout_is_what_the_stages_make_of_the_best_file(workspace: Path) -> None:
+    path = write_config()
+    write_bars()
+    stages_equal_the_holdout(search(path))
+
+
+def test_a_second_stage_is_searched_with_as_the_stages_make_it(workspace: Path) -> None:
+    labels = [*SEARCH["labels"], {"meta": {"horizon": "12h", "cost": 0.0, "side": "both"}}]
+    meta = {"algorithm": {"name": "second", "rounds": 5, "params": {"min_data_in_leaf": 20}}, "folds": 2}
+    space = {
+        "signals.steps.1.threshold.buy": {"low": 0.01, "high": 0.2},
+        "meta.algorithm.rounds": {"choices": [5, 15]},
+    }
+    path = write_config({"labels": labels, "meta": meta, "sizing": {"probability": {"floor": 0.3}}}, space=space)
+    write_bars()
+    result = search(path, trials=2)
+    assert len({trial["total_return"] for trial in map(dict, result["trials"])}) == 2
+    stages_equal_the_holdout(result)
+
+
+def test_signals_that_abstain_are_searched_with_as_the_stages_make_them(workspace: Path) -> None:
+    steps = [
+        {"combine": {"columns": ["up_gb", "down_gb"]}},
+        {"abstain": {"column": "trade_score", "models": ["up_gb"], "max_width": 0.99, "name": "sure"}},
+        {"threshold": {"column": "sure", "buy": 0.05, "sell": -0.05}},
+    ]
+    intervals = {"window": 60, "least": 20}
+    space = {"signals.steps.1.abstain.max_width": {"low": 0.5, "high": 1.0}}
+    path = write_config({"signals": {"steps": steps}, "intervals": intervals}, space=space, min_trades=1)
+    write_bars()
+    stages_equal_the_holdout(search(path, trials=2))
 
 
 def test_what_comes_of_the_best_file_is_judged_as_the_best_of_all_that_was_tried(workspace: Path) -> None:
@@ -117,6 +156,7 @@ def test_the_holdout_is_looked_at_once_for_each_best(workspace: Path) -> None:
     one = search(path, trials=3)
     again = search(path, trials=3)
     assert again["holdout"] == one["holdout"] and again["holdout"]["looks"] == 1
+    assert len(lines("search ended")) == 1
     more = search(path, trials=16)
     changed = more["best"]["number"] != one["best"]["number"]
     assert more["holdout"]["looks"] == len(lines("holdout")) == (2 if changed else 1)
@@ -189,8 +229,6 @@ def test_a_space_is_checked_whole_before_anything_runs(workspace: Path, space: d
         ),
         ({"predict_rolling": {"train_length": "80d"}}, {}, "no 3 blocks of bars"),
         ({}, {"min_trades": 100_000}, "none of 2 sets made 100000 trades"),
-        ({"intervals": {}}, {}, "does not try a second stage or intervals"),
-        ({"meta": {}, "labels": [*SEARCH["labels"], {"meta": {"horizon": "12h"}}]}, {}, "does not try a second stage"),
     ],
 )
 def test_what_cannot_be_searched_is_said(

@@ -258,9 +258,33 @@ def test_trials_that_were_made_later_count(market: Config, capsys: pytest.Captur
     from pipeline.stages.trials import record
 
     tries = [({"number": number}, 1, "sharpe", 1.0) for number in range(1000)]
-    record(market, LAYOUT, "search", ("signals",), [], tries, "2023-02-01", [1.0, 2.0])
+    record(market, LAYOUT, "simulate", ("signals",), [], tries, "2023-02-01", [1.0, 2.0])
     assert pipeline("promote", "-c", "t.yaml", "--dry-run") == 1
     assert "deflated Sharpe ratio failed" in capsys.readouterr().err
+
+
+def test_what_a_search_found_reaches_the_gate(market: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    from pipeline.evaluation.trials import ENDED, SEARCH, Trial
+    from pipeline.stages.trials import ledger
+
+    def ended(high: float) -> Trial:
+        figures = {"pbo": 0.5, "low": 0.1, "high": high, "sentence": "In 50 % of the halvings …"}
+        what = {"chose": True, "objective": "sharpe", "overfitting": figures}
+        return Trial(ENDED, "c", "d", "1", 0, what, 200, "pbo", 0.5, "2023-02-01", None, 4.0)
+
+    earned(0.0013)
+    stored()
+    sets = [Trial(SEARCH, "c", "d", "1", 0, {"values": k}, 1, "sharpe", 1.0, "2023-02-01") for k in range(200)]
+    ledger(LAYOUT).append(sets)
+    assert pipeline("promote", "-c", "t.yaml", "--dry-run") == 1
+    assert "deflated Sharpe ratio, overfitting of the search failed" in capsys.readouterr().err
+    # Two hundred sets that trade as four would: what luck shows is less.
+    ledger(LAYOUT).append([ended(0.8)])
+    assert pipeline("promote", "-c", "t.yaml", "--dry-run") == 1
+    assert "to shadow: overfitting of the search failed" in capsys.readouterr().err
+    ledger(LAYOUT).append([ended(0.6)])
+    assert pipeline("promote", "-c", "t.yaml", "--dry-run") == 0
+    assert "PBO 0.500, interval 0.100 to 0.600, of 200 sets" in capsys.readouterr().out
 
 
 def test_steps_need_days_on_paper_that_equal_a_simulation(market: Config, capsys: pytest.CaptureFixture[str]) -> None:

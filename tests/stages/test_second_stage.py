@@ -58,7 +58,7 @@ def test_first_stage_scores_that_the_second_learns_from_are_out_of_fold(
     fit = window_fit.fit_window
 
     def watched(config: Config, samples: Samples, binned: Any, label: str, algorithm: Algorithm, rows: Any, *more: Any):
-        (first if label == "up" else second).append((label, samples, rows))
+        (first if label == "up" else second).append((label, samples, rows, more[-1]))
         return fit(config, samples, binned, label, algorithm, rows, *more)
 
     monkeypatch.setattr(window_fit, "fit_window", watched)
@@ -67,7 +67,8 @@ def test_first_stage_scores_that_the_second_learns_from_are_out_of_fold(
     assert all(model.reads == ("up_lc",) for model in models.values())
     groups = second_stage._parts(samples, region, 3)
     hour = 3_600_000
-    for part, (_, _, rows) in enumerate(first):
+    # Threads fit them in any order; each says which part it leaves out.
+    for part, (_, _, rows, _) in enumerate(sorted(first, key=lambda one: one[-1])):
         assert set(groups[rows]) == {0, 1, 2} - {part}
         spans = samples.intervals("up", rows)
         scored = np.flatnonzero(groups == part)
@@ -75,7 +76,7 @@ def test_first_stage_scores_that_the_second_learns_from_are_out_of_fold(
         start, last = samples.times[scored].min(), samples.intervals("up", known)[:, 1].max()
         assert not ((spans[:, 0] < last + hour) & (start < spans[:, 1])).any()
     # The second stage learns from bars with a signal of its side only, and from nothing outside the window.
-    for label, learned, rows in second:
+    for label, learned, rows, _ in second:
         assert len(rows) == len(learned.times) > 100
         assert learned.names[-1] == "up_lc"
         score = np.asarray(learned.features)[:, -1]

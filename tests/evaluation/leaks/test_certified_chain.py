@@ -4,6 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from evaluation.leaks import world
@@ -97,6 +99,24 @@ def test_table_and_json_are_printed(chain: Path, capsys: pytest.CaptureFixture[s
     with pytest.raises(CheckFailed):
         verify(Options(Path("t.yaml"), overrides=["features.1.stats.windows.0=21"]), fast=True)
     assert "FAIL" in capsys.readouterr().out
+
+
+def test_what_other_code_has_made_is_no_leak(chain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("t.yaml").write_text(world.config().model_dump_json(exclude_none=True))
+    with monkeypatch.context() as later:
+        later.setattr("pipeline.models.bundle.code_hash", lambda: "0" * 64)
+        with pytest.raises(BadInput, match="made by other code") as caught:
+            verify(Options(Path("t.yaml")), fast=True)
+    assert caught.value.exit_code == 2 and "pipeline features -c t.yaml" in caught.value.hint
+    assert not certificate_path(world.LAYOUT).exists()
+    # Where nothing says which code it was, the values do.
+    path = world.LAYOUT.features("BTCUSDT")
+    table = pq.read_table(path)
+    place = table.schema.get_field_index("close_ROC_5")
+    write_table(path, table.set_column(place, "close_ROC_5", pc.add(table["close_ROC_5"], pa.scalar(1, pa.float32()))))
+    with pytest.raises(CheckFailed, match="verify t: close_ROC_5: not what this code makes of these bars") as caught:
+        verify(Options(Path("t.yaml")), fast=True)
+    assert "pipeline features -c t.yaml" in caught.value.hint
 
 
 def test_every_family_and_every_label_passes_with_scores_of_one_bundle(workspace: Path) -> None:
