@@ -249,7 +249,8 @@ def read_rows(path: Path, stage: str, rows: slice, columns: Sequence[str]) -> pa
             ends = list(accumulate(sizes))
             wanted = [k for k, end in enumerate(ends) if end > rows.start and end - sizes[k] < rows.stop]
             before = ends[wanted[0]] - sizes[wanted[0]] if wanted else rows.start
-            table = file.read_row_groups(wanted, columns=list(columns))
+            # A thread of a pool would keep what it has read for a while longer.
+            table = file.read_row_groups(wanted, columns=list(columns), use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise BadInput(f"{path}: damaged Parquet: {_first_line(error)}", f"run `pipeline {stage}` again") from None
     return table.select(list(columns)).slice(rows.start - before, rows.stop - rows.start)

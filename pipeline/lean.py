@@ -8,10 +8,15 @@ stage starts about a second earlier and needs 130 MB less.
 import contextlib
 import ctypes
 import gc
+import importlib
 import sys
 import threading
 from collections.abc import Iterator
 from types import ModuleType
+from typing import Any
+
+# Of malloc.h: how many heaps threads are spread over.
+_ARENA_MAX = -8
 
 
 @contextlib.contextmanager
@@ -45,13 +50,44 @@ def empty(*names: str) -> Iterator[None]:
             del sys.modules[name]
 
 
+@contextlib.contextmanager
+def put_off(*names: str) -> Iterator[None]:
+    """Let imports of `names` inside the block wait until something of them is used, unless they are imported already.
+
+    names: modules, with the packages that they are in; what is imported from a package is one of these modules. As with
+    `empty`, no other thread may be importing.
+    """
+    late = {name: _Late(name) for name in names if name not in sys.modules}
+    for name, module in late.items():
+        package, _, own = name.rpartition(".")
+        if package in late:
+            setattr(late[package], own, module)
+    sys.modules |= late
+    try:
+        yield
+    finally:
+        for name in late:
+            if isinstance(sys.modules.get(name), _Late):
+                del sys.modules[name]
+
+
+class _Late(ModuleType):
+    # The module is imported when it is asked for something; where it was imported from, this one stays.
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(importlib.import_module(self.__name__), name)
+
+
 def keep_small() -> None:
     """To be called first by a process that runs for months.
 
-    pyarrow is to allocate where `settle` can give back what it has freed.
+    pyarrow is to allocate where `settle` can give back what it has freed, and threads where the others do.
     """
     import pyarrow as pa
 
+    if allocate := _of_glibc("mallopt"):
+        allocate(_ARENA_MAX, 1)
     if "pandas" not in sys.modules:
         pa.set_memory_pool(pa.system_memory_pool())
     arrow_alone()
@@ -96,7 +132,11 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     pa.default_memory_pool().release_unused()
-    # glibc keeps what was freed between pieces that are in use; other systems have no such call.
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
+    # glibc keeps what was freed between pieces that are in use.
+    if trim := _of_glibc("malloc_trim"):
         trim(0)
+
+
+def _of_glibc(name: str) -> Any:
+    # A function that other systems do not have.
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

@@ -41,6 +41,34 @@ import scipy.sparse, narwhals
 print(scipy.sparse.csr_matrix((2, 3)).shape, narwhals.dependencies.is_into_dataframe(pa.table({"a": [1]})))
 print(len(pa.table({"a": [1, 2]}).to_pandas()))
 """
+SERVING = """
+import sys
+from pipeline.lean import keep_small
+keep_small()
+import pipeline.cli_live, pipeline.exchange.binance.adapter, pipeline.models.bundle, pipeline.stages.runner
+from pipeline.live import (
+    commands, compiled_functions, control, desk, driver, following, journal, kill_switch, ledgers, logs, loop, minds,
+    preflight, shadow, trader, trading,
+)
+from pipeline.models.drift import monitor
+from pipeline.stages import serve_bars, serve_live, serve_minds, serve_models, serve_place, serve_session, standing
+compiled_functions.entries()
+large = {"pandas", "polars", "sklearn", "matplotlib", "scipy", "narwhals", "numba", "llvmlite", "lightgbm", "rich",
+         "dateparser", "Crypto", "sqlalchemy", "psycopg", "apprise", "optuna", "dvc"}
+print(sorted(large & set(sys.modules)))
+"""
+LATE = """
+import sys
+from pipeline.lean import put_off
+with put_off("wave", "json", "xml", "xml.sax", "xml.sax.saxutils"):
+    import json, wave
+    from xml.sax import saxutils
+print(sorted({"wave", "xml", "xml.sax", "xml.sax.saxutils"} & set(sys.modules)))
+print(saxutils.escape("<"), wave.open.__name__, "wave" in sys.modules, wave is sys.modules["wave"])
+with put_off("wave"):
+    import wave
+print(wave is sys.modules["wave"])
+"""
 ELSEWHERE = """
 import threading
 from pipeline.lean import without
@@ -87,3 +115,11 @@ def test_learning_and_compiling_import_none_of_them_and_leave_them_to_others() -
 
 def test_a_module_is_absent_in_one_thread_only() -> None:
     assert out_of(ELSEWHERE) == "['wave', 'absent'] colorsys"
+
+
+def test_serving_imports_what_it_needs() -> None:
+    assert out_of(SERVING) == "[]"
+
+
+def test_what_is_put_off_is_imported_when_it_is_used() -> None:
+    assert out_of(LATE).split("\n") == ["[]", "&lt; open True False", "True"]

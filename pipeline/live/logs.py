@@ -17,12 +17,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import structlog
-
 from pipeline.config.serve import Log as LogSettings
 from pipeline.errors import PipelineError, StorageError
+from pipeline.lean import without
 from pipeline.live.redaction import Redactor, plain
 from pipeline.live.telling import LEVELS
+
+with without("rich", "better_exceptions"):  # what it shows errors with on a terminal
+    import structlog
 
 _FOREIGN = ("binance", "aiohttp", "websockets", "asyncio", "apprise", "urllib3", "psycopg", "py.warnings")
 # First in each line, in this order.

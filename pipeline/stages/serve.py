@@ -337,9 +337,9 @@ def _pattern(values: npt.NDArray) -> npt.NDArray:
 
 
 def _bundle_folder(layout: Layout) -> Any:
-    from pipeline.stages.retrain import current_bundle
+    from pipeline.stages.standing import named
 
-    if (layout.trained / "manifest.json").is_file() or (name := current_bundle(layout)) is None:
+    if (layout.trained / "manifest.json").is_file() or (name := named(layout)) is None:
         return layout.trained
     return layout.bundles / name
 

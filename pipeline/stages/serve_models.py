@@ -25,9 +25,9 @@ def bundle_folder(layout: Layout, name: str | None = None) -> tuple[Path, str]:
 
     Raises BadInput: there is no such bundle.
     """
-    from pipeline.stages.retrain import current_bundle
+    from pipeline.stages.standing import named
 
-    name = name or current_bundle(layout)
+    name = name or named(layout)
     if name:
         if not (layout.bundles / name).is_dir():
             raise BadInput(
