@@ -177,20 +177,21 @@ def _walk(
     tests: dict[int, Indices],
     kept: Path,
 ) -> None:
-    from joblib import Parallel, delayed
+    from concurrent.futures import ThreadPoolExecutor
+
     from threadpoolctl import threadpool_limits
 
-    workers = config.workers or os.cpu_count() or 1
-    with threadpool_limits(1, user_api="blas"), progress("predict-rolling", len(missing)) as advance:
-        tasks = (
-            delayed(_score_block)(
-                config, samples, binned.get(columns[name].algorithm.name), columns[name], block,
-                chosen.get((block.number, columns[name].label)), tests[block.number],
-                lambda values, block=block, name=name: keep(kept, block.number, name, values),
-            )
-            for block, name in missing
+    def score(task: tuple[Block, str]) -> dict[str, Floats]:
+        block, name = task
+        return _score_block(
+            config, samples, binned.get(columns[name].algorithm.name), columns[name], block,
+            chosen.get((block.number, columns[name].label)), tests[block.number],
+            lambda values: keep(kept, block.number, name, values),
         )  # fmt: skip
-        results = Parallel(workers, prefer="threads", return_as="generator")(tasks)
+
+    limits, pool = threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(config.workers or os.cpu_count() or 1)
+    with limits, pool, progress("predict-rolling", len(missing)) as advance:
+        results = pool.map(score, missing)
         for (block, name), values in zip(missing, results, strict=True):
             _put(scores, name, tests[block.number], values)
             advance(1, f"fold {block.number}")

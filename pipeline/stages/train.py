@@ -172,7 +172,8 @@ def _train_all(
     windows: Windows,
     workers: int,
 ) -> list[Trained]:
-    from joblib import Parallel, delayed
+    from concurrent.futures import ThreadPoolExecutor
+
     from threadpoolctl import threadpool_limits
 
     tasks = [(label, algorithm) for label in rows for algorithm in config.train.algorithms]
@@ -181,16 +182,18 @@ def _train_all(
     ranges += [(label, part[0], "the training range before validation") for label, part in parts.items() if part]
     # Threads: LightGBM lets go of the interpreter, and they share the binned rows. BLAS gets one thread,
     # since its sums depend on how many there are.
-    with threadpool_limits(1, user_api="blas"):
-        found = Parallel(workers, prefer="threads")(delayed(select_features)(config, samples, *one) for one in ranges)
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
+        found = pool.map(lambda one: select_features(config, samples, *one), ranges)
         chosen = {(label, where): one for (label, _, where), one in zip(ranges, found, strict=True)}
-        return Parallel(workers, prefer="threads")(
-            delayed(_train_one)(
+
+        def train(task: tuple[str, Algorithm]) -> Trained:
+            label, algorithm = task
+            return _train_one(
                 config, samples, binned.get(algorithm.name), label, algorithm, rows[label], windows,
                 chosen[label, "the training range"], chosen.get((label, "the training range before validation")),
-            )
-            for label, algorithm in tasks
-        )  # fmt: skip
+            )  # fmt: skip
+
+        return list(pool.map(train, tasks))
 
 
 def _train_one(

@@ -132,8 +132,8 @@ def test_a_killed_walk_goes_on_where_it_stopped(inputs, monkeypatch):
         "from stages.learning import config, LAYOUT\n"
         "from pipeline.stages import predict_rolling\n"
         "import time\n"
-        "keep = predict_rolling._keep\n"
-        "predict_rolling._keep = lambda *a: (keep(*a), print('kept', flush=True), time.sleep(0.2))\n"
+        "keep = predict_rolling.keep\n"
+        "predict_rolling.keep = lambda *a: (keep(*a), print('kept', flush=True), time.sleep(0.2))\n"
         "predict_rolling.run(config(workers=1), LAYOUT)\n"
     )
     tests = str(Path(__file__).parent.parent)
