@@ -57,7 +57,8 @@ def forgets_at_the_start(monkeypatch):
     async def reconcile(self):
         self._reconciled_ms = self._clock.now_ms()
 
-    monkeypatch.setattr(Loop, "reconcile", reconcile)
+    for name in ("reconcile", "_reconcile"):
+        monkeypatch.setattr(Loop, name, reconcile)
 
 
 def sends_before_it_writes(monkeypatch):

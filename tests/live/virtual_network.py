@@ -161,7 +161,18 @@ class Pipe(asyncio.Transport):
             except Crash:
                 return
             self.network.note(f"< {self.name} {data!r}")
-        self._tell(lambda: self.protocol.data_received(data))
+        self._tell(lambda: self._feed(data))
+
+    def _feed(self, data: bytes) -> None:
+        """Give bytes to the protocol, into its own memory if it has some; it may hand over to another meanwhile."""
+        while data and isinstance(self.protocol, asyncio.BufferedProtocol):
+            room = self.protocol.get_buffer(len(data))
+            count = min(len(room), len(data))
+            room[:count] = data[:count]
+            data = data[count:]
+            self.protocol.buffer_updated(count)
+        if data:
+            self.protocol.data_received(data)
 
     def end(self) -> None:
         """The other end has nothing more to say."""
