@@ -97,6 +97,10 @@ class FeatureStreams:
         """Features [n, k] after the next closed bar of each; None, and nothing taken, if each is to be asked alone."""
         return self._streams.update(which, bars, open_time_ms)
 
+    def peek(self, which: Sequence[int], bars: Sequence[Mapping[str, float]]) -> npt.NDArray[np.float32] | None:
+        """What those that are made together would be, and nothing changes; None if it cannot be told."""
+        return self._streams.peek(which, bars)
+
 
 def catalogue() -> dict[str, str]:
     """Every family and every TA-Lib function with a line of text, for `pipeline list features`."""

@@ -35,7 +35,8 @@ class Instructions:
     groups [g, 7]: windows that read the same columns: first window, their number, first of its columns, their number,
     capacity, first place in the memory, longest window. columns: of the groups. windows [w, 4]: code, window, minimum,
     slot. parameters [w, p]: of the codes. slots: how many there are. made: slots of the features, -1 of those that are
-    not made here. places: of what is not made here, by stream: its first feature.
+    not made here. places: of what is not made here, by stream: its first feature. peeks [c]: of the calls, by its
+    address, the function that says what a bar would give.
     """
 
     calls: Whole
@@ -47,6 +48,7 @@ class Instructions:
     slots: int
     made: Whole
     places: tuple[tuple[int, int], ...]
+    peeks: Whole
 
     def same(self, other: "Instructions") -> bool:
         """Whether both say the same."""
@@ -132,6 +134,10 @@ class Rows:
             one.memory = Memory(self._memory.handles[own], self._memory.rows[own], self._memory.filled[own])
         self._given = (*first.instructions.all(), self._memory.handles, self._memory.rows, self._memory.filled)
         self._values = np.empty(first.instructions.slots)
+        peeks = first.instructions.calls.copy()
+        peeks[:, 0] = first.instructions.peeks
+        self._peeking = peeks, *self._given[1:-1]
+        self._capacities = first.instructions.groups[:, 4]
 
     def update(self, which: Whole, columns: Floats) -> Floats:
         """Features [n, k] of the symbols of some numbers [n], after a bar's columns [n, c]; NaN what is not made here.
@@ -143,12 +149,24 @@ class Rows:
             raise RuntimeError(f"TA-Lib's streams failed with code {failed}")
         return made
 
+    def peek(self, which: Whole, columns: Floats) -> Floats | None:
+        """What `update` would give, and nothing changes. None where rows would have to be moved for it."""
+        if (self._memory.filled[which] == self._capacities).any():
+            return None
+        made = np.empty((len(which), self._features))
+        # A row behind those that are filled is written over by the next.
+        filled = self._memory.filled.copy()
+        if _advance(which, columns, *self._peeking, filled, self._values, made):
+            return None
+        return made
+
 
 class _Text:
     # The instructions so far.
     def __init__(self, columns: Sequence[str]) -> None:
         self._columns = {name: number for number, name in enumerate(columns)}
         self._calls: list[list[int]] = []
+        self._peeks: list[int] = []
         self._handles: list[int] = []
         self._relations: list[list[int]] = []
         self._groups: list[list[int]] = []
@@ -204,6 +222,7 @@ class _Text:
                     *padded,
                 ]
             )
+            self._peeks.append(handle.peek_address)
             self._handles.append(handle.address)
             outputs.append(list(range(first, first + count)))
         return (
@@ -228,7 +247,7 @@ class _Text:
         return Instructions(
             _whole(self._calls, 5 + MOST_INPUTS), _whole(self._relations, 4), _whole(self._groups, 7),
             np.array(self._group_columns, np.int64), _whole(self._windows, 4), parameters, self._slots,
-            np.array(made, np.int64), tuple(places),
+            np.array(made, np.int64), tuple(places), np.array(self._peeks, np.int64),
         )  # fmt: skip
 
     def memory(self) -> Memory:

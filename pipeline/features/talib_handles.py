@@ -29,7 +29,8 @@ class Handle:
     """One function's stream after a history, which it does not keep.
 
     inputs, values: contiguous float64 [n] each, finite; all parameters in order.
-    address, update_address: of the stream and of the C function that takes a bar. are_whole: outputs that are integers.
+    address, update_address, peek_address: of the stream, of the C function that takes a bar, and of the one that says
+    what it would give. are_whole: outputs that are integers.
     Raises InsufficientHistory.
     """
 
@@ -51,7 +52,8 @@ class Handle:
             )
         )
         self.address = int(self._address.value or 0)
-        self.update_address = int(ctypes.cast(self._update, ctypes.c_void_p).value or 0)
+        self.update_address = _address(self._update)
+        self.peek_address = _address(_c_function(function, "Peek"))
 
     def update(self, bar: Sequence[float]) -> Sequence[float]:
         """Outputs after one more bar's inputs."""
@@ -71,6 +73,10 @@ class Handle:
 
 def _c_function(function: str, what: str) -> Any:
     return getattr(_library(), f"TA_{function}_{what}")
+
+
+def _address(pointer: Any) -> int:
+    return int(ctypes.cast(pointer, ctypes.c_void_p).value or 0)
 
 
 @cache

@@ -39,6 +39,15 @@ class FeatureStreams:
         # Mostly they are the rows themselves.
         return (made if finished[0].base is made else np.stack(finished)).astype(np.float32)
 
+    def peek(self, which: Sequence[int], bars: Sequence[Mapping[str, float]]) -> npt.NDArray[np.float32] | None:
+        """What features made together would be, the others NaN, and nothing changes; None if it cannot be told."""
+        if self._rows is None and not self._sit_down():
+            return None
+        assert self._rows is not None
+        columns = np.array([[bar[name] for name in self._rows.columns] for bar in bars]).reshape(len(bars), -1)
+        made = self._rows.peek(np.array(which), columns)
+        return None if made is None else made.astype(np.float32)
+
     def _sit_down(self) -> bool:
         lanes = [one.straight for one in self._streams if one.straight is not None]
         if len(lanes) < len(self._streams):

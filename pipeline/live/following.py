@@ -40,6 +40,7 @@ class Follower:
         self._merges = {name: MergeStream(config, name, table, fetched) for name, table in tails.items()}
         self.strategy = Strategy(config, bundle, merged, origin_ms, thresholds)
         self.last_open_ms = max(int(candles.times_ms(table)[-1]) for table in tails.values())
+        self._last: Mapping[str, Bar | None] = {}
         # What else was known at the close of bars that had not come in time, by symbol and open time.
         self._behind: dict[tuple[str, int], tuple[Others, Others]] = {}
 
@@ -62,7 +63,17 @@ class Follower:
             if symbol in gathered.bars
         }
         self.last_open_ms = time
+        self._last = gathered.bars
         return self.strategy.update(time, merged), merged
+
+    def peek(self) -> Outlook | None:
+        """What would be said if one symbol's last bar came again; nothing changes. None if it cannot be told."""
+        for symbol, bar in self._last.items():
+            if symbol in self._merges and bar is not None:
+                time = self.last_open_ms + self.step_ms
+                merged = self._merges[symbol].peek(bar)
+                return self.strategy.peek(time, {symbol: merged}) if merged.open_time_ms == time else None
+        return None
 
     def _merge(self, symbol: str, at: int, bar: Bar | None, others: Others, higher: Others) -> MergedBar:
         return self._merges[symbol].update(at, Arrivals(bar, others, higher))

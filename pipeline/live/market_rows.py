@@ -54,6 +54,12 @@ class MarketRows:
         """
         return self._seen(self._states, self._values, which, bars, filled, given)
 
+    def peek(
+        self, which: Whole, bars: Sequence[MergedBar], filled: npt.NDArray[np.bool_], given: Floats
+    ) -> tuple[Floats, Flags]:
+        """What `update` would give, and nothing changes."""
+        return self._seen(self._states.copy(), self._values.copy(), which, bars, filled, given)
+
     def _seen(
         self,
         states: Floats,

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from copy import copy
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -27,8 +28,7 @@ class MergedBar(NamedTuple):
     filled: bool
 
 
-@dataclass(frozen=True)
-class Arrivals:
+class Arrivals(NamedTuple):
     """What came in for one bar of the grid, until it closed.
 
     own: the symbol's bar, None if the exchange has none. others: the reference symbols' bars of the same time.
@@ -37,8 +37,8 @@ class Arrivals:
     """
 
     own: Bar | None
-    others: Mapping[str, Bar | None] = field(default_factory=dict)
-    higher: Mapping[str, Bar | None] = field(default_factory=dict)
+    others: Mapping[str, Bar | None] = MappingProxyType({})
+    higher: Mapping[str, Bar | None] = MappingProxyType({})
     rates: Iterable[tuple[int, float]] = ()
 
 
@@ -91,6 +91,12 @@ class MergeStream:
             if self._rate_ms <= published <= open_time_ms + self._step_ms and "funding_rate" in held:
                 self._rate_ms, held["funding_rate"] = published, rate
         return MergedBar(open_time_ms, values | held, filled)
+
+    def peek(self, own: Bar) -> MergedBar:
+        """Something like the next merged bar, by the code that makes it; nothing changes. Higher intervals stay."""
+        twin = copy(self)
+        twin._extras, twin._timeframes, twin._references = dict(self._extras), [], []
+        return twin.update(self._time + self._step_ms, Arrivals(own))
 
 
 class _Timeframe:

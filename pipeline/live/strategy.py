@@ -4,7 +4,7 @@ Every number is the one that the batch stages write for the same bar, to the las
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from pipeline.config.meta import second_columns
 from pipeline.config.trading import Filters
 from pipeline.errors import BadInput
 from pipeline.features import FeatureStream, FeatureStreams, compute, feature_names, required_columns
+from pipeline.live.by_symbol import Rows, Scores
 from pipeline.live.day_correlation import DayCorrelation
 from pipeline.live.market_rows import MarketRows
 from pipeline.live.merging import MergedBar
@@ -27,12 +28,10 @@ from pipeline.signals import SignalRows, SignalStream, threshold_step
 from pipeline.trading.gates import asks_anything, distances, gate_columns, gate_rules, refusals, windows_at
 from pipeline.trading.market import (
     ATR,
-    BUY,
     CLOSE,
     REFUSE_LONG,
     REFUSE_SHORT,
     SCORE,
-    SELL,
     Market,
 )
 from pipeline.trading.rules import rules_of
@@ -132,14 +131,14 @@ class Strategy:
         seen = self._seen(which, [bars[self.symbols[s]] for s in which], open_time_ms)
         features, scores, (numbers, flags) = seen
         own = {self.symbols[s]: row for row, s in enumerate(which)}
-        by_symbol = _Rows(own, features)
+        by_symbol = Rows(own, features)
         if self._asks:
             self._gate(numbers, flags, by_symbol, open_time_ms + self._config.step_ms)
         correlation = self._identity
         if self._correlation is not None:
             correlation = self._correlation.update(open_time_ms, bars)
         return Outlook(
-            open_time_ms, Market(numbers, flags, self._filters, correlation), by_symbol, _Scores(own, *scores)
+            open_time_ms, Market(numbers, flags, self._filters, correlation), by_symbol, Scores(own, *scores)
         )
 
     def catch_up(self, symbol: str, bar: MergedBar) -> None:
@@ -148,6 +147,29 @@ class Strategy:
         Raises BadInput: it does not follow the one before it.
         """
         self._seen([self._number[symbol]], [bar], bar.open_time_ms)
+
+    def peek(self, open_time_ms: int, bars: Mapping[str, MergedBar]) -> Outlook | None:
+        """Something like the outlook if these bars had closed, by the code that makes it; nothing changes.
+
+        Features that are not made together, rules, intervals and correlation are left out. None before the first bar.
+        """
+        which = [s for s, symbol in enumerate(self.symbols) if symbol in bars]
+        given = [bars[self.symbols[s]] for s in which]
+        if self._together is None or self._signals is None or not which:
+            return None
+        features = self._together.peek(which, [bar.values for bar in given])
+        if features is None or self._lanes[0].intervals is not None:
+            return None
+        np.nan_to_num(features, copy=False)
+        rows, filled = np.array(which, np.int64), np.array([bar.filled for bar in given], np.bool_)
+        columns, sides = self._signals.peek(rows, self._scorer.rows(features, open_time_ms), filled)
+        own = {self.symbols[s]: row for row, s in enumerate(which)}
+        by_symbol = Rows(own, features)
+        numbers, flags = self._rows.peek(rows, given, filled, self._given(which, given, columns, self._signals.names))
+        if self._asks:
+            self._gate(numbers, flags, by_symbol, open_time_ms + self._config.step_ms)
+        market = Market(numbers, flags, self._filters, self._identity)
+        return Outlook(open_time_ms, market, by_symbol, Scores(own, self._signals.names, columns, sides))
 
     def _seen(
         self, which: list[int], bars: list[MergedBar], open_time_ms: int
@@ -166,13 +188,18 @@ class Strategy:
         if self._signals is None:
             self._signals = SignalRows([lane.signals for lane in self._lanes], names)
         columns, sides = self._signals.update(rows, scores, filled)
+        given = self._given(which, bars, columns, self._signals.names)
+        return features, (self._signals.names, columns, sides), self._rows.update(rows, bars, filled, given)
+
+    def _given(self, which: list[int], bars: list[MergedBar], columns: Floats, names: list[str]) -> Floats:
+        # What the market has of scores and funding.
         given = np.zeros((len(which), 4))
-        given[:, 0] = columns[:, self._signals.names.index(self._score)]
+        given[:, 0] = columns[:, names.index(self._score)]
         if self._pays:
             given[:, 1] = [self._lanes[s].funding(bar) for s, bar in zip(which, bars, strict=True)]
         for place, name in self._judged:
-            given[:, place] = np.nan if name is None else columns[:, self._signals.names.index(name)]
-        return features, (self._signals.names, columns, sides), self._rows.update(rows, bars, filled, given)
+            given[:, place] = np.nan if name is None else columns[:, names.index(name)]
+        return given
 
     def _features(self, which: list[int], bars: list[MergedBar], open_time_ms: int) -> Matrix:
         if self._together is None and all(lane.features is not None for lane in self._lanes):
@@ -192,12 +219,11 @@ class Strategy:
         scores, names = self._scorer.rows(features, open_time_ms), self._scorer.names
         if self._lanes[0].intervals is None:
             return names, scores
-        ranged = []
-        for s, bar, row in zip(which, bars, scores.tolist(), strict=True):
-            made = self._lanes[s].with_intervals(bar.open_time_ms, bar.values, dict(zip(names, row, strict=True)))
-            ranged.append(list(made.values()))
-            names = list(made)
-        return names, np.array(ranged)
+        ranged = [
+            self._lanes[s].with_intervals(bar.open_time_ms, bar.values, dict(zip(names, row, strict=True)))
+            for s, bar, row in zip(which, bars, scores.tolist(), strict=True)
+        ]
+        return list(ranged[0]), np.array([list(one.values()) for one in ranged])
 
     def _gate(self, numbers: Floats, flags: Flags, features: Mapping[str, Row], close_ms: int) -> None:
         # The symbols of one bar are to the gates what the bars of one symbol are in history.
@@ -214,39 +240,6 @@ class Strategy:
     def _column(self, features: Mapping[str, Row], place: int) -> Floats:
         # A feature of all symbols; not a number for one that has no bar.
         return np.array([features[s][place] if s in features else np.nan for s in self.symbols], np.float64)
-
-
-class _Rows(Mapping[str, Row]):
-    # Rows of a matrix by symbol.
-    def __init__(self, places: Mapping[str, int], matrix: Matrix) -> None:
-        self._places, self._matrix = places, matrix
-
-    def __getitem__(self, symbol: str) -> Row:
-        return self._matrix[self._places[symbol]]  # type: ignore[no-any-return]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-
-class _Scores(Mapping[str, Mapping[str, float | bool]]):
-    # Scores and signals by symbol, looked up when they are asked for: after the decision.
-    def __init__(self, places: Mapping[str, int], names: list[str], columns: Floats, sides: Flags) -> None:
-        self._places, self._names, self._columns, self._sides = places, names, columns, sides
-
-    def __getitem__(self, symbol: str) -> Mapping[str, float | bool]:
-        row = self._places[symbol]
-        values: dict[str, float | bool] = dict(zip(self._names, self._columns[row].tolist(), strict=True))
-        side = int(self._sides[row])
-        return values | {"buy_signal": side & BUY != 0, "sell_signal": side & SELL != 0}
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
-
-    def __len__(self) -> int:
-        return len(self._places)
 
 
 class _Lane:

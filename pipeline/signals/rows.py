@@ -73,17 +73,28 @@ class SignalRows:
 
         scores: [n, reads]. filled: made-up bars [n].
         """
-        return self._carried_out(self._states, which, scores, filled)
+        return self._carried_out(self._runs, self._states, which, scores, filled)
+
+    def peek(self, which: Whole, scores: Floats, filled: npt.NDArray[np.bool_]) -> tuple[Floats, npt.NDArray[np.uint8]]:
+        """What `update` would give, up to the first step that is not compiled, and nothing changes."""
+        begin, end = self._runs[0]
+        return self._carried_out([(begin, end)], self._states.copy(), which, scores, filled, len(self._steps))
 
     def _carried_out(
-        self, states: Floats, which: Whole, scores: Floats, filled: npt.NDArray[np.bool_]
+        self,
+        runs: list[tuple[int, int]],
+        states: Floats,
+        which: Whole,
+        scores: Floats,
+        filled: npt.NDArray[np.bool_],
+        alone_from: int = 0,
     ) -> tuple[Floats, npt.NDArray[np.uint8]]:
         columns = np.empty((len(which), len(self.names)))
         columns[:, : self._reads] = scores
         sides = np.zeros(len(which), np.uint8)
-        for begin, end in self._runs:
+        for begin, end in runs:
             _carry_out(begin, end, which, filled, self._whole, self._numbers, self._inputs, states, columns, sides)
-            if end < len(self._steps):
+            if alone_from <= end < len(self._steps):
                 self._alone(end, which, columns)
         return columns, sides
 

@@ -79,7 +79,7 @@ class Session:
             try:
                 # Starting is recovering: what the exchange says comes before anything is decided.
                 await loop.reconcile()
-                async with self._controlled(loop):
+                async with self._controlled(loop), self._rehearsed(loop):
                     reason = await loop.run()
             except PipelineError as error:
                 self.tell("error", reason=error.message)
@@ -154,6 +154,13 @@ class Session:
             skew_ms=lambda: self.exchange.clock_moved_ms, killed=KillSwitch(kill_file(self.layout)).reason,
             step=self.place.step,
         )  # fmt: skip
+
+    def _rehearsed(self, loop: "Loop") -> contextlib.AbstractAsyncContextManager[None]:
+        """Decisions rehearsed around closes, where bars close by the clock."""
+        from pipeline.live.rehearsing import Rehearsal
+
+        rehearsal = Rehearsal(lambda: loop.mind.follower, loop.portfolio, self.clock, self.tell)
+        return rehearsal.every(0.0 if self.place.is_replay else self.config.serve.rehearse_every)
 
     async def _preflight(self, loop: "Loop") -> None:
         """Show what was checked, and ask. Raises CheckFailed: something is wrong. BadInput: the answer was no."""

@@ -399,7 +399,8 @@ class World:
 
 def config_of(seed: int) -> dict[str, Any]:
     """What is traded: market orders, limit orders with a list of stop and target, stops that trail, or plans."""
-    serve = {**CONFIG["serve"], "exchange": f"http://{HOST}:{PORT}"}
+    # Rehearsals every few milliseconds would be most of what happens; none of them may make a difference.
+    serve = {**CONFIG["serve"], "exchange": f"http://{HOST}:{PORT}", "rehearse_every": 0.2 * (seed % 2)}
     config = {**CONFIG, "serve": serve, "simulate": {**CONFIG["simulate"]}}
     kind = seed % 6
     if kind == 1:
