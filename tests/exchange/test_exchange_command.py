@@ -22,6 +22,8 @@ from typer.testing import CliRunner
 from pipeline import cli
 from pipeline.exchange.local.journal import read
 
+# Seconds until a process that should have ended is given up.
+PATIENCE = 60
 COMMAND = [sys.executable, "-m", "pipeline.cli", "exchange", "--port", "0"]
 
 
@@ -53,7 +55,7 @@ def test_it_serves_says_where_and_stops_on_a_signal(tmp_path: Path) -> None:
         assert get(f"{told['url']}/api/v3/ping") == {}
         assert get(f"{told['url']}/_emu/clock")["speed"] == "step"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(5) == 0
+        assert process.wait(PATIENCE) == 0
         assert process.stderr is not None and process.stderr.read() == ""
     assert next(entry["kind"] for entry in read((tmp_path / "j.jsonl").read_text())) == "start"
 
@@ -73,7 +75,7 @@ def test_it_replays_a_file_and_ctrl_c_ends_it(tmp_path: Path) -> None:
             clock = get(f"{told['url']}/_emu/clock")
         assert clock["market"] == START + 120 * MINUTE and clock["speed"] == "max"
         process.send_signal(signal.SIGINT)
-        assert process.wait(5) in (0, 130)
+        assert process.wait(PATIENCE) in (0, 130)
         assert process.stderr is not None and "Traceback" not in process.stderr.read()
 
 

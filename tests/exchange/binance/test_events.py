@@ -5,10 +5,13 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from binance.ws.reconnecting_websocket import ReconnectingWebsocket
+from builders import bars, random_walk
 from exchange.binance.adapters import QUICK, Adapter, adapter, run
 from exchange.servers import MINUTE, START, Rest, exchange, forgive, inside
 
@@ -52,9 +55,9 @@ def test_bars_come_once_they_are_closed_and_equal_the_sources(local: LocalExchan
     async def talk() -> None:
         async with adapter(local, following=("BTCUSDT", "ETHUSDT")) as made:
             assert made.bars == []
-            for bars in range(1, 4):
+            for number in range(1, 4):
                 await made.step()
-                await all_bars(made, 2 * bars)
+                await all_bars(made, 2 * number)
             for symbol in ("BTCUSDT", "ETHUSDT"):
                 check(made, local, 3, symbol)
 
@@ -274,7 +277,7 @@ def test_a_warning_of_shutdown_is_heeded_before_the_line_is_cut(local: LocalExch
     run(talk())
 
 
-def test_bars_close_by_the_exchanges_own_time_where_the_market_is_no_replay() -> None:
+def test_bars_close_by_the_exchanges_own_time_where_the_market_is_no_replay(tmp_path: Path) -> None:
     """Seconds in real time, told at first and then no more; the exchange's clock is an hour ahead of ours."""
 
     def agree(server: Any) -> None:
@@ -285,7 +288,9 @@ def test_bars_close_by_the_exchanges_own_time_where_the_market_is_no_replay() ->
 
     async def talk() -> None:
         start = int(time.time()) * 1000 + HOUR
-        with LocalExchange(Setup(BTC, "1s", None, start - 600_000, start, start + 600_000, speed=1)) as local:
+        path = tmp_path / "BTCUSDT_1s.parquet"
+        pq.write_table(bars(random_walk(1200), step_ms=1000, start_ms=start - 600_000, filled=False), path)
+        with LocalExchange(Setup(BTC, "1s", path, start_ms=start, speed=1)) as local:
             inside(local, agree)
             at = dataclasses.replace(addresses.local(local.url), market_clock="")
             async with adapter(local, following=BTC, interval="1s", addresses=at, market_watch=Watch(30, 30)) as made:
