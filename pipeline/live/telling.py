@@ -20,6 +20,7 @@ LEVELS: Mapping[str, str] = {
     "halt": "warning",
     "breaker": "warning",
     "error": "error",
+    "crash": "error",
 }
 
 Listener = Callable[[str, Mapping[str, Any]], None]

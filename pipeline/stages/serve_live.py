@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-import logging
 import sys
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -22,6 +22,7 @@ from pipeline.stages.times import iso
 
 if TYPE_CHECKING:
     from pipeline.live.journal import JournalReader
+    from pipeline.live.telling import Tell
 
 
 def serve(options: Options, wish: Wish) -> None:
@@ -119,17 +120,17 @@ async def _run(config: Config, layout: Layout, wish: Wish) -> Summary:
             except PipelineError:
                 raise
             except Exception as error:
-                raise _explained(error, wish.folder(layout) / "serve.log") from None
+                raise _explained(error, wish.folder(layout) / "serve.log", tell) from None
 
 
-def _explained(error: Exception, log: Path) -> PipelineError:
+def _explained(error: Exception, log: Path, tell: "Tell") -> PipelineError:
     """An error that was not foreseen, as a person is told of it; its traceback goes to the log."""
     from pipeline.live.driver import in_our_words
 
     known = in_our_words(error)
     if isinstance(known, PipelineError):
         return known
-    logging.getLogger("pipeline.serve").critical("serve has failed", exc_info=error)
+    tell("crash", exception="".join(traceback.format_exception(error)))
     return Failure(
         f"serve has failed: {type(error).__name__}: {error}",
         f"{log} has the details; orders and stops stay at the exchange, and a new start finds out what became of them",
