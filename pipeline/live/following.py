@@ -56,7 +56,9 @@ class Follower:
                 self.strategy.catch_up(symbol, self._merge(symbol, at, bar, *then))
         others = {name: gathered.bars.get(name) for name in self._references}
         for symbol in gathered.behind:
-            self._behind[symbol, time] = others, (higher or {}).get(symbol, {})
+            # A symbol may be silent for ever: nothing is kept for it if nothing else was known.
+            if others or (higher or {}).get(symbol):
+                self._behind[symbol, time] = others, (higher or {}).get(symbol, {})
         merged = {
             symbol: self._merge(symbol, time, gathered.bars[symbol], others, (higher or {}).get(symbol, {}))
             for symbol in self._merges
