@@ -134,6 +134,8 @@ def build(path: Path, entries: Sequence[Entry]) -> None:
         made = folder / path.name
         _link(objects, made)
         _compare(made, entries)
+        with made.open("rb") as file:
+            os.fsync(file.fileno())
         made.replace(path)
 
 

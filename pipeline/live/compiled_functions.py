@@ -134,7 +134,7 @@ def make() -> str:
     path = library()
     if path is None:
         return "machine code is kept on 64-bit Linux only"
-    if path.is_file():
+    if install():
         return f"{path} is there"
     try:
         machine_code.build(path, entries())

@@ -1,5 +1,7 @@
 """What live trading calls is in the library of machine code, with the arguments that it calls it with."""
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,11 +10,12 @@ from live.bench import ONE, Bench
 from live.test_portfolio import play
 from live.test_strategy import PLAIN, by_time, tables
 
-from pipeline.compiled import Compiled
+from pipeline.compiled import Compiled, compiled
 from pipeline.config import Config
 from pipeline.live import compiled_functions
 from pipeline.live.shadow import ShadowTrader, shadow_rules
 from pipeline.live.strategy import Strategy
+from pipeline.machine_code import Entry
 
 SIGNALS = {
     "predictions": "features",
@@ -90,3 +93,42 @@ def test_trading_live_calls_nothing_else(called: dict[str, list[list[Any]]]) -> 
     assert ONE in bench.config.symbols
     assert {"close_once", "book_entry", "book_exit"} <= {name.rsplit(".", 1)[1] for name in called}
     assert missing(called) == []
+
+
+@compiled(cache=False)
+def halved(number: float) -> float:
+    """Stands for all of them."""
+    return number / 2
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "code-a-b-0123.so"
+    monkeypatch.setattr(compiled_functions, "library", lambda: path)
+    monkeypatch.setattr(compiled_functions, "entries", lambda: [Entry(halved, (1.0,), float)])
+    return path
+
+
+def test_without_a_library_numba_is_called(kept: Path) -> None:
+    assert not compiled_functions.install()
+    kept.write_bytes(b"damaged")
+    assert not compiled_functions.install()
+    assert halved(3.0) == 1.5
+
+
+@pytest.mark.skipif(not (shutil.which("ld") or shutil.which("cc")), reason="needs a linker")
+def test_a_library_is_made_once_and_takes_the_place_of_older_ones(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    older, other = kept.with_name("code-a-b-9876.so"), kept.with_name("code-a-c-9876.so")
+    for path in (kept, older, other):
+        path.write_bytes(b"cut off")
+    assert compiled_functions.make() == f"{kept} is made"
+    assert sorted(path.name for path in kept.parent.iterdir()) == sorted([kept.name, other.name])
+    assert compiled_functions.make() == f"{kept} is there"
+    assert compiled_functions.install()
+    monkeypatch.setattr(Compiled, "dispatcher", property(lambda _: pytest.fail("numba was asked")))
+    assert halved(3.0) == 1.5
+
+
+def test_what_keeps_it_from_being_made_is_told(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(kept.parent))
+    assert compiled_functions.make() == "machine code cannot be kept: there is no linker (ld or cc)"
