@@ -185,7 +185,21 @@ def months(data: ReportData) -> str:
         f"Months before {text.day(text.parse_ms(split))} belong to the part that chose the thresholds." if split else ""
     )
     body = f'<table class="months"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
-    return section("months", _title(data, "Return by month"), f'<div class="scroll">{body}</div>', lead=lead)
+    shown = [f'<div class="scroll">{body}</div>', _regimes(data.metrics.get("by_regime") or {})]
+    return section("months", _title(data, "Return by month"), *shown, lead=lead)
+
+
+def _regimes(by_regime: dict[str, dict[str, Any]]) -> str:
+    # The same account by what the market had been like.
+    rows = [
+        (name, text.number(one["days"]), text.percent(one["total_return"]), text.number(one["sharpe"], 2),
+         text.percent(one["buy_and_hold"]))
+        for name, one in by_regime.items()
+    ]  # fmt: skip
+    if not rows:
+        return ""
+    caption = "By the 30 days before each day: thirds by volatility, and whether holding had gained"
+    return table(["Market", "Days", "Return", "Sharpe ratio", "Buy & hold"], rows, caption=caption)
 
 
 def _month_cell(value: float | None, limit: float) -> str:

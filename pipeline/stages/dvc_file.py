@@ -121,6 +121,7 @@ RECIPES = {
             "evaluation/overfitting.py",
             "evaluation/performance.py",
             "evaluation/portfolio.py",
+            "evaluation/regimes.py",
             "evaluation/significance.py",
             "evaluation/stress.py",
             "evaluation/thresholds.py",

@@ -60,7 +60,8 @@ def metrics_of(
     config: Config, history: "History", choice: Choice, periods: dict[str, "Period"], traded: Traded
 ) -> dict[str, Any]:
     """The content of metrics.json."""
-    from pipeline.evaluation.portfolio import iso, monthly_returns, period_performance, together
+    from pipeline.evaluation.portfolio import aligned, iso, monthly_returns, period_performance, together
+    from pipeline.evaluation.regimes import by_regime
     from pipeline.signals import threshold_step
 
     step, grid, interval = threshold_step(config.signals), config.simulate.grid, config.interval
@@ -89,6 +90,7 @@ def metrics_of(
         else None,
         "by_symbol": {s: period_performance(t, periods[headline], interval) for s, t in traded.parts.items()},
         "by_month": monthly_returns(whole),
+        "by_regime": by_regime(whole.times, whole.equity, aligned(whole.times, hold["all"].times, hold["all"].equity)),
         "counts": _counts(history, choice, traded),
         "signals": outcomes(traded.simulation),
         "exit_reasons": {entry["values"]: entry["counts"] for entry in sorted(reasons, key=lambda e: e["values"])},

@@ -123,6 +123,8 @@ def test_figures_on_the_page_are_those_of_the_simulation(finished: Layout) -> No
     assert "thresholds were chosen here" in words
     for month, value in metrics["by_month"].items():
         assert text.percent(value) in words, month
+    for kind, one in metrics["by_regime"].items():
+        assert kind in words and text.percent(one["buy_and_hold"]) in words
 
 
 def test_charts_are_valid_plotly_figures(finished: Layout) -> None:

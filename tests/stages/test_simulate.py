@@ -68,8 +68,8 @@ def test_files_have_the_contracts_columns(workspace: Path) -> None:
     assert equity.num_rows == N == metrics["period"]["bars"]
     assert list(metrics) == [
         "name", "interval", "symbols", "period", "split_time", "thresholds", "headline_part", "headline", "parts",
-        "buy_and_hold", "random_entry", "grid", "by_symbol", "by_month", "counts", "signals", "exit_reasons", "costs",
-        "costs_paid", "in_sample", "trials", "trials_this_run", "stress", "significance",
+        "buy_and_hold", "random_entry", "grid", "by_symbol", "by_month", "by_regime", "counts", "signals",
+        "exit_reasons", "costs", "costs_paid", "in_sample", "trials", "trials_this_run", "stress", "significance",
     ]  # fmt: skip
     assert metrics["period"] == {"start": "2024-01-01T00:00:00Z", "end": "2024-09-07T00:00:00Z", "bars": N}
     curve = (layout.simulation / "equity.csv").read_text().splitlines()
@@ -102,6 +102,8 @@ def test_figures_agree_with_the_tables(workspace: Path) -> None:
     assert metrics["headline"]["trades"] == trades.num_rows == sum(metrics["exit_reasons"].values()) > 50
     assert np.prod([1 + r for r in metrics["by_month"].values()]) == pytest.approx(total[-1] / 10_000)
     assert metrics["by_symbol"]["BTCUSDT"] == metrics["headline"]
+    days = {name: kind["days"] for name, kind in metrics["by_regime"].items()}
+    assert days["rising"] + days["falling"] == days["calm"] + days["between"] + days["wild"] > 150
     assert metrics["trials"] == 1 and not (layout.simulation / "grid.parquet").exists()
 
 
