@@ -66,7 +66,11 @@ class TimeBlock:
             return [((hour >= start) & (hour < stop)).astype(np.float64) for start, stop in _SESSIONS.values()]
         function, cycle = _FIELDS[self.field]
         number = function(times).astype(np.float64)
-        return list(_circle(number, cycle)) if self.cyclic else [number]
+        if not self.cyclic:
+            return [number]
+        circle = np.empty((2, len(number)))
+        _circle(number, cycle, circle)
+        return list(circle)
 
     def stream(self, columns: Columns, times: Times) -> Stream:
         return _TimeStream(self)
@@ -81,13 +85,11 @@ class _TimeStream:
 
 
 @compiled()
-def _circle(number: npt.NDArray[np.float64], cycle: float) -> npt.NDArray[np.float64]:
+def _circle(number: npt.NDArray[np.float64], cycle: float, result: npt.NDArray[np.float64]) -> None:
     # Scalar sine and cosine for one row and for many, so that both round alike.
-    result = np.empty((2, number.shape[0]))
     for i in range(number.shape[0]):
         angle = 2.0 * np.pi * number[i] / cycle
         result[0, i], result[1, i] = np.sin(angle), np.cos(angle)
-    return result
 
 
 @family("time")

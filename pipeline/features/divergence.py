@@ -46,7 +46,9 @@ class DivergenceBlock:
 
     def batch(self, columns: Columns, times: Times) -> Sequence[npt.NDArray]:
         oscillator = np.ascontiguousarray(self.call.batch(columns)[self.output])
-        return [_loop(self._state(), columns["close"], oscillator, self.confirm, self.window)]
+        result = np.empty(len(oscillator))
+        _loop(self._state(), columns["close"], oscillator, self.confirm, self.window, result)
+        return [result]
 
     def stream(self, columns: Columns, times: Times) -> Stream:
         return _DivergenceStream(self, columns)
@@ -65,7 +67,8 @@ class _DivergenceStream:
         self._state = block._state()
         if len(columns["close"]):
             oscillator = np.ascontiguousarray(block.call.batch(columns)[block.output])
-            _loop(self._state, np.ascontiguousarray(columns["close"]), oscillator, block.confirm, block.window)
+            close = np.ascontiguousarray(columns["close"])
+            _loop(self._state, close, oscillator, block.confirm, block.window, np.empty(len(close)))
 
     def update(self, bar: Mapping[str, float], time_ms: int) -> Sequence[float]:
         oscillator = self._call.update(bar)[self._block.output]
@@ -106,11 +109,9 @@ def _step(state: Floats, close: float, oscillator: float, confirm: int, window: 
 
 
 @compiled()
-def _loop(state: Floats, close: Floats, oscillator: Floats, confirm: int, window: int) -> Floats:
-    result = np.empty(len(close))
+def _loop(state: Floats, close: Floats, oscillator: Floats, confirm: int, window: int, result: Floats) -> None:
     for t in range(len(close)):
         result[t] = _step(state, close[t], oscillator[t], confirm, window)
-    return result
 
 
 @family("divergence")

@@ -20,8 +20,7 @@ def _rule(name: str) -> int:
 
 
 @compiled()
-def _group(values: Floats, bars: npt.NDArray[np.int64], rule: int, count: int) -> Floats:
-    result = np.empty(count)
+def _group(values: Floats, bars: npt.NDArray[np.int64], rule: int, result: Floats) -> None:
     k = -1
     for i in range(values.shape[0]):
         if i == 0 or bars[i] != bars[i - 1]:
@@ -35,7 +34,6 @@ def _group(values: Floats, bars: npt.NDArray[np.int64], rule: int, count: int) -
             result[k] += values[i]
         elif rule == _LAST:
             result[k] = values[i]
-    return result
 
 
 def higher_bars(columns: Columns, times: Times, step_ms: int, higher_ms: int) -> tuple[Times, dict[str, Floats]]:
@@ -46,7 +44,9 @@ def higher_bars(columns: Columns, times: Times, step_ms: int, higher_ms: int) ->
     bars = times // higher_ms
     starts = np.flatnonzero(np.diff(bars, prepend=bars[0] - 1))
     count = len(starts)
-    grouped = {name: _group(values, bars, _rule(name), count) for name, values in columns.items()}
+    grouped = {name: np.empty(count) for name in columns}
+    for name, values in columns.items():
+        _group(values, bars, _rule(name), grouped[name])
     opens = bars[starts] * higher_ms
     if times[0] % higher_ms:
         opens, grouped = opens[1:], {name: values[1:] for name, values in grouped.items()}

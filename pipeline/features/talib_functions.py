@@ -209,7 +209,9 @@ class TalibBlock:
                 result[i] = (table[i] - table[base]) / table[base]
         if spec.percent:
             result *= 100.0
-        return _log(result) if spec.log else result
+        if spec.log:
+            _log(result.ravel(), result.reshape(-1))
+        return result
 
 
 class TalibStream:
@@ -234,13 +236,10 @@ class TalibStream:
 
 
 @compiled()
-def _log(values: Floats) -> Floats:
+def _log(values: Floats, result: Floats) -> None:
     # numpy's vectorised logarithm may round other than its scalar one; this is one code for both.
-    result = np.empty_like(values)
-    flat, out = values.ravel(), result.ravel()
-    for i in range(flat.shape[0]):
-        out[i] = np.log(flat[i]) if flat[i] > 0 else np.nan
-    return out.reshape(values.shape)
+    for i in range(values.shape[0]):
+        result[i] = np.log(values[i]) if values[i] > 0 else np.nan
 
 
 @family("talib")

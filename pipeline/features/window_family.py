@@ -48,7 +48,9 @@ class WindowBlock:
 
     def batch(self, columns: Columns, times: Times) -> Sequence[npt.NDArray]:
         x = np.stack([columns[name] for name in self.columns])
-        return [rolling(CODES[self.code], np.array(self.parameters), x, self.window, self.minimum)]
+        result = np.empty(x.shape[1])
+        rolling(CODES[self.code], np.array(self.parameters), x, self.window, self.minimum, result)
+        return [result]
 
     def stream(self, columns: Columns, times: Times) -> Stream:
         return WindowStream(self, columns)

@@ -346,14 +346,11 @@ def value(code: int, p: Floats, x: Floats, a: int, b: int) -> float:
 
 
 @compiled(nogil=True)
-def rolling(code: int, p: Floats, x: Floats, window: int, minimum: int) -> Floats:
-    """`value` at every row, over the last `window` rows, NaN until there are `minimum` [n]."""
-    n = x.shape[1]
-    result = np.empty(n)
-    for t in range(n):
+def rolling(code: int, p: Floats, x: Floats, window: int, minimum: int, result: Floats) -> None:
+    """`value` at every row, over the last `window` rows, NaN until there are `minimum`, into `result` [n]."""
+    for t in range(x.shape[1]):
         a = max(0, t + 1 - window)
         result[t] = value(code, p, x, a, t + 1) if t + 1 - a >= minimum else np.nan
-    return result
 
 
 @compiled(nogil=True)

@@ -23,7 +23,7 @@ _IMPORTS = re.compile(r"^from (pipeline[.\w]*) import", re.MULTILINE)
 
 def entries() -> list[Entry]:
     """Every compiled function that is called while trading, with arguments as they are then."""
-    from pipeline.features import straight, windows
+    from pipeline.features import clock, divergence, higher, straight, talib_functions, windows
     from pipeline.live import market_rows
     from pipeline.models import flat_trees
     from pipeline.signals import rows, smooth
@@ -47,7 +47,14 @@ def entries() -> list[Entry]:
     none = np.zeros((1, 0), np.int64)
     instructions = np.zeros((0, 9), np.int64), np.zeros((0, 4), np.int64), group, whole, window, two, whole
     memory = none, np.ones((1, 2)), np.zeros((1, 1), np.int64)
+    swings = np.zeros(15)
     return [
+        Entry(clock._circle, (one, 24, np.empty((2, 1)))),
+        Entry(divergence._step, (swings, 1.0, 2.0, 1, 5), float),
+        Entry(divergence._loop, (swings, one, one.copy(), 1, 5, one.copy())),
+        Entry(higher._group, (one, whole, 0, one.copy())),
+        Entry(talib_functions._log, (one, one.copy())),
+        Entry(windows.rolling, (0, one, two, 1, 1, one.copy())),
         Entry(core.step_once, (account, positions, trades, refused, signals, 0, 0, market, rules), float),
         Entry(core.close_once, (account, positions, refused, signals, 0, 0, market, rules), float),
         Entry(booking.book_entry, (account, positions, 0, 0, 1, 0.5, 1.0, 0.0, rules)),

@@ -8,7 +8,9 @@ from pipeline.features.divergence import _HEAD, _loop
 def run(close: list[float], oscillator: list[float], confirm: int, window: int) -> list[float]:
     state = np.full(_HEAD + 2 * (2 * confirm + 1), np.nan)
     state[0] = 0.0
-    return _loop(state, np.array(close), np.array(oscillator), confirm, window).tolist()
+    result = np.empty(len(close))
+    _loop(state, np.array(close), np.array(oscillator), confirm, window, result)
+    return result.tolist()
 
 
 def test_a_lower_low_with_a_higher_oscillator_is_bullish_once_it_is_confirmed() -> None:

@@ -12,6 +12,7 @@ from live.test_strategy import PLAIN, by_time, tables
 
 from pipeline.compiled import Compiled, compiled
 from pipeline.config import Config
+from pipeline.features import compute
 from pipeline.live import compiled_functions
 from pipeline.live.shadow import ShadowTrader, shadow_rules
 from pipeline.live.strategy import Strategy
@@ -28,6 +29,10 @@ FEATURES = [
     *PLAIN["features"],
     {"stats": {"functions": ["skew"], "inputs": ["close"], "windows": [10]}},
     {"talib": {"functions": ["SMA", "RSI"], "inputs": ["close"], "periods": [5, 14]}},
+    {"talib": {"functions": ["EMA"], "inputs": ["close"], "periods": [5, 9], "relative": "rel", "log": True}},
+    {"stats": {"functions": ["std"], "inputs": ["close"], "windows": [5], "timeframe": "4h"}},
+    {"time": {"fields": ["hour"], "cyclic": True}},
+    {"divergence": {"oscillators": ["rsi"], "windows": [10]}},
 ]
 GATED = {"risk": {"enabled": True, "gates": {"rsi": {"column": "close_RSI_14", "low": 30, "high": 70}}}}
 
@@ -76,6 +81,8 @@ def test_trading_on_paper_calls_nothing_else(called: dict[str, list[list[Any]]])
     at = by_time(config, merged)
     origin = list(at)[80]
     strategy = Strategy(config, None, {symbol: table.slice(0, 80) for symbol, table in merged.items()}, origin)
+    # As the watch for drift does.
+    compute(config, merged["AAA"])
     trader = ShadowTrader(2, shadow_rules(config, origin), 1000.0)
     for time, bars in at.items():
         if time >= origin:
