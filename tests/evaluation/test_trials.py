@@ -54,7 +54,10 @@ def test_sets_of_a_search_count_as_many_as_it_found_them_to_be(tmp_path: Path) -
     assert ledger.tried().effective == 20.0 and (found := ledger.search()) and found.ended
 
 
-def test_every_truncation_is_recovered_or_noticed_and_every_bit_flip_noticed(tmp_path: Path) -> None:
+def test_every_truncation_is_recovered_or_noticed_and_every_bit_flip_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.fsync", lambda _: None)  # a thousand times, and of no use to what is looked at here
     path = tmp_path / "trials.jsonl"
     TrialLedger(path).append([trial(k / 10) for k in range(4)])
     content = path.read_bytes()
