@@ -1,7 +1,8 @@
 """Live trading's one step: bar closed → merged → features → score → signal → core, for one symbol and for a hundred.
 
 Measured in a process of its own that has imported what serving needs and nothing else. Cold: the machine is left alone
-for 30 ms before each bar, as it is before a real one.
+for 30 ms before each bar, as it is before a real one. Every second bar is rehearsed in that time, every 10 ms as by
+`serve.rehearse_every`, and told of apart.
 """
 
 import json
@@ -14,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-IDLE_S = 0.03
+IDLE_S, REHEARSE_S = 0.03, 0.01
 MINUTE = 60_000
 TALIB = [
     {"talib": {"functions": ["SMA", "EMA", "RSI", "ROC", "STDDEV", "MAX"], "inputs": ["close"],
@@ -98,7 +99,7 @@ def serve(folder: Path, kind: str, count: int, bars: int) -> dict[str, float]:
     import pyarrow.parquet as pq
 
     from pipeline.config import Config
-    from pipeline.live.merging import Arrivals, MergeStream
+    from pipeline.live.merging import MergeStream
     from pipeline.live.shadow import ShadowTrader, shadow_rules
     from pipeline.live.strategy import Strategy, columns_of
     from pipeline.market import candles
@@ -129,32 +130,59 @@ def serve(folder: Path, kind: str, count: int, bars: int) -> dict[str, float]:
     origin = int(times[before])
     strategy = Strategy(config, bundle.load(folder / kind), Stored(), origin)
     merging = {symbol: MergeStream(config, symbol, tail.slice(0, before)) for symbol in symbols}
-    trader = ShadowTrader(count, shadow_rules(config, origin), config.simulate.initial_cash)
+    rules = shadow_rules(config, origin)
+    trader = ShadowTrader(count, rules, config.simulate.initial_cash)
     columns = {name: candles.column(tail, name).tolist() for name in COLUMNS}
     arrived = [{name: columns[name][row] for name in COLUMNS} for row in range(before, tail.num_rows)]
     del tail, columns
     ready = time.perf_counter() - started
     settle()
-    taken, spent, python = [], [], []
-    for number, own in enumerate(arrived[: bars + 20]):
-        now = origin + number * MINUTE
-        given = [dict(own) for _ in symbols]
-        python.append(_python_speed())
-        time.sleep(IDLE_S)
-        begin, used = time.perf_counter_ns(), time.thread_time_ns()
-        merged = {s: merging[s].update(now, Arrivals(bar)) for s, bar in zip(symbols, given, strict=True)}
-        trader.update(strategy.update(now, merged))
-        spent.append((time.thread_time_ns() - used) / 1000)
-        taken.append((time.perf_counter_ns() - begin) / 1000)
-    p50, p99 = np.percentile(taken[20:], [50, 99])
-    cpu50, cpu99 = np.percentile(spent[20:], [50, 99])
+    taken, spent, python = _lived(strategy, merging, trader, rules.array(), arrived[: bars + 20], origin)
+    p50, p99 = np.percentile(taken[20::2], [50, 99])
+    cpu50, cpu99 = np.percentile(spent[20::2], [50, 99])
+    warm50, warm99 = np.percentile(taken[21::2], [50, 99])
     resident = next(
         int(line.split()[1]) / 1024 for line in Path("/proc/self/status").read_text().splitlines() if "VmRSS" in line
     )
     spoilers = sorted({"numba", "pandas", "sklearn", "polars", "matplotlib", "scipy"} & set(sys.modules))
     return {"p50": float(p50), "p99": float(p99), "cpu_p50": float(cpu50), "cpu_p99": float(cpu99),
+            "rehearsed_p50": float(warm50), "rehearsed_p99": float(warm99),
             "python": float(np.median(python)), "ready": ready, "imports": imported, "rss": resident,
             "trades": int(trader.account["trades"][0]), "extra": spoilers}  # type: ignore[dict-item]  # fmt: skip
+
+
+def _lived(
+    strategy: Any, merging: Mapping[str, Any], trader: Any, rules: Any, arrived: list[dict[str, float]], origin: int
+) -> tuple[list[float], list[float], list[float]]:
+    """Wall and processor time of each bar, every second one rehearsed, and how fast Python was before it; µs."""
+    import numpy as np
+
+    from pipeline.live.merging import Arrivals
+    from pipeline.trading.core import step_once
+    from pipeline.trading.records import TRADE
+
+    taken, spent, python = [], [], []
+    symbols, scratch = list(merging), np.zeros(2 * len(merging) + 2, TRADE)
+    for number, own in enumerate(arrived):
+        now = origin + number * MINUTE
+        given = [dict(own) for _ in symbols]
+        python.append(_python_speed())
+        for _ in range(round(IDLE_S / REHEARSE_S) - 1 if number % 2 else 0):
+            time.sleep(REHEARSE_S)
+            # What `pipeline.live.rehearsing` does, of one symbol and the bar before.
+            rehearsed = strategy.peek(now, {symbols[0]: merging[symbols[0]].peek(arrived[number - 1])})
+            if rehearsed is not None:
+                account, signals = trader.account.copy(), rehearsed.market.signal[:, 0].copy()
+                account["trades"] = 0
+                step_once(account, trader.positions.copy(), scratch, trader.refused.copy(), signals, trader.bars, 0,
+                          rehearsed.market, rules)  # fmt: skip
+        time.sleep(REHEARSE_S if number % 2 else IDLE_S)
+        begin, used = time.perf_counter_ns(), time.thread_time_ns()
+        merged = {s: merging[s].update(now, Arrivals(bar)) for s, bar in zip(symbols, given, strict=True)}
+        trader.update(strategy.update(now, merged))
+        spent.append((time.thread_time_ns() - used) / 1000)
+        taken.append((time.perf_counter_ns() - begin) / 1000)
+    return taken, spent, python
 
 
 def _python_speed() -> float:
@@ -178,13 +206,16 @@ def main() -> None:
                     done = subprocess.run(words, check=True, capture_output=True, text=True, env=os.environ)
                 found = json.loads(done.stdout)
                 label = f"{what}, {count} symbol{'s' if count > 1 else ''}"
-                print(f"{label}: p50 {found['p50']:.0f} µs, p99 {found['p99']:.0f} µs; CPU time p50 "
+                print(f"{label}: p50 {found['p50']:.0f} µs, p99 {found['p99']:.0f} µs; rehearsed p50 "
+                      f"{found['rehearsed_p50']:.0f} µs, p99 {found['rehearsed_p99']:.0f} µs; CPU time p50 "
                       f"{found['cpu_p50']:.0f} µs, p99 {found['cpu_p99']:.0f} µs, while a thousand additions took "
                       f"{found['python']:.1f} µs; imports {found['imports']:.2f} s, "
                       f"ready {found['ready']:.2f} s; RSS {found['rss']:.0f} MB; {found['extra']}")  # fmt: skip
                 record("online", {"name": f"{label}, details", **found})
                 limit = 200.0 if count == 1 else 5000.0
                 report(f"bar → decision p99, {label}", found["p99"], limit, 1, unit="µs", of="the goal")
+                rehearsed = f"bar → decision p99, rehearsed as serve does, {label}"
+                report(rehearsed, found["rehearsed_p99"], limit, 1, unit="µs", of="the goal")
                 report(f"ready, {label}", found["ready"], 1 + 0.2 * count, 1, unit="s", of="1 s + 0.2 s a symbol-year")
                 report(f"RSS, {label}", found["rss"], 150.0 if count == 1 else 300.0, 1, unit="MB", of="the goal")
 
