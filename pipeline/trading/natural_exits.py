@@ -1,7 +1,7 @@
 """Where a position that enters at a bar would end if nobody left it: the same for all sets of thresholds.
 
 Prices, and with them stop and target, do not depend on how much is bought, as long as no cost and no fill does. So
-each bar of entry is followed once, by the core itself, instead of once for each of thousands of sets.
+each bar of entry is followed once, by the core's own functions, instead of once for each of thousands of sets.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.trading.compiled import compiled
-from pipeline.trading.core import step_once
+from pipeline.trading.core import fill
 from pipeline.trading.entries import set_distances
+from pipeline.trading.exits import follow
 from pipeline.trading.market import ATR, CLOSE, FAILS, VOLATILITY, Market
 from pipeline.trading.reasons import COUNT
 from pipeline.trading.records import TRADE, Position, new_account, new_positions, record_type
@@ -60,13 +61,13 @@ def natural_exits(
     bare = market._replace(filters=np.zeros_like(market.filters))
     silent = np.zeros(n // 64 + 1, np.uint64)
 
-    def follow(part: tuple[int, int, int]) -> None:
+    def follow_part(part: tuple[int, int, int]) -> None:
         account, positions = np.repeat(new_account(1.0), 2), np.repeat(new_positions(1), 2)
         account["next_day_bar"] = NO_LIMIT
-        books = np.empty(4, TRADE), np.zeros(COUNT, np.int64), np.zeros(1, np.uint8)
+        books = np.empty(2, TRADE), np.zeros(COUNT, np.int64)
         side, first, stop = part
         _follow(
-            bare, chunks, entries[side], 1 - 2 * side, first, stop, alone.array(), reach, account, positions,
+            bare, chunks, entries[side], 1 - 2 * side, first, stop, alone.record(), reach, account, positions,
             Signals(silent, silent), books, exits[side],
         )  # fmt: skip
 
@@ -76,29 +77,32 @@ def natural_exits(
         if traded
         for first in range(0, n - 1, 1 << 16)
     ]
-    list(spread(follow, parts))
+    list(spread(follow_part, parts))
     return exits
 
 
 @compiled(nogil=True)
 def _follow(market, chunks, entries, side, first, stop, rules, reach, accounts, positions, silent, books, exits):  # type: ignore[no-untyped-def]
     # Of each array the second record is as new, the first is used.
-    trades, refused, now = books
+    trades, refused = books
     account, position = accounts[0], positions[0]
+    one = (position,)
     last = market.numbers.shape[2] - 1
     for t in range(first, stop):
         if not entries[t]:
             continue
         accounts[0], positions[0] = accounts[1], positions[1]
         position.mark, position.volatility = market.numbers[CLOSE, 0, t], market.numbers[VOLATILITY, 0, t]
-        if not set_distances(position, position.mark, market.numbers[ATR, 0, t], rules[0]):
+        if not set_distances(position, position.mark, market.numbers[ATR, 0, t], rules):
             continue
         position.enter, position.spend, position.enter_bar = side, account.cash, t + 1
-        step_once(accounts[:1], positions[:1], trades, refused, now, t + 1, t + 1, market, rules)
+        # As `step` does, without its decisions: they are not this position's.
+        fill(account, one, trades, refused, t + 1, t + 1, market, rules)
         if position.side == 0:
             continue
+        follow(position, market.numbers[CLOSE, 0, t + 1], market.numbers[ATR, 0, t + 1], rules)
         end = min(t + 2 + reach, last)
-        bar = hold_until(account, position, market, silent, t + 2, end, rules[0], None, chunks)
+        bar = hold_until(account, position, market, silent, t + 2, end, rules, None, chunks)
         record = exits[t + 1]
         record.bar, record.stop, record.stop_reason = bar, position.stop, position.stop_reason
         record.best, record.worst = position.best, position.worst
