@@ -19,10 +19,14 @@ from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from pipeline.errors import BadInput, MissingInput, StorageError
+from pipeline.lean import without
+
+# Files elsewhere than on a disk, with the clients of three clouds.
+with without("pyarrow._azurefs", "pyarrow._gcsfs", "pyarrow._hdfs", "pyarrow._s3fs"):
+    import pyarrow.parquet as pq
 
 TIME = pa.timestamp("ms", tz="UTC")
 # zstd levels: of float32 features, level 1 makes slightly larger files, slower; of bars, a tenth smaller ones.
