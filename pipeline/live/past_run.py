@@ -1,6 +1,11 @@
-"""A run of live trading as its journal tells it: the bars of one account since it was opened, and its orders."""
+"""A run of live trading as its journal tells it: the bars of one account since it was opened, and its orders.
 
-from collections.abc import Iterable, Mapping
+What was seen at each bar is not held: `bodies` reads it once more, so that memory hardly grows with the years.
+"""
+
+import math
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -36,12 +41,24 @@ class PastOrder:
         return self.fees.get(quote, ZERO) + self.fees.get(self.base, ZERO) * price + self.third_fees
 
 
+@dataclass(frozen=True, slots=True)
+class PastBar:
+    """A bar that was decided. record: its number in the journal; age_ms: None if it was not known."""
+
+    record: int
+    open_time_ms: int
+    at_ms: int
+    bundle: str
+    is_late: bool
+    age_ms: float | None
+
+
 @dataclass
 class PastRun:
     """An account's life.
 
     origin_ms: from which its bars are counted. capital: at the start. starts: each start's first bar number and
-    bundle. bars: bodies of BAR. trades: of the account. orders: by client id.
+    bundle. bars: in order. trades: of the account. orders: by client id.
     """
 
     mode: str
@@ -50,7 +67,7 @@ class PastRun:
     capital: float
     config: str
     starts: list[tuple[int, str]] = field(default_factory=list)
-    bars: list[Body] = field(default_factory=list)
+    bars: list[PastBar] = field(default_factory=list)
     trades: list[Body] = field(default_factory=list)
     orders: dict[str, PastOrder] = field(default_factory=dict)
 
@@ -59,15 +76,27 @@ def past_run(records: Iterable[tuple[int, str, Body]], mode: str | None = None) 
     """The last account of a mode, the mode of the last start if None. Raises BadInput: there is none, or no bar."""
     runs: dict[str, PastRun] = {}
     current: PastRun | None = None
-    for _, kind, body in records:
+    for number, kind, body in records:
         if kind == "START":
             current = _started(runs, body)
         elif current is not None:
-            _add(current, kind, body)
+            _add(current, number, kind, body)
     wanted = mode or (current.mode if current else "")
     if wanted not in runs or not runs[wanted].bars:
         raise BadInput(f"the journal has no bar of a {wanted or 'shadow or live'} run", "`pipeline serve` makes one")
     return runs[wanted]
+
+
+def bodies(records: Iterable[tuple[int, str, Body]], bars: Iterable[PastBar]) -> Iterator[Body]:
+    """The bodies of some bars, in order. records: of the same journal, from the first one on."""
+    wanted = iter(bars)
+    bar = next(wanted, None)
+    for number, _, body in records:
+        if bar is None:
+            return
+        if number == bar.record:
+            yield body
+            bar = next(wanted, None)
 
 
 def _started(runs: dict[str, PastRun], body: Body) -> PastRun:
@@ -81,9 +110,15 @@ def _started(runs: dict[str, PastRun], body: Body) -> PastRun:
     return run
 
 
-def _add(run: PastRun, kind: str, body: Body) -> None:
+def _add(run: PastRun, number: int, kind: str, body: Body) -> None:
     if kind == "BAR":
-        run.bars.append({key: value for key, value in body.items() if key != "state"})
+        age = body.get("age_ms")
+        run.bars.append(
+            PastBar(
+                number, int(body["t"]), int(body["at"]), sys.intern(str(body["bundle"])), bool(body["late"]),
+                float(age) if isinstance(age, int | float) and math.isfinite(age) else None,
+            )
+        )  # fmt: skip
         run.trades += body.get("trades", ())
     elif kind == "TRADE":
         run.trades.append(body)

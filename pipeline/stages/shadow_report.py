@@ -1,8 +1,9 @@
 """`pipeline shadow-report`: what live trading did, beside a simulation of the same bars by the same bundles."""
 
+import contextlib
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pipeline.live.merging import MergedBar
-    from pipeline.live.past_run import PastRun
+    from pipeline.live.past_run import PastBar, PastRun
     from pipeline.live.strategy import Outlook, Strategy
     from pipeline.trading.rules import Rules
 
@@ -95,31 +96,35 @@ def shadow_report(options: Options, mode: str | None, store: str | None) -> None
 def compare(config: Config, layout: Layout, mode: str | None = None, store: str | None = None) -> Report:
     """The report of a journal's last account. Raises BadInput: there is no run, or nothing to simulate it with."""
     from pipeline.live.journal import open_reader
-    from pipeline.live.past_run import past_run
+    from pipeline.live.past_run import bodies, past_run
 
-    reader = open_reader(store or config.serve.store or layout.journal, config.name)
-    try:
+    with contextlib.closing(open_reader(store or config.serve.store or layout.journal, config.name)) as reader:
         run = past_run(reader.read(), mode)
-    finally:
-        reader.close()
+        return _compared(config, layout, run, lambda bars: bodies(reader.read(), bars))
+
+
+def _compared(
+    config: Config, layout: Layout, run: "PastRun", seen: "Callable[[Sequence[PastBar]], Iterable[Mapping[str, Any]]]"
+) -> Report:
+    """seen: the bodies of some bars."""
     merged = {symbol: read_table(layout.merged(symbol), "merge") for symbol in sorted(config.symbols)}
     bars, absent = _on_file(config, run, merged)
-    bundles = {name: load_past(config, layout, name) for name in dict.fromkeys(str(bar["bundle"]) for bar in bars)}
+    bundles = {name: load_past(config, layout, name) for name in dict.fromkeys(bar.bundle for bar in bars)}
     bundles |= {name: load_past(config, layout, name) for _, name in run.starts if name not in bundles}
     again = _Simulation(config, run, bundles, merged)
     with progress("shadow-report", len(bars)) as advance:
-        for number, bar in enumerate(bars):
+        for number, bar in enumerate(seen(bars)):
             again.live_through(number, bar)
             advance(1, "")
     found = ShadowRun(
-        run.mode, len(bars), absent, sum(bool(bar["late"]) for bar in bars), again.fields(),
-        _matched(run, again, config.step_ms), [float(bar["age_ms"]) for bar in bars if _is_age(bar.get("age_ms"))],
+        run.mode, len(bars), absent, sum(bar.is_late for bar in bars), again.fields(),
+        _matched(run, again, config.step_ms), [bar.age_ms for bar in bars if bar.age_ms is not None],
         config_hash(config) == run.config,
     )  # fmt: skip
     limits = Limits(age_ms=config.serve.max_decision_age * 1000)
     return Report(
-        found, shadow_checks(found, limits), int(bars[0]["t"]), int(bars[-1]["t"]), list(bundles),
-        spread(found.age_ms), _sent(run), _costs(config, run, merged),
+        found, shadow_checks(found, limits), bars[0].open_time_ms, bars[-1].open_time_ms, list(bundles),
+        spread(found.age_ms), _sent(run), _costs(config, run, merged, again.closes),
     )  # fmt: skip
 
 
@@ -151,24 +156,20 @@ def _plain(one: Spread) -> dict[str, float | None]:
     return {name: None if math.isnan(value) else value for name, value in vars(one).items()}
 
 
-def _on_file(config: Config, run: "PastRun", merged: "Mapping[str, pa.Table]") -> tuple[list[Mapping[str, Any]], int]:
+def _on_file(config: Config, run: "PastRun", merged: "Mapping[str, pa.Table]") -> "tuple[list[PastBar], int]":
     """The bars of the run up to the last one on file, and how many come after it."""
     from pipeline.market import candles
 
     last = min(int(candles.times_ms(table)[-1]) for table in merged.values())
     first = min(int(candles.times_ms(table)[0]) for table in merged.values())
-    bars = [bar for bar in run.bars if int(bar["t"]) <= last]
+    bars = [bar for bar in run.bars if bar.open_time_ms <= last]
     if not bars or first > run.origin_ms:
         raise BadInput(
-            f"the run's bars, {iso(int(run.bars[0]['t']))} to {iso(int(run.bars[-1]['t']))}, are not on file, which"
-            f" has {iso(first)} to {iso(last)}",
+            f"the run's bars, {iso(run.bars[0].open_time_ms)} to {iso(run.bars[-1].open_time_ms)}, are not on file,"
+            f" which has {iso(first)} to {iso(last)}",
             "run `pipeline download` and `pipeline merge`, then this again",
         )
     return bars, len(run.bars) - len(bars)
-
-
-def _is_age(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 @dataclass
@@ -207,6 +208,9 @@ class _Simulation:
         self._next: dict[str, int] = {}
         self._seen = {name: _Seen() for name in _FIELDS}
         self.trades: list[dict[str, Any]] = []
+        # Closes of the bars at which something was ordered.
+        self.closes: dict[int, dict[str, float]] = {}
+        self._ordered = {order.open_time_ms for order in run.orders.values()}
 
     def fields(self) -> dict[str, Difference]:
         return {name: Difference(one.compared, one.differing, one.first) for name, one in self._seen.items()}
@@ -215,6 +219,8 @@ class _Simulation:
         from pipeline.live.shadow import ShadowTrader
 
         time_ms = int(bar["t"])
+        if time_ms in self._ordered:
+            self.closes[time_ms] = {symbol: seen["close"] for symbol, seen in bar["s"].items()}
         if number and number in self._starts:
             # A start takes the stops and sizes of its bundle.
             self._trader = ShadowTrader.restore(self._trader.save(), self._rules(self._starts[number]))
@@ -299,7 +305,7 @@ def _matched(run: "PastRun", again: _Simulation, step_ms: int) -> Matching:
 
 def _sent(run: "PastRun") -> dict[str, Spread]:
     """From the decision to the order on its way, ms, by leg; stops follow fills instead, and are left out."""
-    decided = {int(bar["t"]): int(bar["at"]) for bar in run.bars}
+    decided = {bar.open_time_ms: bar.at_ms for bar in run.bars}
     taken: dict[str, list[float]] = {}
     first: set[tuple[str, str, int]] = set()
     for order in run.orders.values():
@@ -312,14 +318,15 @@ def _sent(run: "PastRun") -> dict[str, Spread]:
     return {leg: spread(values) for leg, values in sorted(taken.items())}
 
 
-def _costs(config: Config, run: "PastRun", merged: "Mapping[str, pa.Table]") -> dict[str, Costs]:
+def _costs(
+    config: Config, run: "PastRun", merged: "Mapping[str, pa.Table]", closes: Mapping[int, Mapping[str, float]]
+) -> dict[str, Costs]:
     """Implementation shortfall of entries and exits against the close that they were decided at."""
     from pipeline.market import candles
     from pipeline.trading.shortfall import shortfall
 
     costs = config.simulate.costs
     expected = Decimal(str((costs.slippage_bps + costs.spread_bps / 2) / 10_000))
-    closes = {int(bar["t"]): {s: seen["close"] for s, seen in bar["s"].items()} for bar in run.bars}
     times = {symbol: candles.times_ms(table) for symbol, table in merged.items()}
     taken: dict[str, list[Any]] = {}
     for order in run.orders.values():
