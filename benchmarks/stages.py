@@ -10,22 +10,27 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Cost:
-    """Wall-clock seconds, and the peak resident memory of the process in MB."""
+    """Wall-clock seconds, seconds of processor time, and the peak resident memory of the process in MB."""
 
     seconds: float
+    processor: float
     megabytes: float
 
 
-def stage(name: str, config: Path, folder: Path) -> Cost:
-    """Run `pipeline NAME -c config` in `folder`; ends the benchmark if it fails."""
+def stage(name: str, config: Path, folder: Path, *options: str) -> Cost:
+    """Run `pipeline NAME -c config OPTIONS` in `folder`; ends the benchmark if it fails."""
     start = time.perf_counter()
     with (folder / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.cli", name, "-c", str(config)], cwd=folder, stdout=log, stderr=log
+            [sys.executable, "-m", "pipeline.cli", name, "-c", str(config), *options],
+            cwd=folder,
+            stdout=log,
+            stderr=log,
         )
         # wait4 gives this child's own peak, where getrusage would give that of all children so far.
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit(f"{name} failed:\n{(folder / f'{name}.log').read_text()}")
-    return Cost(time.perf_counter() - start, usage.ru_maxrss / 1024)
+    seconds = time.perf_counter() - start
+    return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
