@@ -394,12 +394,7 @@ class Desk(Planner):
         """What adds to a position that its stop or target has begun to leave is ended, after a crash too."""
         adding = [work.intent for work in self.books.works_of(symbol) if not work.reduce_only]
         adding += [one.order.intent for one in self.books.open(symbol) if not one.order.reduce_only]
-        bars = {(intent.bundle, intent.open_time_ms) for intent in adding}
-        if bars and any(
-            one.order.leg in GUARDS and one.order.fills and _bar(one.order) in bars for one in self.books.of(symbol)
-        ):
+        bars = {intent.bar for intent in adding}
+        left = (one.order for one in self.books.of(symbol) if one.order.leg in GUARDS and one.order.fills)
+        if bars and any(order.intent.bar in bars for order in left):
             self._drop_entries(symbol)
-
-
-def _bar(order: Order) -> tuple[str, int]:
-    return order.intent.bundle, order.intent.open_time_ms

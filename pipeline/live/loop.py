@@ -243,7 +243,8 @@ class Loop:
                 self.stop("the market has ended")
                 return
             wait = self._gatherer.wait_ms(now) if self._step is None else None
-            await self._sleep(_LOOK_SECONDS if wait is None else max(wait, 1) / 1000)
+            await woken_within(self._clock, _LOOK_SECONDS if wait is None else max(wait, 1) / 1000, self._changed)
+            self._changed.clear()
 
     async def _move_market(self, step: Callable[[], Awaitable[bool]]) -> bool:
         """Let a market that waits for us go on, once all that was ordered is done; False at its end."""
@@ -257,11 +258,6 @@ class Loop:
             return False
         self._stepped_at = self._clock.monotonic()
         return True
-
-    async def _sleep(self, seconds: float) -> None:
-        """Until something comes in, or for some time."""
-        await woken_within(self._clock, seconds, self._changed)
-        self._changed.clear()
 
     async def _is_done(self) -> bool:
         if self._limits.bars is not None and self.decided >= self._limits.bars:
@@ -356,13 +352,12 @@ class Loop:
             word = "kill_switch"
         elif self.config.risk.enabled:
             failed, asked = len(self.driver.failures), len(self.driver.requests)
-            expires = self.mind.expires_ms
             drifted = self.mind.watch.alarm() if self.mind.watch is not None else None
             if asked >= 20 and failed > breakers.error_rate * asked:
                 word, reason = "error_rate", f"{failed} of {asked} requests failed in five minutes"
             elif not self._is_replay and await self._is_stale():
                 word, reason = "stale_data", "no closed bar for too long"
-            elif expires is not None and now > expires:
+            elif self.mind.expires_ms is not None and now > self.mind.expires_ms:
                 word, reason = "model_expired", f"bundle {self.mind.bundle} is older than allowed"
             elif drifted and self.config.risk.breakers.drift:
                 word, reason = "model_drifted", drifted

@@ -1,5 +1,4 @@
-"""The trading core's state, as the journal tells it: the same fold books what was just written and recovers after a
-crash.
+"""The trading core's state, as the journal tells it: one fold books what was just written, and recovers after a crash.
 
 A bar's record holds the state at its close where anything is held, ordered or changed; fills and ends of orders after
 it are booked on top, each once, because each stands in the journal once.

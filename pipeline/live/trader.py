@@ -9,17 +9,16 @@ from decimal import Decimal
 from typing import Any
 
 from pipeline.config import Config
-from pipeline.config.serve import Entry as PlanConfig
 from pipeline.exchange.port import AccountChange, Request
 from pipeline.live import protecting
 from pipeline.live.desk import Desk
 from pipeline.live.effects import Effect, Write
+from pipeline.live.plans import plan_of
 from pipeline.live.portfolio import Portfolio
 from pipeline.live.records import Protection
 from pipeline.live.strategy import Outlook
 from pipeline.live.telling import Tell
 from pipeline.live.trading import decide, flattening
-from pipeline.trading import execution
 from pipeline.trading.filters import SymbolFilters, exact
 from pipeline.trading.market import CLOSE
 from pipeline.trading.orders import Intent, State
@@ -189,7 +188,7 @@ class LiveTrader:
         wait = min(_AGAIN_MS * 2 ** min(attempt, 10), _LONGEST_MS)
         self._tried = {one: tried for one, tried in self._tried.items() if one[0] != symbol}
         self._tried[key] = attempt + 1, now + wait, open_time
-        plan = self._plan(self._config.serve.exit, "SELL", symbol, qty) if attempt == 0 else None
+        plan = plan_of(self._config.serve.exit, "SELL", qty, self._rules[symbol], now) if attempt == 0 else None
         reason = EXIT_REASONS[int(self.portfolio.position(symbol)["leave"])]
         self._tell(
             "order", symbol=symbol, side="sell", qty=str(qty), leg="exit", reason=reason,
@@ -253,7 +252,7 @@ class LiveTrader:
     ) -> list[Effect]:
         """An entry, worked into the market as the config says."""
         desk, symbol = self.desk, intent.symbol
-        plan = None if limit is not None else self._plan(self._config.serve.entry, "BUY", symbol, qty)
+        plan = None if limit is not None else plan_of(self._config.serve.entry, "BUY", qty, self._rules[symbol], now)
         if plan is not None:
             return desk.work(plan, intent, now, protection=protection, expires_ms=self._expires_ms())
         kind, tif = ("MARKET", None) if limit is None else ("LIMIT", "GTC")
@@ -312,21 +311,6 @@ class LiveTrader:
         if left > 0 and worth >= rules.min_notional:
             return ""
         return f"a stop of {worth:f} is below the smallest order of {rules.min_notional:f}"
-
-    def _plan(self, wish: PlanConfig, side: str, symbol: str, qty: Decimal) -> execution.Plan | None:
-        step = self._rules[symbol].lots.step
-        if wish.plan == "market":
-            return None
-        if wish.plan == "twap":
-            least = self._rules[symbol].lots.least
-            slices = max(1, min(wish.slices, int(qty // max(step, least))))
-            return execution.Twap(side, qty, step, slices, self._now_ms(), int(wish.duration * 1000), least)
-        if wish.plan == "pov":
-            return execution.Pov(side, qty, step, exact(wish.participation), self._rules[symbol].lots.least)
-        return execution.Chase(
-            side, qty, step, wish.attempts, exact(wish.band), int(wish.patience * 1000), int(wish.deadline * 1000),
-            wish.plan == "post_only", wish.fallback,
-        )  # fmt: skip
 
     # Stops
 

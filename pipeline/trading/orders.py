@@ -115,6 +115,11 @@ class Intent:
         """The id of the order that this intent leads to."""
         return client_order_id(self.bundle, self.symbol, self.open_time_ms, self.leg, self.attempt)
 
+    @property
+    def bar(self) -> tuple[str, int]:
+        """The bundle and the bar that decided."""
+        return self.bundle, self.open_time_ms
+
 
 @dataclass(frozen=True)
 class Order:

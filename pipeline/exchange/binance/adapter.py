@@ -204,17 +204,11 @@ class BinanceExchange:
 
         Raises Refused (nothing of it is live), Unclear, Unavailable, Barred, WrongKey.
         """
-        send = self._client.binance.v3_delete_order_list
         params = {"symbol": symbol, "listClientOrderId": list_client_order_id}
-        try:
-            reply = await self._client.change(send, Call.REMOVE, WINDOW_MS, params)
-        except Refused as error:
-            if error.code != _UNKNOWN_ORDER:
-                raise
-            refusal = error
-        else:
-            return [self._named(one) for one in _executed(reports.cancelled_list, reply)]
-        return await self._list_was_cancelled(symbol, list_client_order_id, refusal)
+        reply, refusal = await self._remove(self._client.binance.v3_delete_order_list, params)
+        if refusal is not None:
+            return await self._list_was_cancelled(symbol, list_client_order_id, refusal)
+        return [self._named(one) for one in _executed(reports.cancelled_list, reply)]
 
     async def test(self, request: Request) -> None:
         """Let the exchange check an order. Raises Refused, Unavailable, Barred, WrongKey."""
@@ -225,21 +219,23 @@ class BinanceExchange:
 
         Raises Refused (it is not live), Unclear, Unavailable, Barred, WrongKey.
         """
-        send = self._client.binance.cancel_order
         params = {"symbol": symbol, "origClientOrderId": client_order_id}
+        reply, refusal = await self._remove(self._client.binance.cancel_order, params)
+        if refusal is not None:
+            return await self._was_cancelled(symbol, client_order_id, refusal)
+        return self._named(_executed(reports.cancelled, reply))
+
+    async def _remove(self, send: Callable[..., Any], params: dict[str, str]) -> tuple[Any, Refused | None]:
+        """The reply to a cancel, or its refusal where nothing of that name is live."""
         try:
-            reply = await self._client.change(send, Call.REMOVE, WINDOW_MS, params)
+            return await self._client.change(send, Call.REMOVE, WINDOW_MS, params), None
         except Refused as error:
             if error.code != _UNKNOWN_ORDER:
                 raise
-            refusal = error
-        else:
-            return self._named(_executed(reports.cancelled, reply))
-        return await self._was_cancelled(symbol, client_order_id, refusal)
+            return None, error
 
     async def _was_cancelled(self, symbol: str, client_order_id: str, refusal: Refused) -> Report:
-        """After "unknown order": a cancel whose connection broke is sent twice by the library below, and the second one
-        finds nothing to cancel."""
+        """After "unknown order": a cancel whose connection broke is sent again below, and finds nothing."""
         try:
             report = await self.find(symbol, client_order_id)
         except Unavailable as error:
