@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak bench conformance lint clean
+.PHONY: help setup demo test compile soak bench conformance lint clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -40,7 +40,12 @@ demo: $(READY)
 	@pipeline show -c configs/demo.yaml
 
 test: $(READY)
+	@$(MAKE) --no-print-directory compile
 	@pytest -n 4 --dist worksteal
+
+# Once, instead of in each process of the tests at the same time; nothing to do the second time.
+compile: $(READY)
+	@PYTHONPATH=tests python tests/compile.py
 
 soak: $(READY)
 	@python tests/live/soak.py --crash-points 1000000 --years 10
