@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test compile soak bench conformance lint clean
+.PHONY: help setup code demo test compile soak bench conformance lint clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -22,15 +22,22 @@ help:
 	@echo "make setup   create .venv and install; quick when nothing changed"
 	@echo "make clean   remove .venv and caches; data, models and the DVC cache stay"
 
-setup: $(READY)
+setup: code
 	@echo "$(VENV) is ready: source $(BIN)/activate, then pipeline --help"
 
 $(READY): pyproject.toml constraints.txt
 	@.ci/install $(VENV) "$(EXTRAS)" $(PYTHONS)
-	@$(BIN)/python -m pipeline.live.compiled_functions
 	@touch $@
 
-demo: $(READY)
+# The machine code that `serve` loads, and for tests all of the core, once instead of in each of their processes; nothing
+# to do the second time.
+code: $(READY)
+	@python -m pipeline.live.compiled_functions
+compile: $(READY)
+	@PYTHONPATH=tests python tests/compile.py
+	@python -m pipeline.live.compiled_functions
+
+demo: code
 	@git rev-parse --git-dir > /dev/null 2>&1 || dvc config --quiet --local core.no_scm true
 	@pipeline dvc -c configs/demo.yaml
 	@dvc repro train simulate
@@ -39,13 +46,8 @@ demo: $(READY)
 	@dvc repro
 	@pipeline show -c configs/demo.yaml
 
-test: $(READY)
-	@$(MAKE) --no-print-directory compile
+test: compile
 	@pytest -n 4 --dist worksteal
-
-# Once, instead of in each process of the tests at the same time; nothing to do the second time.
-compile: $(READY)
-	@PYTHONPATH=tests python tests/compile.py
 
 soak: $(READY)
 	@python tests/live/soak.py --crash-points 1000000 --years 10

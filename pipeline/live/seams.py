@@ -11,6 +11,7 @@ what stands behind the seams in earnest:
 - `alerts`: threads that send messages
 - `control`: the socket of commands, its file and its token
 - `kill_switch`: a look at the disk
+- `compiled_functions`: the library of machine code, before trading begins; the process that makes one
 """
 
 from collections.abc import Iterable, Mapping
