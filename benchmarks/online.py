@@ -2,7 +2,7 @@
 
 Measured in a process of its own that has imported what serving needs and nothing else. Cold: the machine is left alone
 for 30 ms before each bar, as it is before a real one. Every second bar is rehearsed in that time, every 10 ms as by
-`serve.rehearse_every`, and told of apart.
+`serve.rehearse_every: 0.01`, and told of apart.
 """
 
 import json

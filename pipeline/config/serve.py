@@ -66,7 +66,7 @@ class Serve(Section):
     trailing_interval: float = Field(0.1, gt=0, description="Seconds between two looks at ticks for trailing stops.")
     reconcile_every: float = Field(3600.0, gt=0, description="Seconds between two comparisons with the exchange.")
     rehearse_every: float = Field(
-        0.01, ge=0, le=0.2, description="Seconds between two rehearsals of the decision around a close; 0 for none."
+        0.0, ge=0, le=0.2, description="Seconds between two rehearsals of the decision around a close; 0 for none."
     )
     foreign_orders: Literal["refuse", "ignore"] = Field(
         "refuse", description="Orders that are not ours: halt the symbol, or leave them alone."
