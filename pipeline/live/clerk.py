@@ -53,7 +53,9 @@ class Clerk:
         """A reply, an event of the user stream, or an order that was found: they all say the same thing."""
         entry = self.books.entries.get(report.client_order_id)
         if entry is None:
-            if not self.books.is_ours(report.client_order_id):
+            # Nothing is left of one that ended unfilled: who cancelled it may have resumed the symbol before we heard.
+            is_gone = report.status in _ENDS and not report.executed
+            if not (is_gone or self.books.is_ours(report.client_order_id)):
                 self._meet(report.symbol, f"order {report.client_order_id} is not ours")
             return self._done(report.symbol, now_ms)
         self._take(entry, report, now_ms)

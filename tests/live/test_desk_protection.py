@@ -521,3 +521,13 @@ def test_what_ended_long_ago_is_forgotten_and_still_ours(monkeypatch):
     assert not books.halted and books.position(SYMBOL) == 8
     assert told(told.desk.order(Intent("b", SYMBOL, 0), Request(SYMBOL, "BUY", "MARKET", D(1), names[0]), 999)) == []
     assert vars(books_of(told.records)) == vars(books)
+
+
+@pytest.mark.parametrize(
+    ("status", "executed", "halts"),
+    [("NEW", 0, True), ("CANCELED", 0, False), ("CANCELED", 1, True), ("FILLED", 1, True)],
+)
+def test_somebody_elses_order_halts_the_symbol_unless_nothing_is_left_of_it(status, executed, halts):
+    told = Told()
+    told(told.desk.replied(Report(SYMBOL, "theirs", status, D(executed)), 1000))
+    assert (SYMBOL in told.desk.books.halted) == halts
