@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from decimal import Decimal
@@ -266,28 +267,40 @@ def wrong_at_the_end(exchange: LocalExchange, foreign: Collection[str] = ()) -> 
     orders = _all(exchange, "allOrders", "orderId")
     others = {order["orderId"] for order in orders if order["clientOrderId"] in foreign}
     orders = [order for order in orders if order["orderId"] not in others]
-    names = [order["clientOrderId"] for order in orders]
-    ours = {body["id"] for kind, body in records if kind == "INTENT"}
-    wrong += [f"{name} is at the exchange twice" for name in {one for one in names if names.count(one) > 1}]
-    wrong += [f"{name} is at the exchange and not in the journal" for name in set(names) - ours]
     trades = [trade for trade in _all(exchange, "myTrades", "id", "fromId") if trade["orderId"] not in others]
-    told_fills = [int(body["trade_id"]) for kind, body in records if kind == "FILL"]
-    there = [int(trade["id"]) for trade in trades]
-    if sorted(told_fills) != sorted(there):
-        wrong.append(f"fills: {len(told_fills)} in the journal, {len(there)} at the exchange")
-    position = sum((Decimal(t["qty"]) if t["isBuyer"] else -Decimal(t["qty"]) for t in trades), Decimal(0))
-    if books.position(SYMBOL) != position:
-        wrong.append(f"position: {books.position(SYMBOL)} in the books, {position} at the exchange")
-    open_ = {order["clientOrderId"]: order for order in orders if order["status"] in _LIVE}
-    live = {entry.order.client_order_id for entry in books.live()}
-    if live != set(open_):
-        ends = {order["clientOrderId"]: (order["status"], order["executedQty"]) for order in orders}
-        wrong.append(f"open orders: {sorted(live)} in the books, {sorted(open_)} at the exchange; there all: {ends}")
-    wrong += _unprotected(books, open_)
+    wrong += disagreements(books, records, orders, trades)
+    wrong += _unprotected(books, live_of(orders))
     legs = [(b["bar"], b["leg"], b["attempt"]) for k, b in records if k == "INTENT" and b["leg"] == "entry"]
     if len(legs) != len(set(legs)):
         wrong.append("an entry was tried twice")
     return wrong
+
+
+def disagreements(
+    books: Books, records: list[tuple[str, dict[str, Any]]], orders: list[dict[str, Any]], trades: list[dict[str, Any]]
+) -> list[str]:
+    """What a journal, whose books these are, and the exchange's lists of orders and trades do not agree on."""
+    names = [order["clientOrderId"] for order in orders]
+    ours = {body["id"] for kind, body in records if kind == "INTENT"}
+    wrong = [f"{name} is at the exchange twice" for name, count in Counter(names).items() if count > 1]
+    wrong += [f"{name} is at the exchange and not in the journal" for name in set(names) - ours]
+    told = sorted(int(body["trade_id"]) for kind, body in records if kind == "FILL")
+    if told != sorted(int(trade["id"]) for trade in trades):
+        wrong.append(f"fills: {len(told)} in the journal, {len(trades)} at the exchange")
+    position = sum((Decimal(t["qty"]) if t["isBuyer"] else -Decimal(t["qty"]) for t in trades), Decimal(0))
+    if books.position(SYMBOL) != position:
+        wrong.append(f"position: {books.position(SYMBOL)} in the books, {position} at the exchange")
+    open_ = live_of(orders)
+    live = {entry.order.client_order_id for entry in books.live()}
+    if live != set(open_):
+        ends = {order["clientOrderId"]: (order["status"], order["executedQty"]) for order in orders}
+        wrong.append(f"open orders: {sorted(live)} in the books, {sorted(open_)} at the exchange; there all: {ends}")
+    return wrong
+
+
+def live_of(orders: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Of orders at the exchange, those that are live, by client id."""
+    return {order["clientOrderId"]: order for order in orders if order["status"] in _LIVE}
 
 
 def _all(exchange: LocalExchange, name: str, number: str, start: str = "") -> list[dict[str, Any]]:

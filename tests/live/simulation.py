@@ -32,7 +32,18 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from builders import START_MS
-from live.processes import CONFIG, HISTORY, STEP, SYMBOL, _bars_wrong, _unprotected, closes, prepare
+from live.processes import (
+    CONFIG,
+    HISTORY,
+    STEP,
+    SYMBOL,
+    _bars_wrong,
+    _unprotected,
+    closes,
+    disagreements,
+    live_of,
+    prepare,
+)
 from live.virtual_network import CALM, HOST, STORM, Network, nothing_but
 from live.virtual_time import Crash, Life, VirtualClock, VirtualLoop, owner
 from pydantic import SecretStr
@@ -58,7 +69,6 @@ from pipeline.stages.serve_place import Place
 from pipeline.stages.serve_session import Session
 from pipeline.stages.serve_wish import Wish
 
-_LIVE = ("NEW", "PARTIALLY_FILLED", "PENDING_NEW")
 PORT = 8080
 _LEAST_NOTIONAL = Decimal(5)
 # Bars of trouble, bars until all must have settled, bars in which it must be found settled.
@@ -377,7 +387,7 @@ class World:
         account = engine.accounts[DEMO_KEY]
         orders = call(engine, account, "allOrders", {"symbol": SYMBOL, "limit": "1000"})
         trades = call(engine, account, "myTrades", {"symbol": SYMBOL, "limit": "1000"})
-        return disagreements(self.records(), orders, trades)
+        return _wrong_with(self.records(), orders, trades)
 
     def _always(self) -> list[str]:
         """What must never have happened."""
@@ -412,29 +422,14 @@ def config_of(seed: int) -> dict[str, Any]:
     return config
 
 
-def disagreements(
+def _wrong_with(
     records: list[tuple[str, dict[str, Any]]], orders: list[dict[str, Any]], trades: list[dict[str, Any]]
 ) -> list[str]:
-    """What a journal and the exchange's lists of orders and trades do not agree on."""
     books = books_of((kind, body) for kind, body in records if kind in KINDS)
-    wrong = _bars_wrong(records)
-    names = [order["clientOrderId"] for order in orders]
-    ours = {body["id"] for kind, body in records if kind == "INTENT"}
-    wrong += [f"{name} is at the exchange twice" for name, count in Counter(names).items() if count > 1]
-    wrong += [f"{name} is at the exchange and not in the journal" for name in names if name not in ours]
-    told = sorted(int(body["trade_id"]) for kind, body in records if kind == "FILL")
-    if told != sorted(int(trade["id"]) for trade in trades):
-        wrong.append(f"fills: {len(told)} in the journal, {len(trades)} at the exchange")
-    position = sum((Decimal(t["qty"]) if t["isBuyer"] else -Decimal(t["qty"]) for t in trades), Decimal(0))
-    if books.position(SYMBOL) != position:
-        wrong.append(f"position: {books.position(SYMBOL)} in the books, {position} at the exchange")
-    open_ = {order["clientOrderId"]: order for order in orders if order["status"] in _LIVE}
-    live = {entry.order.client_order_id for entry in books.live()}
-    if live != set(open_):
-        wrong.append(f"open orders: {sorted(live)} in the books, {sorted(open_)} at the exchange")
+    wrong = _bars_wrong(records) + disagreements(books, records, orders, trades)
     least = _LEAST_NOTIONAL / Decimal(trades[-1]["price"]) if trades else Decimal(0)
     # What cannot be sold needs no stop.
-    return wrong + (_unprotected(books, open_) if books.held(SYMBOL) > least * Decimal("1.01") else [])
+    return wrong + (_unprotected(books, live_of(orders)) if books.held(SYMBOL) > least * Decimal("1.01") else [])
 
 
 def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
