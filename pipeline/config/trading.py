@@ -147,7 +147,7 @@ class Exits(Section):
 class Filters(Section):
     """The exchange's rules of a symbol; 0 where there is none. Live they are read from the exchange."""
 
-    tick_size: float = Field(0.0, ge=0)
+    tick_size: float = Field(0.0, ge=0, description="Stops and targets are rounded to it as live: no worse for us.")
     step_size: float = Field(0.0, ge=0)
     min_qty: float = Field(0.0, ge=0)
     max_qty: float | None = Field(None, gt=0)

@@ -18,7 +18,8 @@ def book_entry(
     """
     account, position = accounts[0], positions[s]
     if position.side == 0:
-        open_position(account, position, bar, side, qty, price, 0.0, rules[0])
+        # Levels as they are: what is placed of them is rounded where it is sent, by the exchange's own filters.
+        open_position(account, position, bar, side, qty, price, 0.0, 0.0, rules[0])
         # What was paid instead of what the config expects.
         more = fee - position.entry_fee
     else:

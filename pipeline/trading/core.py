@@ -39,6 +39,7 @@ from pipeline.trading.market import (
     OPEN,
     SELL,
     STEP,
+    TICK,
     VOLATILITY,
     VOLUME,
     Market,
@@ -113,8 +114,8 @@ def fill(
             if flags[FILLED, s, at] == 0 and position.side == 0 and flags[FAILS, s, at] == 0:
                 lapsed = enter_at_open(
                     account, position, bar, rules.leverage * equity - gross, numbers[OPEN, s, at],
-                    numbers[VOLUME, s, at], position.volatility, filters[s, STEP], filters[s, MIN_QTY],
-                    filters[s, SMALLEST], rules,
+                    numbers[VOLUME, s, at], position.volatility, filters[s, TICK], filters[s, STEP],
+                    filters[s, MIN_QTY], filters[s, SMALLEST], rules,
                 )  # fmt: skip
             position.enter = 0
             if lapsed != TRADED:
@@ -149,7 +150,7 @@ def close(
             position.mark = numbers[CLOSE, s, at]
             position.volatility = numbers[VOLATILITY, s, at]
             if position.side != 0:
-                follow(position, numbers[CLOSE, s, at], numbers[ATR, s, at], rules)
+                follow(position, numbers[CLOSE, s, at], numbers[ATR, s, at], market.filters[s, TICK], rules)
     value, asked = account.cash, False
     for s in range(symbols):
         value += positions[s].qty * positions[s].mark
@@ -278,6 +279,7 @@ def enter_at_open(
     open_: float,
     volume: float,
     volatility: float,
+    tick: float,
     step_size: float,
     min_qty: float,
     min_notional: float,
@@ -296,7 +298,7 @@ def enter_at_open(
     qty = step_floor(notional / price, step_size)
     if not qty > 0 or qty < min_qty or qty * price < min_notional:
         return MIN_NOTIONAL
-    open_position(account, position, bar, side, qty, price, slip, rules)
+    open_position(account, position, bar, side, qty, price, slip, tick, rules)
     return TRADED
 
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from pipeline.trading.compiled import compiled
 from pipeline.trading.costs import slippage
+from pipeline.trading.filters import round_level
 from pipeline.trading.positions import close_position, close_some, pay_slip, see
 from pipeline.trading.records import (
     BREAK_EVEN,
@@ -90,8 +91,11 @@ def touch_levels(
 
 
 @compiled(inline="always")
-def follow(position: Position, close: float, atr: float, rules: Rules) -> None:
-    """Move the stop at a close: it follows the best price or the close, or to the entry price; it never loosens."""
+def follow(position: Position, close: float, atr: float, tick: float, rules: Rules) -> None:
+    """Move the stop at a close: it follows the best price or the close, or to the entry price; it never loosens.
+
+    tick: that it is placed on. Rounding keeps the order of prices: what lies beyond a stop on a tick stays beyond it.
+    """
     side = position.side
     gain = side * (position.best / position.entry_price - 1)
     if gain >= rules.trail_after:
@@ -101,12 +105,12 @@ def follow(position: Position, close: float, atr: float, rules: Rules) -> None:
         elif rules.trail_from_close:
             level = close * (1 - side * rules.trailing_stop)
         if side * (level - position.stop) > 0:
-            position.stop = level
+            position.stop = round_level(level, side, tick)
             position.stop_reason = TRAILING_STOP
     if gain >= rules.break_even_after:
         level = position.entry_price * (1 + side * rules.break_even_offset)
         if side * (level - position.stop) > 0:
-            position.stop = level
+            position.stop = round_level(level, side, tick)
             position.stop_reason = BREAK_EVEN
 
 

@@ -267,6 +267,22 @@ def step_floor(qty: float, step: float) -> float:
     return (whole if units == 1 else whole - np.fmod(whole, units)) / scale
 
 
+@compiled(error_model="numpy")
+def round_level(price: float, side: int, tick: float) -> float:
+    """The price of an exit on a tick, no worse for us: a long position sells, so upwards; a short one buys, downwards.
+
+    `float(SymbolFilters.round_price(exact(price), …))` to the last bit, where `step_floor` is exact. The price itself
+    without a tick, and where there is no order to place: an infinite level, or one at or below zero.
+    """
+    if not (tick > 0 and 0 < price < np.inf):
+        return price
+    below = step_floor(price, tick)
+    if side < 0 or below == price:
+        return below
+    # The next tick, from the middle of the one after it: the sum's own rounding is far smaller than half a tick.
+    return step_floor(below + 1.5 * tick, tick)
+
+
 def from_exchange_info(entry: Mapping[str, Any]) -> SymbolFilters:
     """Filters of one entry of `symbols` in `GET /api/v3/exchangeInfo`, spot or USD-M.
 

@@ -14,7 +14,7 @@ from pipeline.trading.compiled import compiled
 from pipeline.trading.core import fill
 from pipeline.trading.entries import set_distances
 from pipeline.trading.exits import follow
-from pipeline.trading.market import ATR, CLOSE, FAILS, VOLATILITY, Market
+from pipeline.trading.market import ATR, CLOSE, FAILS, TICK, VOLATILITY, Market
 from pipeline.trading.reasons import COUNT
 from pipeline.trading.records import TRADE, Position, new_account, new_positions, record_type
 from pipeline.trading.rules import NO_LIMIT, Rules
@@ -58,7 +58,10 @@ def natural_exits(
             "trail_after", "break_even_after", "break_even_offset", "path", "seed", "leverage", "maintenance",
         )}
     )  # fmt: skip
-    bare = market._replace(filters=np.zeros_like(market.filters))
+    # Of the filters only the tick bears on where a position ends.
+    filters = np.zeros_like(market.filters)
+    filters[:, TICK] = market.filters[:, TICK]
+    bare = market._replace(filters=filters)
     silent = np.zeros(n // 64 + 1, np.uint64)
 
     def follow_part(part: tuple[int, int, int]) -> None:
@@ -100,7 +103,8 @@ def _follow(market, chunks, entries, side, first, stop, rules, reach, accounts, 
         fill(account, one, trades, refused, t + 1, t + 1, market, rules)
         if position.side == 0:
             continue
-        follow(position, market.numbers[CLOSE, 0, t + 1], market.numbers[ATR, 0, t + 1], rules)
+        close, atr = market.numbers[CLOSE, 0, t + 1], market.numbers[ATR, 0, t + 1]
+        follow(position, close, atr, market.filters[0, TICK], rules)
         end = min(t + 2 + reach, last)
         bar = hold_until(account, position, market, silent, t + 2, end, rules, None, chunks)
         record = exits[t + 1]

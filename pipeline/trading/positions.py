@@ -1,15 +1,24 @@
 """Bookkeeping: a position is opened, added to its excursions, reduced, closed into the ledger."""
 
 from pipeline.trading.compiled import compiled
+from pipeline.trading.filters import round_level
 from pipeline.trading.records import STOP_LOSS, TRAILING_STOP, Account, Position, Trade
 from pipeline.trading.rules import Rules
 
 
 @compiled(inline="always")
 def open_position(
-    account: Account, position: Position, bar: int, side: int, qty: float, price: float, slip: float, rules: Rules
+    account: Account,
+    position: Position,
+    bar: int,
+    side: int,
+    qty: float,
+    price: float,
+    slip: float,
+    tick: float,
+    rules: Rules,
 ) -> None:
-    """Enter at a fill price. slip: fraction of the price before it that the fill paid."""
+    """Enter at a fill price. slip: fraction of the price before it that the fill paid. tick: of stop and target."""
     fee = qty * price * rules.taker_fee
     position.side = side
     position.qty = side * qty
@@ -22,10 +31,11 @@ def open_position(
     account.fees += fee
     position.spread = position.slippage = 0.0
     pay_slip(account, position, qty * price / (1 + side * slip), slip, rules)
-    position.target = price * (1 + side * position.target_distance)
+    position.target = round_level(price * (1 + side * position.target_distance), side, tick)
     # A trailing stop that starts at once stands where it is nearer than the stop-loss.
     trails = rules.trail_after <= 0 and position.trail_distance < position.stop_distance
-    position.stop = price * (1 - side * (position.trail_distance if trails else position.stop_distance))
+    distance = position.trail_distance if trails else position.stop_distance
+    position.stop = round_level(price * (1 - side * distance), side, tick)
     position.stop_reason = TRAILING_STOP if trails else STOP_LOSS
     # Isolated margin: the level at which what is left of it no longer covers the maintenance.
     position.liquidation = price * (1 - side / rules.leverage) / (1 - side * rules.maintenance)

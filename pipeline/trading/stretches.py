@@ -15,7 +15,8 @@ from pipeline.trading.bitset import Bits, next_set
 from pipeline.trading.compiled import compiled
 from pipeline.trading.core import floor_of, start_day
 from pipeline.trading.exits import follow
-from pipeline.trading.market import ATR, CLOSE, FILLED, FUNDING, HIGH, LOW, VOLATILITY, Market
+from pipeline.trading.filters import round_level
+from pipeline.trading.market import ATR, CLOSE, FILLED, FUNDING, HIGH, LOW, TICK, VOLATILITY, Market
 from pipeline.trading.records import TRAILING_STOP, Account, Position
 from pipeline.trading.rules import DAY_MS, Rules
 
@@ -129,7 +130,7 @@ def hold_until(
     cash, qty, target = account.cash, position.qty, sign * position.target
     stop, liquidation = sign * position.stop, sign * position.liquidation
     best, worst = sign * position.best, sign * position.worst
-    keep = 1 - sign * rules.trailing_stop
+    keep, tick = 1 - sign * rules.trailing_stop, market.filters[0, TICK]
     value, peak_of_day, moved = account.equity, account.day_peak, False
     floor, falls, fall = floor_of(account, rules), rules.drawdown < np.inf, 1 - rules.drawdown
     pays = rules.pays_funding != 0
@@ -145,7 +146,7 @@ def hold_until(
                 high, low = sign * highest[c], sign * lowest[c]
                 most = high if high > best else best
                 level = most * keep
-                level = level if level > stop else stop
+                level = sign * round_level(sign * level, side, tick) if level > stop else stop
                 ceiling = max(peak_of_day, cash + qty * top[c])
                 ground = max(floor, ceiling * fall) if falls else floor
                 if low > level and high < target and low > liquidation and cash + qty * bottom[c] > ground:
@@ -173,11 +174,11 @@ def hold_until(
             if plain:
                 level = best * keep
                 if level > stop:
-                    stop = level
+                    stop = sign * round_level(sign * level, side, tick)
                     moved = True
             else:
                 position.best, position.stop = sign * best, sign * stop
-                follow(position, numbers[CLOSE, 0, n], numbers[ATR, 0, n], rules)
+                follow(position, numbers[CLOSE, 0, n], numbers[ATR, 0, n], tick, rules)
                 stop = sign * position.stop
         if equity is not None:
             equity[n] = value

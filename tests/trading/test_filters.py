@@ -21,6 +21,7 @@ from pipeline.trading.filters import (
     exact,
     floor_to,
     from_exchange_info,
+    round_level,
     step_floor,
 )
 
@@ -215,6 +216,33 @@ def test_floats_are_taken_as_they_are_written() -> None:
 def test_prices_round_in_our_favour() -> None:
     assert BTC.round_price(D("100.019"), "BUY") == D("100.01")
     assert BTC.round_price(D("100.011"), "SELL") == D("100.02")
+
+
+@settings(max_examples=1000, deadline=None)
+@given(
+    st.one_of(st.integers(-8, 2).map(lambda k: D(1).scaleb(k)), st.sampled_from([D("0.5"), D("0.0025"), D("0.3")])),
+    st.integers(1, 10**7),
+    st.one_of(st.just(0.0), st.floats(0, 1), st.sampled_from([1e-15, -1e-15, 1e-9, -1e-9])),
+    st.sampled_from([-math.inf, math.inf, 0]),
+    st.sampled_from(["SELL", "BUY"]),
+)
+def test_simulated_exits_stand_on_the_ticks_that_live_trading_places_them_on(
+    tick: Decimal, ticks: int, part: float, towards: float, exit_side: str
+) -> None:
+    level = float(ticks * tick) + part * float(tick)
+    level = math.nextafter(level, towards) if towards else level
+    placed = SymbolFilters("X", prices=Range(step=tick)).round_price(exact(level), exit_side)
+    side = 1 if exit_side == "SELL" else -1
+    rounded = round_level(level, side, float(tick))
+    assert rounded == float(placed) and exact(rounded) % tick == 0
+    assert side * rounded >= side * level, "no worse for us"
+    assert round_level(rounded, side, float(tick)) == rounded
+
+
+def test_a_level_that_is_no_price_is_left_alone() -> None:
+    for level in (math.inf, -math.inf, 0.0, -3.7):
+        assert round_level(level, 1, 0.5) == round_level(level, -1, 0.5) == level
+    assert math.isnan(round_level(math.nan, 1, 0.5)) and round_level(1.23, 1, 0.0) == 1.23
 
 
 def recorded(fixtures: Path) -> Iterator[dict[str, Any]]:

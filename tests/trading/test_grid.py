@@ -36,6 +36,8 @@ CONTEXT = {
     "refuse_long": (np.arange(N) % 7 == 0).astype(np.uint8),
     "refuse_short": (np.arange(N) % 5 == 0).astype(np.uint8),
 }
+# Levels on ticks that are coarse beside the moves.
+TICKS = CONTEXT | {"filters": np.array([[0.05, 0.0, 0.0, 0.0, 0.0]])}
 FAILS = {"fails": (np.arange(N) % 11 == 0).astype(np.uint8)}
 
 
@@ -55,7 +57,7 @@ FAILS = {"fails": (np.arange(N) % 11 == 0).astype(np.uint8)}
             {"stop_loss": 0.02, "participation": 0.01, "impact": 0.5},
         ]
     ),
-    st.sampled_from([{}, CONTEXT, FAILS]),
+    st.sampled_from([{}, CONTEXT, TICKS, FAILS]),
     st.integers(0, 1000),
 )
 def test_each_cell_equals_its_single_run(
