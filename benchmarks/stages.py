@@ -19,13 +19,18 @@ class Cost:
 
 def stage(name: str, config: Path, folder: Path, *options: str) -> Cost:
     """Run `pipeline NAME -c config OPTIONS` in `folder`; ends the benchmark if it fails."""
+    return process(folder, name, "-m", "pipeline.cli", name, "-c", str(config), *options)
+
+
+def process(folder: Path, name: str, *arguments: str, **variables: str) -> Cost:
+    """Run Python with these arguments in `folder`, its output in NAME.log there; ends the benchmark if it fails.
+
+    variables: of the environment, besides those that are there.
+    """
     start = time.perf_counter()
     with (folder / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.cli", name, "-c", str(config), *options],
-            cwd=folder,
-            stdout=log,
-            stderr=log,
+            [sys.executable, *arguments], cwd=folder, env=os.environ | variables, stdout=log, stderr=log
         )
         # wait4 gives this child's own peak, where getrusage would give that of all children so far.
         _, status, usage = os.wait4(process.pid, 0)
