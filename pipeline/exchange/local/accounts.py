@@ -26,7 +26,7 @@ class Lock:
 
 @dataclass
 class Account:
-    """An account and its API key. maker, taker: fees as fractions."""
+    """An account and its API key. maker, taker: fees as fractions. max_asset: most of an asset that an order moves."""
 
     key: str
     secret: str
@@ -36,6 +36,7 @@ class Account:
     balances: dict[str, Balance] = field(default_factory=dict)
     update_time: int = 0
     can_trade: bool = True
+    max_asset: dict[str, Decimal] = field(default_factory=dict)
 
     def balance(self, asset: str) -> Balance:
         """Of an asset; an empty one is made for an asset never held."""

@@ -3,17 +3,20 @@
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from pipeline.exchange.local import exchange_filters
 from pipeline.trading.filters import floor_to
 
 if TYPE_CHECKING:
     from pipeline.exchange.local.engine import Engine
+    from pipeline.exchange.local.matching import Pit
 
 
 def run(engine: "Engine", name: str, args: dict[str, str]) -> None:
     """Do it.
 
-    name: `filter` (symbol, filter, and its new values), `status` (symbol, status), `cap` (symbol, share: orders that
-    take get no more of what they ask for; "" lifts it) or `fill` (order, share: as if traded through).
+    name: `filter` (symbol, filter, and its new values; the filter may be the exchange's own), `status` (symbol,
+    status), `cap` (symbol, share: orders that take get no more of what they ask for; "" lifts it) or `fill` (order,
+    share: as if traded through).
     Raises KeyError, ValueError, ArithmeticError, BadInput: it makes no sense.
     """
     if name == "fill":
@@ -21,13 +24,22 @@ def run(engine: "Engine", name: str, args: dict[str, str]) -> None:
         return
     pit = engine.pits[args.pop("symbol")]
     if name == "filter":
-        pit.instrument.change(args.pop("filter"), args)
+        _filter(engine, pit, args.pop("filter"), args)
     elif name == "status":
         pit.instrument.entry = pit.instrument.entry | {"status": args["status"]}
     elif name == "cap":
         pit.cap = _share(args["share"]) if args["share"] else None
     else:
         raise ValueError(f"no such control: {name}")
+
+
+def _filter(engine: "Engine", pit: "Pit", kind: str, values: dict[str, str]) -> None:
+    if kind == exchange_filters.MAX_ASSET:
+        exchange_filters.limit_asset(list(engine.accounts.values()), values)
+    elif kind in exchange_filters.TYPES:
+        engine.filters = engine.filters.changed(kind, values)
+    else:
+        pit.instrument.change(kind, values)
 
 
 def _share(text: str) -> Decimal:

@@ -13,6 +13,7 @@ from pipeline.errors import BadInput
 from pipeline.exchange.local import controls, lists, path, placing, reports
 from pipeline.exchange.local.accounts import Account, Lock
 from pipeline.exchange.local.errors import ApiError
+from pipeline.exchange.local.exchange_filters import NONE, ExchangeFilters, told
 from pipeline.exchange.local.history import Series
 from pipeline.exchange.local.instruments import Instrument
 from pipeline.exchange.local.journal import Journal
@@ -48,12 +49,14 @@ class Engine:
         seed: int = 0,
         model: MarketModel | None = None,
         journal: Journal | None = None,
+        filters: ExchangeFilters = NONE,
     ) -> None:
         self.timeline = Timeline(series.values(), start_ms)
         self.interval = next(iter(series.values())).interval
         self.instruments = dict(sorted(instruments.items()))
         self.accounts = {account.key: account for account in accounts}
         self.journal = journal or Journal()
+        self.filters = filters
         self.model = model or MarketModel.model_validate({})
         self.pits = {
             symbol: Pit(
@@ -84,6 +87,7 @@ class Engine:
             seed=seed,
             model=self.model.model_dump(mode="json"),
             accounts={str(a.uid): a.rows() for a in accounts},
+            **told(filters, accounts),
         )
         self.advance()
 

@@ -71,7 +71,9 @@ KINDS: dict[str, Kind] = {
         "O5", "before", "The order is filled just before its cancel arrives.", {}, "order*.cancel*"
     ),
     "reject": Kind("O6", "before", "Refused with a code and a message.", {"code": -2010, "message": ""}),
-    "filter_change": Kind("O6", "action", "A filter of a symbol changes.", {"symbol": "", "filter": "", "values": {}}),
+    "filter_change": Kind(
+        "O6", "action", "A filter of a symbol or the exchange changes.", {"symbol": "", "filter": "", "values": {}}
+    ),
     "symbol_status": Kind("O6", "action", "A symbol halts or trades again.", {"symbol": "", "status": "HALT"}),
     # Limits and delays
     "rate_limit": Kind("R1", "before", "429, then 418 for who goes on.", {"seconds": 5}),

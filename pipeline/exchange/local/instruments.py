@@ -50,10 +50,21 @@ class Instrument:
         known = [one["filterType"] for one in self.entry["filters"]]
         if filter_type not in known:
             raise BadInput(f"{self.symbol} has no filter {filter_type}", f"it has {', '.join(known)}")
-        filters = [one | dict(values) if one["filterType"] == filter_type else one for one in self.entry["filters"]]
+        filters = [_changed(one, values) if one["filterType"] == filter_type else one for one in self.entry["filters"]]
         entry = self.entry | {"filters": filters}
         self.rules = from_exchange_info(entry)
         self.entry = entry
+
+
+def _changed(one: dict[str, Any], values: Mapping[str, str]) -> dict[str, Any]:
+    """A filter with other values, of the types in JSON that it had."""
+
+    def typed(before: Any, value: str) -> Any:
+        if isinstance(before, bool):
+            return value.lower() == "true"
+        return int(value) if isinstance(before, int) and value.isascii() and value.isdigit() else value
+
+    return one | {name: typed(one.get(name), value) for name, value in values.items()}
 
 
 def of_series(symbol: str, series: Series) -> Instrument:

@@ -85,10 +85,11 @@ def _check(engine: "Engine", account: Account, kind: str, tickets: list[Ticket],
     if list_client_id and any(one.client_id == list_client_id for one in live):
         raise rejected("Duplicate order sent.")
     for number, ticket in enumerate(tickets):
-        placing.check(engine, account, ticket, tickets[:number])
+        placing.check_symbol(engine, account, ticket, tickets[:number])
     most = int(pit.instrument.number("MAX_NUM_ORDER_LISTS", "maxNumOrderLists"))
     if most and sum(one.symbol == pit.instrument.symbol for one in live) >= most:
         raise ApiError(-1013, "Filter failure: MAX_NUM_ORDER_LISTS")
+    placing.check_exchange(engine, account, tickets, lists=1)
     placing.check_unused(engine, account, tickets)
     if kind == "oco":
         requests.check_prices(tickets[0], tickets[1], pit.price)

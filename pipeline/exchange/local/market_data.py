@@ -94,7 +94,7 @@ def exchange_info(engine: Engine, p: Params, limits: list[dict[str, Any]], time:
         "timezone": "UTC",
         "serverTime": time,
         "rateLimits": limits,
-        "exchangeFilters": [],
+        "exchangeFilters": engine.filters.rows(),
         "symbols": [entry for entry in entries if status in (None, entry["status"])],
     }
 

@@ -12,6 +12,7 @@ from pipeline.exchange.local import lists, placing, requests
 from pipeline.exchange.local.accounts import Account
 from pipeline.exchange.local.engine import Engine
 from pipeline.exchange.local.errors import BAD_COMBINATION, NO_SUCH_ORDER, UNKNOWN_ORDER, ApiError, either
+from pipeline.exchange.local.exchange_filters import asset_rows
 from pipeline.exchange.local.history import DAY
 from pipeline.exchange.local.numbers import text
 from pipeline.exchange.local.orders import Order, OrderList
@@ -304,10 +305,14 @@ def commission(engine: Engine, account: Account, p: Params) -> dict[str, Any]:
 
 
 def my_filters(engine: Engine, account: Account, p: Params) -> dict[str, Any]:
-    """Filters that concern the account: those of the symbol, and no others here."""
-    p.symbol(engine.instruments)
+    """Filters that concern the account on a symbol: the exchange's, the symbol's, and those of its two assets."""
+    instrument = p.symbol(engine.instruments)
     p.done()
-    return {"exchangeFilters": [], "symbolFilters": [], "assetFilters": []}
+    return {
+        "exchangeFilters": engine.filters.rows(),
+        "symbolFilters": instrument.entry["filters"],
+        "assetFilters": asset_rows(account, instrument.base, instrument.quote),
+    }
 
 
 def _discount() -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.exchange.local.accounts import Account
 from pipeline.exchange.local.errors import NO_BALANCE, ApiError, rejected
+from pipeline.exchange.local.exchange_filters import MAX_ASSET
 from pipeline.exchange.local.matching import Pit
 from pipeline.exchange.local.numbers import ZERO, ratio, times
 from pipeline.exchange.local.orders import STOPS, Order
@@ -25,8 +26,17 @@ _FLAGS = (
 )
 
 
-def check(engine: "Engine", account: Account, ticket: Ticket, ahead: Sequence[Ticket] = ()) -> None:
-    """Refuse what the symbol's state or filters forbid, in the exchange's order. ahead: orders of its list before it.
+def check(engine: "Engine", account: Account, ticket: Ticket) -> None:
+    """Refuse an order that the symbol's state, its filters or the exchange's forbid, in the exchange's order.
+
+    Raises ApiError: -1013, -1111, -2010.
+    """
+    check_symbol(engine, account, ticket)
+    check_exchange(engine, account, [ticket])
+
+
+def check_symbol(engine: "Engine", account: Account, ticket: Ticket, ahead: Sequence[Ticket] = ()) -> None:
+    """The part of it that is the symbol's. ahead: orders of its list before it.
 
     Raises ApiError: -1013, -1111, -2010.
     """
@@ -41,11 +51,9 @@ def check(engine: "Engine", account: Account, ticket: Ticket, ahead: Sequence[Ti
     own = [order for order in engine.open_orders(account) if order.symbol == ticket.symbol]
     stops, buys = _counted(own, ahead)
     base = account.balance(pit.instrument.base)
-    qty = ticket.qty
-    if ticket.quote_qty:
-        qty = sum((one for _, one in pit.plan(draft(engine, account, ticket))), ZERO)
-        if not qty:
-            raise rejected("Order book liquidity is less than LOT_SIZE filter minimum quantity.")
+    qty = _quantity(engine, account, ticket)
+    if not qty and ticket.quote_qty:
+        raise rejected("Order book liquidity is less than LOT_SIZE filter minimum quantity.")
     proposal = Proposal(ticket.side, qty, ticket.price or None, ticket.stop_price or None)
     book = Book(engine.average_price(ticket.symbol), len(own) + len(ahead), stops, base.free + base.locked + buys)
     rules = pit.instrument.rules
@@ -64,7 +72,38 @@ def check(engine: "Engine", account: Account, ticket: Ticket, ahead: Sequence[Ti
     # A trailing stop may come without a stop price, by which the shared filters know an algo order.
     if ticket.kind in STOPS and 0 < rules.max_stop_orders <= stops:
         raise _failure("MAX_NUM_ALGO_ORDERS")
-    _check_icebergs(pit, ticket, own)
+    _check_icebergs(pit, ticket, own, ahead)
+
+
+def check_exchange(engine: "Engine", account: Account, tickets: Sequence[Ticket], lists: int = 0) -> None:
+    """Refuse orders that would be too many on the whole exchange, or too much of an asset in one of them.
+
+    lists: how many they are. Raises ApiError -1013.
+    """
+    if engine.filters.are_there:
+        failed = engine.filters.exceeded(engine.open_orders(account), tickets, lists)
+        if failed:
+            raise _failure(failed)
+    if account.max_asset:
+        for ticket in tickets:
+            _check_assets(engine, account, ticket)
+
+
+def _check_assets(engine: "Engine", account: Account, ticket: Ticket) -> None:
+    """The base asset is counted by quantity, the quote asset by notional, which is as in NOTIONAL without a price."""
+    instrument = engine.instruments[ticket.symbol]
+    qty = _quantity(engine, account, ticket)
+    notional = ticket.quote_qty or qty * (ticket.price or engine.average_price(ticket.symbol))
+    for asset, amount in ((instrument.base, qty), (instrument.quote, notional)):
+        if amount > account.max_asset.get(asset, amount):
+            raise _failure(MAX_ASSET)
+
+
+def _quantity(engine: "Engine", account: Account, ticket: Ticket) -> Decimal:
+    """Quantity of an order; what the book gives for it if it is an amount of the quote asset."""
+    if not ticket.quote_qty:
+        return ticket.qty
+    return sum((qty for _, qty in engine.pits[ticket.symbol].plan(draft(engine, account, ticket))), ZERO)
 
 
 def _counted(own: Sequence[Order], ahead: Sequence[Ticket]) -> tuple[int, Decimal]:
@@ -93,11 +132,11 @@ def _check_iceberg(pit: Pit, ticket: Ticket) -> None:
         raise _failure("ICEBERG_PARTS")
 
 
-def _check_icebergs(pit: Pit, ticket: Ticket, own: Sequence[Order]) -> None:
+def _check_icebergs(pit: Pit, ticket: Ticket, own: Sequence[Order], ahead: Sequence[Ticket]) -> None:
     if not ticket.iceberg:
         return
     most = pit.instrument.number("MAX_NUM_ICEBERG_ORDERS", "maxNumIcebergOrders")
-    if 0 < most <= sum(order.iceberg > 0 for order in own):
+    if 0 < most <= sum(order.iceberg > 0 for order in own) + sum(one.iceberg > 0 for one in ahead):
         raise _failure("MAX_NUM_ICEBERG_ORDERS")
 
 

@@ -64,6 +64,7 @@ def make(setup: Setup) -> Server:
                 setup.interval,
                 seed=setup.seed,
                 model=setup.scenario.market,
+                filters=setup.scenario.exchange_filters,
                 journal=Journal(setup.journal),
             )
 
@@ -81,6 +82,7 @@ def make(setup: Setup) -> Server:
             start_ms=setup.start_ms,
             seed=setup.seed,
             model=setup.scenario.market,
+            filters=setup.scenario.exchange_filters,
             journal=Journal(setup.journal),
         )
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 
 from pipeline.errors import BadInput
 from pipeline.exchange.local.accounts import Account, Balance
+from pipeline.exchange.local.exchange_filters import NONE, ExchangeFilters
 from pipeline.exchange.local.faults import Fault
 from pipeline.exchange.local.futures.rules import Futures
 from pipeline.exchange.local.limits import Limits
@@ -29,11 +30,17 @@ class Trader(BaseModel):
     )
     maker: Decimal = Field(Decimal("0.001"), ge=0, lt=1, description="Fee as a fraction.")
     taker: Decimal = Field(Decimal("0.001"), ge=0, lt=1, description="Fee as a fraction.")
+    max_asset: dict[str, Annotated[Decimal, Field(gt=0)]] = Field(
+        {}, description="Filter MAX_ASSET: most of an asset that one order may move."
+    )
 
     def account(self, number: int) -> Account:
         """The account at the start."""
         balances = {asset: Balance(amount) for asset, amount in sorted(self.balances.items())}
-        return Account(self.key, self.secret.get_secret_value(), 1000 + number, self.maker, self.taker, balances)
+        return Account(
+            self.key, self.secret.get_secret_value(), 1000 + number, self.maker, self.taker, balances,
+            max_asset=dict(self.max_asset),
+        )  # fmt: skip
 
 
 class Scenario(BaseModel):
@@ -44,6 +51,7 @@ class Scenario(BaseModel):
     market: MarketModel = MarketModel.model_validate({})
     accounts: list[Trader] = Field([Trader.model_validate({})], min_length=1)
     limits: Limits = Limits.model_validate({})
+    exchange_filters: ExchangeFilters = NONE
     futures: Futures = Futures.model_validate({})
     reports: str = Field(
         "after", pattern="^(before|after|random)$", description="Whether user events come before or after the reply."

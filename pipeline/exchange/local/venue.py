@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from pipeline.errors import BadInput, PipelineError
-from pipeline.exchange.local import market_data
+from pipeline.exchange.local import exchange_filters, market_data
 from pipeline.exchange.local.accounts import Account
 from pipeline.exchange.local.clocks import AuthClock
 from pipeline.exchange.local.engine import Engine, MarketEvent
@@ -108,9 +108,10 @@ class Venue:
             raise BadInput(f"{fault.kind}: {fault.arg('symbol')} is not traded here", f"there is {known}")
         if fault.kind == "filter_change":
             entry = self.engine.instruments[self._symbol(fault)].entry
-            known = ", ".join(one["filterType"] for one in entry["filters"])
-            if fault.arg("filter") not in known.split(", "):
-                raise BadInput(f"filter_change: there is no filter '{fault.arg('filter')}'", f"there is {known}")
+            types = [*(one["filterType"] for one in entry["filters"]), *exchange_filters.TYPES]
+            if fault.arg("filter") not in types:
+                words = f"filter_change: there is no filter '{fault.arg('filter')}'"
+                raise BadInput(words, f"there is {', '.join(types)}")
 
     def act(self) -> list[tuple[Fault, str]]:
         """Let faults happen that are due to the exchange itself; returns those that could not be done, and why."""

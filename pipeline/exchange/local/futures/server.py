@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from pipeline.config.sources import FileSource
+from pipeline.config.sources import FileSource, SyntheticSource
 from pipeline.exchange.local.accounts import Account
 from pipeline.exchange.local.archive import archive_file
 from pipeline.exchange.local.faults import Fault
+from pipeline.exchange.local.futures import marks
 from pipeline.exchange.local.futures.engine import FuturesEngine
 from pipeline.exchange.local.futures.funding import Rates
 from pipeline.exchange.local.futures.rest import FuturesRest
@@ -19,13 +20,13 @@ from pipeline.exchange.local.futures.users import UserStreams
 from pipeline.exchange.local.futures.venue import FuturesVenue
 from pipeline.exchange.local.history import DAY, Series
 from pipeline.exchange.local.journal import Journal
+from pipeline.exchange.local.scenario import ScenarioError, Trader
 from pipeline.exchange.local.server import Server
 from pipeline.exchange.local.socket_api import SocketApi
 from pipeline.market import files
 
 if TYPE_CHECKING:
     from pipeline.exchange.local.running import Setup
-    from pipeline.exchange.local.scenario import Trader
 
 
 class _UserSockets(SocketApi):
@@ -77,10 +78,13 @@ class FuturesServer(Server):
 
 def make(setup: "Setup", series: Mapping[str, Series]) -> FuturesServer:
     """A server that does not run yet. Raises BadInput, MissingInput: the data cannot be used."""
-    rules = setup.scenario.futures
+    rules, scenario = setup.scenario.futures, setup.scenario
+    if scenario.exchange_filters.are_there or any(trader.max_asset for trader in scenario.accounts):
+        raise ScenarioError("exchange_filters and max_asset are the spot market's", "leave them out with --market um")
+    mark_prices = marks.load(setup.data, series, setup.synthetic or SyntheticSource(seed=setup.seed))
     rates = {symbol: _rates(setup.funding, symbol) for symbol in series} if setup.funding else {}
 
-    def account(trader: "Trader", number: int) -> Account:
+    def account(trader: Trader, number: int) -> Account:
         made = trader.account(number)
         made.maker = trader.maker if "maker" in trader.model_fields_set else rules.maker
         made.taker = trader.taker if "taker" in trader.model_fields_set else rules.taker
@@ -97,13 +101,16 @@ def make(setup: "Setup", series: Mapping[str, Series]) -> FuturesServer:
             journal=Journal(setup.journal),
             futures=rules,
             rates=rates,
+            marks=mark_prices,
         )
 
     venue = FuturesVenue(build, setup.scenario, setup.seed)
 
     def archive(path: str) -> bytes | None:
         # A day's file appears on the day after.
-        return archive_file(series, f"data/{path}", venue.engine.now - DAY)
+        # Files of the mark price are klines by another name.
+        known = mark_prices if "/markPriceKlines/" in path else series
+        return archive_file(known, f"data/{path}".replace("/markPriceKlines/", "/klines/"), venue.engine.now - DAY)
 
     return FuturesServer(venue, host=setup.host, port=setup.port, speed=setup.speed, files=archive)
 

@@ -4,6 +4,8 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
+from pipeline.errors import BadInput
+from pipeline.exchange.local import exchange_filters
 from pipeline.exchange.local.accounts import Account
 from pipeline.exchange.local.errors import ApiError
 from pipeline.exchange.local.faults import Fault
@@ -35,6 +37,11 @@ class FuturesVenue(Venue):
         """The engine."""
         assert isinstance(self.engine, FuturesEngine)
         return self.engine
+
+    def _check(self, fault: Fault) -> None:
+        super()._check(fault)
+        if fault.kind == "filter_change" and fault.arg("filter") in exchange_filters.TYPES:
+            raise BadInput(f"filter_change: {fault.arg('filter')} is a filter of the spot market")
 
     def _do(self, fault: Fault) -> None:
         if fault.kind != "foreign_order":
