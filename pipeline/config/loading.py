@@ -20,6 +20,8 @@ from pipeline.config.consistency import problems
 from pipeline.config.model import Config
 from pipeline.errors import BadInput, ConfigError
 
+_QUOTED = "put dates in quotes; the key is then named if one is wrong"
+
 
 def load_config(
     path: Path | None,
@@ -58,7 +60,10 @@ def read_raw(
 
 def validate(raw: dict[str, Any], name: str, source: str) -> Config:
     """The config of a mapping; `source` is what errors call it. Raises ConfigError."""
-    raw = _fill_templates(raw, {"interval": str(raw.get("interval", "1m")), "name": name})
+    try:
+        raw = _fill_templates(raw, {"interval": str(raw.get("interval", "1m")), "name": name})
+    except RecursionError:
+        raise ConfigError(f"{source}: nested without end: an alias (*) stands inside its own anchor (&)") from None
     try:
         config = Config.model_validate({**raw, "name": name})
     except ValidationError as error:
@@ -104,7 +109,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such config file", _other_files(path)) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}", _files_in(path)) from None
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     try:
         loaded = YAML(typ="safe", pure=True).load(io.StringIO(text))
@@ -114,6 +121,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{where}: not valid YAML: {error.problem or error.context}") from None
     except YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    except ValueError as error:  # what looks like a bare date and is none: 2023-02-30
+        raise ConfigError(f"{path}: a bare date that is none: {error}", _QUOTED) from None
     if loaded is None:
         raise ConfigError(f"{path}: the file is empty", "see configs/demo.yaml for an example")
     if not isinstance(loaded, dict):
@@ -122,10 +131,21 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _other_files(path: Path) -> str:
-    known = {p.name: str(p) for p in sorted(path.parent.glob("*.y*ml"))}
+    # Also those in configs/, where they usually are: who writes `-c demo` means configs/demo.yaml.
+    folders = {path.parent: None, Path("configs"): None}
+    known = {p.name: str(p) for folder in reversed(folders) for p in _configs_in(folder)}
     if near := difflib.get_close_matches(path.name, known, 1):
         return f"did you mean {known[near[0]]}?"
-    return f"there is: {', '.join(list(known)[:5])}" if known else ""
+    return next((said for folder in folders if (said := _files_in(folder))), "")
+
+
+def _files_in(folder: Path) -> str:
+    found = [str(p) for p in _configs_in(folder)]
+    return f"there is: {', '.join(found[:5])}{', …' if len(found) > 5 else ''}" if found else ""
+
+
+def _configs_in(folder: Path) -> list[Path]:
+    return [p for p in sorted(folder.glob("*.y*ml")) if p.name != "dvc.yaml"]
 
 
 def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,6 +164,8 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
         value = YAML(typ="safe", pure=True).load(io.StringIO(text))
     except YAMLError:
         raise BadInput(f"--set {override}: '{text}' is not a YAML value") from None
+    except ValueError:  # looks like a date and is none; its key's own check says what is wrong
+        value = text.strip()
     if isinstance(value, dt.date):
         value = text.strip()
     try:

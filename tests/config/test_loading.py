@@ -62,6 +62,11 @@ def test_schema_file_is_current() -> None:
         ("workers: two", "workers: input should be a valid integer"),
         ("symbols: BTCUSDT", "symbols: must be a list\n       put it in brackets: [BTCUSDT]"),
         ("download: {start: 2024-01-01}", "download.start: a bare date, which DVC cannot track"),
+        (
+            "download: {start: 2024-02-30}",
+            "a bare date that is none: day is out of range",
+        ),
+        ("seed: &seed [*seed]", "nested without end: an alias (*) stands inside its own anchor (&)"),
         ("download: {start: 'yesterday'}", "'yesterday' is not a date"),
         ("interval: 7m", "interval: '7m' is not an interval"),
         ("predict_rolling: {train_length: long}", "'long' is not a duration"),
@@ -94,8 +99,30 @@ def test_missing_file_lists_the_nearest(tmp_path: Path) -> None:
 
 def test_missing_file_without_a_like_lists_what_there_is(tmp_path: Path) -> None:
     config("symbols: [A1]", tmp_path, "demo.yaml")
-    with pytest.raises(ConfigError, match=r"no such config file\n +there is: demo.yaml"):
+    with pytest.raises(ConfigError, match=r"no such config file\n +there is: .*demo.yaml"):
         load_config(tmp_path / "zzz.yaml")
+
+
+def test_missing_file_is_looked_for_in_configs_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    config("stages: {}", tmp_path, "dvc.yaml")
+    config("symbols: [A1]", tmp_path / "configs", "demo.yaml")
+    with pytest.raises(ConfigError, match=r"no such config file\n +did you mean configs/demo.yaml\?"):
+        load_config(Path("demo"))
+    with pytest.raises(ConfigError, match=r"no such config file\n +there is: configs/demo.yaml"):
+        load_config(Path("zzz.yaml"))
+
+
+def test_folder_instead_of_a_file_lists_what_is_in_it(tmp_path: Path) -> None:
+    config("symbols: [A1]", tmp_path, "demo.yaml")
+    with pytest.raises(ConfigError, match=r"cannot be read: Is a directory\n +there is: .*demo.yaml"):
+        load_config(tmp_path)
+
+
+def test_date_of_an_override_that_is_none_names_its_key(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"download\.start: .2024-02-30. is not a date"):
+        load_config(config("symbols: [A1]", tmp_path), overrides=["download.start=2024-02-30"])
 
 
 def test_several_mistakes_are_counted(tmp_path: Path) -> None:
