@@ -8,6 +8,7 @@ import argparse
 import gc
 import math
 import multiprocessing
+import signal
 import sys
 import time
 from collections import Counter
@@ -97,6 +98,8 @@ def _resident_mb() -> float:
 
 
 def _work(seed: int, bar_ms: int, windows: int, told: "multiprocessing.Queue[tuple[int, Tally]]") -> None:
+    # The parent's handler is inherited, and it alone is to say how this ends.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for tally in live_on(seed, bar_ms, windows):
         told.put((seed, tally))
 
@@ -120,20 +123,22 @@ def soak(
     print(f"bars of {bar_ms / 1000:.0f} s, {jobs} workers, seed {seed}")
     print(f"{'crash points':>13} {'faults':>10} {'years':>7} {'wrong':>6} {'MB':>7} {'minutes':>8}")
     begun = time.monotonic()
-    while (total.crashes < crash_points or total.simulated_ms < years * YEAR_MS) and (
-        time.monotonic() - begun < minutes * 60
-    ):
-        who, tally = told.get()
-        total.add(tally)
-        memory[who - seed].append(tally.memory_mb)
-        print(
-            f"{total.crashes:13,} {total.faults:10,} {total.simulated_ms / YEAR_MS:7.2f} {total.wrong.total():6} "
-            f"{tally.memory_mb:7.1f} {(time.monotonic() - begun) / 60:8.1f}",
-            flush=True,
-        )
-    for worker in workers:
-        worker.terminate()
-        worker.join()
+    try:
+        while (total.crashes < crash_points or total.simulated_ms < years * YEAR_MS) and (
+            time.monotonic() - begun < minutes * 60
+        ):
+            who, tally = told.get()
+            total.add(tally)
+            memory[who - seed].append(tally.memory_mb)
+            print(
+                f"{total.crashes:13,} {total.faults:10,} {total.simulated_ms / YEAR_MS:7.2f} {total.wrong.total():6} "
+                f"{tally.memory_mb:7.1f} {(time.monotonic() - begun) / 60:8.1f}",
+                flush=True,
+            )
+    finally:
+        for worker in workers:
+            worker.terminate()
+            worker.join()
     return total, memory
 
 
@@ -146,6 +151,8 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count())
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
+    # As Ctrl-C does, so that the workers are ended too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     total, memory = soak(asked.crash_points, asked.years, asked.jobs, asked.seed, asked.minutes)
     print(f"\n{total.crashes:,} crash points, {total.faults:,} faults, {total.windows:,} windows,", end=" ")
     print(f"{total.simulated_ms / YEAR_MS:.1f} years simulated")
