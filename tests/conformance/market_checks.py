@@ -12,6 +12,14 @@ Ask = Callable[..., Any]
 SYMBOL, OTHER, STEP_MS = "BTCUSDT", "ETHUSDT", 300_000
 _TYPES = {"LIMIT", "LIMIT_MAKER", "MARKET", "STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT", "TAKE_PROFIT_LIMIT"}
 
+# As scenario.yaml sets them.
+_EXCHANGE_FILTERS = [
+    {"filterType": "EXCHANGE_MAX_NUM_ORDERS", "maxNumOrders": 1000},
+    {"filterType": "EXCHANGE_MAX_NUM_ALGO_ORDERS", "maxNumAlgoOrders": 200},
+    {"filterType": "EXCHANGE_MAX_NUM_ICEBERG_ORDERS", "maxNumIcebergOrders": 100},
+    {"filterType": "EXCHANGE_MAX_NUM_ORDER_LISTS", "maxNumOrderLists": 20},
+]
+
 
 def near(one: Any, other: Any, tolerance: float = 1e-6) -> bool:
     """Whether two numbers are equal but for rounding."""
@@ -33,6 +41,7 @@ def check_market(session: Session, ask: Ask) -> None:
         told = ask("exchangeInfo")
         assert told["timezone"] == "UTC"
         assert {limit["rateLimitType"] for limit in told["rateLimits"]} >= {"REQUEST_WEIGHT", "ORDERS"}
+        assert told["exchangeFilters"] == _EXCHANGE_FILTERS
         assert [one["symbol"] for one in told["symbols"]] == [SYMBOL, OTHER]
         entry = told["symbols"][0]
         assert (entry["status"], entry["baseAsset"], entry["quoteAsset"]) == ("TRADING", "BTC", "USDT")
@@ -140,6 +149,12 @@ def check_market(session: Session, ask: Ask) -> None:
             "0.00100000",
         )
 
+    def account_filters() -> None:
+        told, info = ask("myFilters", symbol=SYMBOL), ask("exchangeInfo", symbol=SYMBOL)
+        assert told["exchangeFilters"] == _EXCHANGE_FILTERS
+        assert told["symbolFilters"] == info["symbols"][0]["filters"]
+        assert told["assetFilters"] == [{"filterType": "MAX_ASSET", "asset": "BTC", "limit": "100.00000000"}]
+
     def rate_limits() -> None:
         told = ask("account.rateLimits.orders")
         assert [(one["interval"], one["intervalNum"]) for one in told] == [("SECOND", 10), ("DAY", 1)]
@@ -165,6 +180,7 @@ def check_market(session: Session, ask: Ask) -> None:
         ("account", account),
         ("commission rates", commission),
         ("order rate limits", rate_limits),
+        ("filters of the account", account_filters),
     ):
         session.check(operation, function)
 

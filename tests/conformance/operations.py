@@ -5,7 +5,7 @@ ROWS: dict[str, tuple[str, ...]] = {
         *("ping", "time", "exchangeInfo", "klines", "uiKlines", "depth", "trades", "historical trades", "aggTrades"),
         *("avgPrice", "ticker price", "ticker book", "ticker 24hr", "ticker rolling window", "ticker trading day"),
     ),
-    "Account": ("account", "commission rates", "order rate limits"),
+    "Account": ("account", "commission rates", "order rate limits", "filters of the account"),
     "Orders": (
         *("LIMIT", "MARKET by quantity", "MARKET by quote amount", "LIMIT_MAKER", "STOP_LOSS", "STOP_LOSS_LIMIT"),
         *("TAKE_PROFIT", "TAKE_PROFIT_LIMIT", "trailing stop", "order test", "get order", "open orders", "cancel"),
@@ -14,7 +14,16 @@ ROWS: dict[str, tuple[str, ...]] = {
     "Order lists": (
         *("OCO", "OTO", "OTOCO", "query list", "open lists", "all lists", "cancel list", "one OCO leg ends the other"),
     ),
-    "Refusals": ("insufficient balance", "unknown symbol", "bad signature", "filter failure", "unknown order"),
+    "Refusals": (
+        *(
+            "insufficient balance",
+            "unknown symbol",
+            "bad signature",
+            "filter failure",
+            "failure of an account's filter",
+        ),
+        "unknown order",
+    ),
     "Market streams": (
         *(
             "kline stream",

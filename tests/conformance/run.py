@@ -219,8 +219,8 @@ What the clients do, whoever answers:
   counts parameters refuses with -1104; write `newClientOrderId`, `quoteOrderQty`, `stopPrice` over sockets. Its
   `fetch_balance_ws` reads no balances out of Spot's reply.
 - ccxt tells filter failures as `BadRequest`, and takes the time of an order from `workingTime`, which is -1 for a stop.
-- binance-sdk-spot only warns when a reply is not what its models declare; here that is a failure. Its model of
-  `exchangeInfo` over sockets lacks the envelope.
+- binance-sdk-spot only warns when a reply is not what its models declare; here that is a failure. Its models of
+  `exchangeInfo` and `myFilters` over sockets lack the envelope; of the latter it hands nothing on.
 - binance-connector has no user data stream but the one with listen keys, which was retired.
 """
 

@@ -343,6 +343,9 @@ def check_refusals(session: Session, ask: Ask, stranger: Ask | None) -> None:
         refused(-1013, lambda: place("0.0001"), "NOTIONAL")
         refused(-1013, lambda: place("9999"), "LOT_SIZE")
 
+    def account_filter() -> None:
+        refused(-1013, lambda: place("110"), "MAX_ASSET")
+
     def unknown_order() -> None:
         refused(-2013, lambda: ask("order.status", symbol=SYMBOL, orderId=999_999), "does not exist")
         refused(-2011, lambda: ask("order.cancel", symbol=SYMBOL, orderId=999_999), "Unknown order")
@@ -352,6 +355,7 @@ def check_refusals(session: Session, ask: Ask, stranger: Ask | None) -> None:
         ("unknown symbol", lambda: refused(-1121, lambda: ask("klines", symbol="NOSUCHUSDT", interval="5m"))),
         ("bad signature", signature),
         ("filter failure", filters),
+        ("failure of an account's filter", account_filter),
         ("unknown order", unknown_order),
     ):
         session.check(operation, function)

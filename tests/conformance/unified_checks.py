@@ -311,6 +311,7 @@ def check_unified_refusals(
         ("unknown symbol", unknown_symbol),
         ("bad signature", lambda: _raises(ccxt.AuthenticationError, "-1022", as_stranger)),
         ("filter failure", lambda: _raises(ccxt.BadRequest, "NOTIONAL", lambda: buy(0.0001))),
+        ("failure of an account's filter", lambda: _raises(ccxt.BadRequest, "MAX_ASSET", lambda: buy(110))),
         ("unknown order", unknown_order),
     ):
         session.check(operation, function)

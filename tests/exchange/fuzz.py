@@ -27,6 +27,9 @@ from pipeline.exchange.local.socket_api import Session
 from pipeline.exchange.local.weights import weight_of
 
 _START = utc_ms("2024-01-01")
+# Filters of the exchange, near what a run comes to.
+_FILTERS = ("max_num_orders", "max_num_algo_orders", "max_num_iceberg_orders", "max_num_order_lists")
+_MOST = (12, 6, 2, 3)
 # Where the synthetic market of the seed begins.
 _PRICE = 56_000.0
 JSON = st.recursive(
@@ -110,8 +113,11 @@ class Target:
 
     def __init__(self) -> None:
         everything = {"weight_per_minute": 10**12, "orders_per_10s": 10**9, "orders_per_day": 10**9}
-        accounts = [{"balances": {"USDT": 10**6, "BTC": 10, "ETH": 10}}]
-        scenario = Scenario.model_validate({"limits": everything, "accounts": accounts})
+        accounts = [{"balances": {"USDT": 10**6, "BTC": 10, "ETH": 10}, "max_asset": {"USDT": 50_000, "ETH": 1}}]
+        scenario = Scenario.model_validate({
+            "limits": everything, "accounts": accounts,
+            "exchange_filters": dict(zip(_FILTERS, _MOST, strict=True)),
+        })  # fmt: skip
         end = _START + 200_000 * 60_000
         setup = Setup(("BTCUSDT", "ETHUSDT"), "1m", None, _START - 36_000_000, _START, end, scenario=scenario)
         # Never ready for anyone: its event loop only lends its clock.
@@ -176,11 +182,21 @@ class Target:
             except Exception as error:
                 raise RuntimeError(f"input {one}: {error!r}") from error
             if number % 50 == 49:
+                self._check_counts()
                 self.venue.step()
             if number % 5000 == 4999:
                 # Orders and journal would grow without end.
                 self._begin()
         return count
+
+    def _check_counts(self) -> None:
+        """No account has more open than the exchange's filters let it."""
+        engine = self.venue.engine
+        for account in engine.accounts.values():
+            live = engine.open_orders(account)
+            held = (len(live), sum(one.is_stop for one in live), sum(one.iceberg > 0 for one in live),
+                    len({one.list_id for one in live if one.list_id >= 0}))  # fmt: skip
+            assert all(map(int.__le__, held, _MOST)), held
 
     def _one(self, seed: int) -> None:
         draw = random.Random(~seed)
