@@ -49,6 +49,8 @@ def _download(config: Config) -> Iterator[str]:
             yield "download.funding_file: download.funding needs it where the bars are files of your own"
     if download.funding and download.market != "um":
         yield "download.funding: spot has no funding rates; set download.market: um"
+    if download.mark_price and download.market != "um":
+        yield "download.mark_price: spot has no mark price; set download.market: um"
     if download.source == "synthetic" and download.synthetic.exchange:
         if download.market != "spot":
             yield "download.synthetic.exchange: the local exchange's archive has spot bars; set download.market: spot"

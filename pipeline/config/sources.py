@@ -57,11 +57,23 @@ class Download(Section):
     also_symbols: list[str] = Field([], description="Reference symbols, read by merge but not traded.")
     also_intervals: list[Interval] = Field([], description="Further intervals of the same symbols.")
     funding: bool = Field(False, description="Funding rates of USD-M symbols.")
+    mark_price: bool | None = Field(
+        None,
+        description="The mark price, by which futures are liquidated. Left out: yes for market um, unless the bars are"
+        " in files; where the source has none, the last price stands in its place.",
+    )
     recheck: bool = Field(False, description="Compare checksums with the archive's and re-read re-published files.")
     binance: BinanceSource = BinanceSource()
     file: FileSource | None = None
     funding_file: FileSource | None = Field(None, description="Funding rates, where the bars are in files as well.")
     synthetic: SyntheticSource = SyntheticSource()
+
+    @property
+    def marks(self) -> bool:
+        """Whether the mark price is wanted."""
+        if self.mark_price is not None:
+            return self.mark_price
+        return self.market == "um" and self.source in ("binance", "synthetic")
 
     @property
     def venue(self) -> str:

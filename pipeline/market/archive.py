@@ -21,7 +21,7 @@ from requests.adapters import HTTPAdapter
 from pipeline.artifacts import sha256_file
 from pipeline.config.sources import BinanceSource, FileSource
 from pipeline.errors import BadInput, ExchangeError, StorageError
-from pipeline.market import files
+from pipeline.market import files, marks
 from pipeline.market.network import backoff_seconds, cause, is_loopback, retry_after
 
 _CHUNK = 1 << 16
@@ -48,22 +48,27 @@ class Archive:
         self.session.mount("http://", adapter)
 
     def url(self, symbol: str, interval: str, period: str) -> str:
-        """Address of a month's (`2024-01`) or a day's (`2024-01-31`) file; interval "funding" for funding rates."""
+        """Address of a month's (`2024-01`) or a day's (`2024-01-31`) file; interval "funding" for funding rates,
+        `marks.series_of` for the mark price."""
         root = f"{self.base}/data/{_FOLDER[self.market]}/{'monthly' if len(period) == 7 else 'daily'}"
         if interval == "funding":
             return f"{root}/fundingRate/{symbol}/{symbol}-fundingRate-{period}.zip"
-        return f"{root}/klines/{symbol}/{interval}/{symbol}-{interval}-{period}.zip"
+        kind, interval = "markPriceKlines" if marks.is_mark(interval) else "klines", marks.interval_of(interval)
+        return f"{root}/{kind}/{symbol}/{interval}/{symbol}-{interval}-{period}.zip"
 
     def bars(self, symbol: str, interval: str, period: str, *, snap: bool = False) -> tuple[pa.Table, str] | None:
-        """Clean bars of a file and its SHA-256; None if there is no such file.
+        """Clean bars of a file and its SHA-256; None if there is no such file. Of the mark price: `marks.SCHEMA`.
 
         Raises BadInput: the file does not match its checksum, twice, or its rows are bad.
         ExchangeError: the archive cannot be reached.
         """
-        return self._read(
-            self.url(symbol, interval, period),
-            lambda path: files.read(FileSource(path=str(path)), "csv", symbol, interval, 0, 1 << 62, snap=snap),
-        )
+        url, step = self.url(symbol, interval, period), marks.interval_of(interval)
+
+        def parse(path: Path) -> pa.Table:
+            table = files.read(FileSource(path=str(path)), "csv", symbol, step, 0, 1 << 62, snap=snap)
+            return marks.of_klines(table, url) if marks.is_mark(interval) else table
+
+        return self._read(url, parse)
 
     def funding(self, symbol: str, period: str) -> tuple[pa.Table, str] | None:
         """`calc_time` (ms) and `last_funding_rate` of a month's file, and its SHA-256; None if there is none."""

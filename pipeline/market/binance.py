@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from pipeline.config import Config, interval_ms
 from pipeline.errors import ExchangeError
-from pipeline.market import candles
+from pipeline.market import candles, marks
 from pipeline.market.archive import Archive
 from pipeline.market.ranges import Range, clip, subtract, union
 from pipeline.market.store import DAY_MS, FUNDING_SCHEMA, Fetched, Month, Part, Series, Stored, funding_table
@@ -29,7 +29,7 @@ LATE_MS = 5 * 60_000
 
 
 class Binance:
-    """Bars of one market, and its funding rates."""
+    """Bars of one market, its funding rates and its mark price."""
 
     def __init__(self, config: Config, raw: Path) -> None:
         options = config.download.binance
@@ -120,7 +120,8 @@ class Binance:
 
     def _unlisted(self, interval: str, ranges: list[Range]) -> Iterator[Fetched]:
         """The answer "nothing" for times before the listing, if that is known."""
-        schema = FUNDING_SCHEMA if interval == "funding" else candles.SCHEMA
+        schema = marks.SCHEMA if marks.is_mark(interval) else candles.SCHEMA
+        schema = FUNDING_SCHEMA if interval == "funding" else schema
         for start, end in clip(ranges, 0, self._listed_ms or 0):
             yield Fetched(schema.empty_table(), Part(f"{self.rest.base} (not listed yet)", start, end, 0))
 
@@ -130,7 +131,7 @@ class Binance:
         if self._down:
             raise self._down
         url = f"{self.rest.base} (REST)"
-        step = 0 if interval == "funding" else interval_ms(interval)
+        step = 0 if interval == "funding" else interval_ms(marks.interval_of(interval))
         try:
             if interval == "funding":
                 table = funding_table(*self.rest.funding(symbol, start, end))

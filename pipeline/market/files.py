@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from pipeline.config import duration_ms
 from pipeline.config.sources import FileSource
 from pipeline.errors import BadInput, MissingInput
-from pipeline.market import cleaning
+from pipeline.market import cleaning, marks
 from pipeline.market.candles import COLUMNS, time_array, times_ms
 
 # The columns of Binance's kline files, which had no header line until 2022.
@@ -42,6 +42,8 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
         *("taker_buy_quote_asset_volume", "taker buy quote asset volume", "taker_buy_quote", "tb_quote_av"),
     ),
 }
+# Our column names to those of a file.
+Naming = Callable[[Path, list[str], FileSource], dict[str, str]]
 _PER_MS = {"s": 1e-3, "ms": 1.0, "us": 1e3, "ns": 1e6}
 
 
@@ -70,6 +72,22 @@ def read(
         table = cleaning.clean(table, interval, f"{paths[0]} … {paths[-1]} together")
     first, last = np.searchsorted(times_ms(table), [start_ms, end_ms])
     return table.slice(first, last - first).combine_chunks()
+
+
+def read_marks(
+    source: FileSource, kind: Literal["csv", "parquet"], symbol: str, interval: str, *, snap: bool = False
+) -> pa.Table:
+    """`marks.SCHEMA` from the columns mark_open, mark_high, mark_low and mark_close of the bars' own files.
+
+    Raises MissingInput, BadInput as `read`: a column is missing too, or a row has no mark price.
+    """
+    load = _read_csv if kind == "csv" else _read_whole_parquet
+    pieces = []
+    for path in matching(source, symbol, interval):
+        table = _one_file(path, source, load, _named_marks)
+        pieces.append(marks.clean(table, interval, f"{path} (mark price)", snap=snap))
+    table = pa.concat_tables(pieces)
+    return marks.clean(table, interval, f"{source.path} (mark price)") if len(pieces) > 1 else table
 
 
 def matching(source: FileSource, symbol: str, interval: str) -> list[Path]:
@@ -126,8 +144,10 @@ def _funding_column(path: Path, table: pa.Table, source: FileSource, ours: str) 
     return theirs
 
 
-def _one_file(path: Path, source: FileSource, load: Callable[[Path, FileSource], pa.Table]) -> pa.Table:
-    """A file's columns under our names, with times in UTC."""
+def _one_file(
+    path: Path, source: FileSource, load: Callable[[Path, FileSource], pa.Table], named: Naming | None = None
+) -> pa.Table:
+    """A file's columns under our names, with times in UTC. named: which are read, by default those of bars."""
     try:
         table = load(path, source)
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, pa.ArrowException) as error:
@@ -135,14 +155,16 @@ def _one_file(path: Path, source: FileSource, load: Callable[[Path, FileSource],
         raise BadInput(f"{path}: cannot be read: {text}", _reading_hint(path, source, load, text)) from None
     if table.num_rows == 0:
         raise BadInput(f"{path}: has no rows", "delete the file, or fetch it again")
-    columns = {ours: table.column(theirs) for ours, theirs in _named(path, table.column_names, source).items()}
+    columns = {
+        ours: table.column(theirs) for ours, theirs in (named or _named)(path, table.column_names, source).items()
+    }
     columns["open_time"] = _utc(columns["open_time"], source, path)
     return pa.table(columns)
 
 
 def _reading_hint(path: Path, source: FileSource, load: Callable[[Path, FileSource], pa.Table], text: str) -> str:
     is_parquet = path.suffix in (".parquet", ".pq")
-    if is_parquet != (load is _read_parquet):
+    if is_parquet != (load is not _read_csv):
         return f"set download.source: {'parquet' if is_parquet else 'csv'}"
     if re.search(r"Expected \d+ columns, got \d+", text):  # pyarrow's words
         return f"see download.file.delimiter, now {source.delimiter!r}; or the file is damaged: fetch it again"
@@ -170,6 +192,19 @@ def _named(path: Path, names: list[str], source: FileSource) -> dict[str, str]:
                 f"{path}: no column '{ours}'",
                 f"it has: {', '.join(names)}; write download.file.columns: {{{ours}: its name there}}"
                 f" (and see download.file.delimiter, now {source.delimiter!r})",
+            )
+    return found
+
+
+def _named_marks(path: Path, names: list[str], source: FileSource) -> dict[str, str]:
+    """The prices of `marks.SCHEMA` to the file's columns of the mark price. Raises BadInput: one is not there."""
+    found = {"open_time": _named(path, names, source)["open_time"]}
+    for price, ours in zip(marks.SCHEMA.names[1:], marks.COLUMNS, strict=True):
+        found[price] = source.columns.get(ours, ours)
+        if found[price] not in names:
+            raise BadInput(
+                f"{path}: no column '{found[price]}' of the mark price, which download.mark_price asks for",
+                f"it has: {', '.join(names)}; write download.file.columns: {{{ours}: its name there}}",
             )
     return found
 
@@ -204,6 +239,10 @@ def _parsed(column: pa.ChunkedArray, path: Path) -> pa.ChunkedArray:
 def _read_parquet(path: Path, source: FileSource) -> pa.Table:
     names = pq.read_schema(path).names
     return pq.read_table(path, columns=list(_named(path, names, source).values()))
+
+
+def _read_whole_parquet(path: Path, source: FileSource) -> pa.Table:
+    return pq.read_table(path)
 
 
 def _read_csv(path: Path, source: FileSource) -> pa.Table:

@@ -18,7 +18,7 @@ from binance.exceptions import BinanceAPIException, BinanceRequestException
 from pipeline.config import interval_ms
 from pipeline.config.sources import BinanceSource
 from pipeline.errors import BadInput, ExchangeError
-from pipeline.market import cleaning
+from pipeline.market import cleaning, marks
 from pipeline.market.candles import SCHEMA
 from pipeline.market.files import BINANCE
 from pipeline.market.network import backoff_seconds, cause, is_loopback, retry_after
@@ -74,10 +74,11 @@ class Rest:
     def bars(self, symbol: str, interval: str, start_ms: int, end_ms: int) -> pa.Table:
         """Closed bars with open times in [start_ms, end_ms), `candles.SCHEMA`.
 
+        interval: or a series of the mark price (`marks.series_of`), of which come `marks.SCHEMA`.
         Closed by the exchange's own clock, not ours.
         Raises UnknownSymbol. ExchangeError: it cannot be reached, or refuses.
         """
-        step = interval_ms(interval)
+        source, step = f"{self.base} {symbol} {interval}", interval_ms(marks.interval_of(interval))
         end_ms = min(end_ms, self.server_ms() // step * step)
         rows: list[list[Any]] = []
         at = start_ms
@@ -91,7 +92,7 @@ class Rest:
                 raise ExchangeError(f"{self.base}: answers with bars from before the time asked for", "try again later")
             at = after if after - 1 + step < end_ms else end_ms
         if not rows:
-            return SCHEMA.empty_table()
+            return (marks.SCHEMA if marks.is_mark(interval) else SCHEMA).empty_table()
         columns = dict(zip(BINANCE, zip(*rows, strict=True), strict=False))
         table = pa.table(
             {
@@ -99,7 +100,8 @@ class Rest:
                 **{n: np.array(columns[n], np.float64) for n in SCHEMA.names if n != "open_time"},
             }
         )
-        return cleaning.clean(table, interval, f"{self.base} {symbol} {interval}")
+        bars = cleaning.clean(table, marks.interval_of(interval), source)
+        return marks.of_klines(bars, source) if marks.is_mark(interval) else bars
 
     def funding(self, symbol: str, start_ms: int, end_ms: int) -> tuple[Ints, Floats]:
         """Funding stamps (ms) in [start_ms, end_ms) and their rates."""
@@ -119,7 +121,9 @@ class Rest:
 
     def _page(self, symbol: str, interval: str, **window: int) -> list[list[Any]]:
         ask = self.client.futures_klines if self.market == "um" else self.client.get_klines
-        return cast(list[list[Any]], self._ask(ask, symbol=symbol, interval=interval, **window))
+        if marks.is_mark(interval):
+            ask = self.client.futures_mark_price_klines
+        return cast(list[list[Any]], self._ask(ask, symbol=symbol, interval=marks.interval_of(interval), **window))
 
     def _ask(self, ask: Callable[..., Json], **parameters: Any) -> Json:
         """A reply, after as many tries as are allowed; waits while the minute's weight is used up."""

@@ -12,7 +12,7 @@ from pipeline.artifacts import sha256_file
 from pipeline.config import Config, interval_ms
 from pipeline.config.sources import FileSource
 from pipeline.errors import BadInput
-from pipeline.market import candles, files, synthetic
+from pipeline.market import candles, files, marks, synthetic
 from pipeline.market.conflicts import Conflict
 from pipeline.market.ranges import Range, subtract
 from pipeline.market.store import Fetched, Month, Part, Series, Stored, add, funding_table, months, without
@@ -134,6 +134,8 @@ class SyntheticMarket:
         for start, end in ranges:
             if interval == "funding":
                 table = funding_table(*_columns(synthetic.funding(self.source, symbol, start, end)))
+            elif marks.is_mark(interval):
+                table = synthetic.marks(self.source, symbol, marks.interval_of(interval), start, end)
             else:
                 table = synthetic.bars(self.source, symbol, interval, start, end)
             yield Fetched(table, Part("synthetic", start, end, table.num_rows))
@@ -164,7 +166,7 @@ class OwnFiles:
 
     def begin(self, series: Series, symbol: str, interval: str, wanted: list[tuple[Month, list[Range]]]) -> None:
         file = self._file(interval)
-        paths = files.matching(file, symbol, interval)
+        paths = files.matching(file, symbol, marks.interval_of(interval))
         # Names and hashes of the files: when one changes, its months are made anew.
         self.settings = {
             "files": {str(path): sha256_file(path) for path in paths},
@@ -175,7 +177,7 @@ class OwnFiles:
     def fetch(self, stored: Stored, symbol: str, interval: str, month: Month, ranges: list[Range]) -> Iterator[Fetched]:
         if self._table is None:
             self._table = self._read(symbol, interval)
-        step = _FUNDING_STEP if interval == "funding" else interval_ms(interval)
+        step = _FUNDING_STEP if interval == "funding" else interval_ms(marks.interval_of(interval))
         times = candles.times_ms(self._table)
         if not len(times):
             return
@@ -201,6 +203,8 @@ class OwnFiles:
     def _read(self, symbol: str, interval: str) -> pa.Table:
         if interval == "funding":
             return funding_table(*files.read_funding(self._file(interval), symbol))
+        if marks.is_mark(interval):
+            return files.read_marks(self.file, self.kind, symbol, marks.interval_of(interval), snap=self.snap)
         return files.read(self.file, self.kind, symbol, interval, 0, 1 << 62, snap=self.snap)
 
 

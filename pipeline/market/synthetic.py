@@ -23,6 +23,7 @@ from pipeline.config import interval_ms, utc_ms
 from pipeline.config.sources import SyntheticSource
 from pipeline.errors import BadInput
 from pipeline.market.candles import COLUMNS, PRICES, SCHEMA, iso, time_array
+from pipeline.market.marks import SCHEMA as MARKS
 from pipeline.market.timeframes import resample
 
 Floats = npt.NDArray[np.float64]
@@ -38,6 +39,8 @@ _PRESSURE_MS = 8 * HOUR
 _PUSH = 0.15
 _QUOTE_PER_MINUTE = 500_000.0
 _DEGREES_OF_FREEDOM = 4
+# Share of a wick of the last price that the mark price goes along with.
+_MARK_FOLLOWS = 0.3
 # calm, trending up, trending down, wild: volatility, drift in volatilities of a day
 _REGIMES = np.array([(0.6, 0.0), (0.9, 0.15), (1.0, -0.15), (1.7, 0.0)])
 
@@ -82,6 +85,43 @@ def funding(source: SyntheticSource, symbol: str, start_ms: int, end_ms: int) ->
     rows = slice(*np.searchsorted(all_times, [start_ms, end_ms]))
     schema = pa.schema([("open_time", TIME), ("funding_rate", pa.float64())])
     return pa.table([time_array(all_times[rows]), pa.array(all_rates[rows])], schema=schema)
+
+
+def marks(source: SyntheticSource, symbol: str, interval: str, start_ms: int, end_ms: int) -> pa.Table:
+    """Mark prices of the bars with open times in [start_ms, end_ms), `marks.SCHEMA`: smooth, around the last price.
+
+    It closes at the mean of the last three minutes' closes, opens where it closed before, and follows part of the way
+    where the last price went beyond its own open and close.
+    """
+    step, higher = _step(interval), interval_ms(interval)
+    pieces = []
+    for month in range(_month_of(start_ms), _month_of(end_ms - 1) + 1):
+        times, last = _month(source, symbol, month, step)
+        before = [np.concatenate((last["close"][:1].repeat(k), last["close"][: len(times) - k])) for k in (1, 2)]
+        close = (last["close"] + before[0] + before[1]) / 3
+        open_ = np.concatenate((last["open"][:1], close[:-1]))
+        above = last["high"] - np.maximum(last["open"], last["close"])
+        below = np.minimum(last["open"], last["close"]) - last["low"]
+        values = {
+            "open": open_,
+            "high": np.maximum(open_, close) + _MARK_FOLLOWS * above,
+            "low": np.minimum(open_, close) - _MARK_FOLLOWS * below,
+            "close": close,
+        }
+        decimals = _decimals(source)
+        values = {name: np.maximum(np.round(one, decimals), 10.0**-decimals) for name, one in values.items()}
+        if higher != step:
+            none = dict.fromkeys(COLUMNS[len(PRICES) :], np.zeros(len(times)))
+            times, values = resample(values | none, times, step, higher)
+        rows = slice(*np.searchsorted(times, [start_ms, end_ms]))
+        pieces.append(
+            pa.table([time_array(times[rows]), *(pa.array(values[name][rows]) for name in PRICES)], schema=MARKS)
+        )
+    return pa.concat_tables(pieces).combine_chunks()
+
+
+def _decimals(source: SyntheticSource) -> int:
+    return max(0, 6 - math.floor(math.log10(source.start_price)))
 
 
 def _step(interval: str) -> int:
@@ -188,7 +228,7 @@ def _prices(
     move, spread = close - opens, 2 * deviation**2
     up = (move + np.sqrt(move**2 - spread * np.log1p(-random.random(len(move))))) / 2
     down = (move - np.sqrt(move**2 - spread * np.log1p(-random.random(len(move))))) / 2
-    decimals = max(0, 6 - math.floor(math.log10(source.start_price)))
+    decimals = _decimals(source)
     tick = 10.0**-decimals
     logs = {"open": opens, "high": opens + up, "low": opens + down, "close": close}
     return {name: np.maximum(np.round(np.exp(log), decimals), tick) for name, log in logs.items()}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pipeline.artifacts import Layout, exclusive
 from pipeline.config import Config, interval_ms, utc_ms
 from pipeline.errors import BadInput
-from pipeline.market import candles, sources
+from pipeline.market import candles, marks, sources
 from pipeline.market.ranges import clip, subtract
 from pipeline.market.store import DAY_MS, FUNDING_SCHEMA, Month, Series, Stored, months
 from pipeline.stages.reporting import Plan, Summary, progress
@@ -18,7 +18,7 @@ DEFAULT_DAYS = 30
 
 @dataclass(frozen=True)
 class Wanted:
-    """One series to fetch: `interval` is "funding" for funding rates."""
+    """One series to fetch: `interval` is "funding" for funding rates, `marks.series_of` for the mark price."""
 
     symbol: str
     interval: str
@@ -90,7 +90,13 @@ def _update_all(config: Config, layout: Layout, source: sources.Source) -> dict[
                     _note(told[name], wanted.series, month, stored, change, start, end)
                     advance(1, f"{name} {month.name}")
                 if not told[name].rows:
-                    _nothing(config, wanted, source, start, end)
+                    if not _may_lack(config, wanted):
+                        _nothing(config, wanted, source, start, end)
+                    del told[name]
+                    source.warnings.append(
+                        f"{wanted.symbol}: {config.download.source} has no mark price of this range; the last price,"
+                        " whose wicks go further, liquidates in its place (download.mark_price: false asks for none)"
+                    )
     return told
 
 
@@ -104,6 +110,10 @@ def _all_wanted(config: Config, layout: Layout) -> Iterator[Wanted]:
         if download.funding:
             folder = layout.bars(download.venue, "um", symbol, "funding")
             yield Wanted(symbol, "funding", Series(folder, FUNDING_SCHEMA, None))
+        if download.marks and symbol in config.symbols:
+            name = marks.series_of(config.interval)
+            folder = layout.bars(download.venue, download.market, symbol, name)
+            yield Wanted(symbol, name, Series(folder, marks.SCHEMA, config.step_ms))
 
 
 def _range(config: Config, now_ms: int) -> tuple[int, int]:
@@ -173,8 +183,14 @@ def _note(told: Told, series: Series, month: Month, stored: Stored, change: str,
     told.sources |= {sources.kind_of(part) for part in stored.parts}
 
 
+def _may_lack(config: Config, wanted: Wanted) -> bool:
+    # The mark price, unless it is asked for by name.
+    return marks.is_mark(wanted.interval) and not config.download.mark_price
+
+
 def _nothing(config: Config, wanted: Wanted, source: sources.Source, start: int, end: int) -> None:
     what = "funding rates" if wanted.interval == "funding" else f"{wanted.interval} bars"
+    what = "mark price" if marks.is_mark(wanted.interval) else what
     raise BadInput(
         f"download: no {what} of {wanted.symbol} from {candles.iso(start)} to {candles.iso(end)}"
         f" at {config.download.source}, {config.download.market}" + "".join(f"; {text}" for text in source.warnings),

@@ -11,7 +11,7 @@ import pyarrow as pa
 from pipeline.artifacts import Layout, count_rows, read_table, replace_folder, write_json, write_table
 from pipeline.config import Config, interval_ms, utc_ms
 from pipeline.errors import BadInput, MissingInput
-from pipeline.market import candles, cleaning, grid, merging
+from pipeline.market import candles, cleaning, grid, marks, merging
 from pipeline.stages.reporting import Plan, Summary, progress
 
 # Read before the first bar wanted, so that extras are known and a gap at the start can be filled.
@@ -65,7 +65,7 @@ def plan(config: Config, layout: Layout) -> Plan:
         inputs=inputs,
         outputs=[*(layout.merged(symbol) for symbol in config.symbols), layout.gaps],
         rows=rows,
-        columns=[*candles.COLUMNS, "is_filled", *_extras(config)],
+        columns=[*candles.COLUMNS, "is_filled", *_extras(config, layout)],
         notes=[f"{', '.join(own)} bars are made of the {config.interval} bars"] if own else [],
     )
 
@@ -110,6 +110,9 @@ def _merge(config: Config, layout: Layout, symbol: str) -> tuple[pa.Table, Merge
     grid_times = candles.times_ms(table)
     for name, values in _other_columns(config, layout, symbol, bars, grid_times, notes):
         table = table.append_column(name, pa.array(values))
+    if config.download.marks:
+        for name, values in _mark_columns(config, layout, symbol, table, notes):
+            table = table.append_column(name, pa.array(values))
     return table, merged
 
 
@@ -167,6 +170,39 @@ def _other_columns(
         rates = candles.column(funding, "funding_rate")
         _note_old(symbol, times + config.step_ms, candles.times_ms(funding), notes)
         yield "funding_rate", merging.known_rate(candles.times_ms(funding), rates, times, config.interval)
+
+
+def _mark_columns(
+    config: Config, layout: Layout, symbol: str, table: pa.Table, notes: list[str]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """The mark price beside the bars; nothing if none was downloaded, which is told.
+
+    Raises BadInput: it is asked for by name, and more of it is missing than bars may be.
+    """
+    folder = _mark_folder(config, layout, symbol)
+    if not any(folder.glob("*.parquet")):
+        notes.append(
+            f"{symbol}: no mark price was downloaded; the last price, whose wicks go further, liquidates instead"
+        )
+        return
+    tables = [read_table(path, "download", marks.SCHEMA.names) for path in _wanted(config, folder)]
+    snap = config.merge.on_misaligned == "snap"
+    own = marks.clean(pa.concat_tables(tables), config.interval, str(folder), snap=snap)
+    columns, missing = marks.beside(own, table)
+    missing &= ~table.column("is_filled").to_numpy()
+    if missing.any():
+        times = candles.times_ms(table)[missing]
+        text = (
+            f"{symbol}: the mark price of {len(times):,} bars is missing ({missing.mean():.2%}), the first that of"
+            f" {candles.iso(int(times[0]))}, {_longest(times, config.step_ms)}"
+        )
+        if config.download.mark_price and missing.mean() > config.merge.max_filled:
+            raise BadInput(
+                f"merge: {text}; merge.max_filled is {config.merge.max_filled:.0%}",
+                "choose merge.start and merge.end around it, raise merge.max_filled, or leave download.mark_price out",
+            )
+        notes.append(f"{text}; the last price stands there in its place")
+    yield from columns.items()
 
 
 def _note_flat(
@@ -258,10 +294,20 @@ def _folders(config: Config, layout: Layout, symbol: str) -> Iterator[Path]:
             yield _bars(config, layout, symbol, interval)
     if config.merge.funding:
         yield layout.bars(config.download.venue, "um", symbol, "funding")
+    if config.download.mark_price:
+        yield _mark_folder(config, layout, symbol)
 
 
-def _extras(config: Config) -> list[str]:
-    return merging.extra_names(config.merge.symbols, config.merge.timeframes, config.merge.funding)
+def _mark_folder(config: Config, layout: Layout, symbol: str) -> Path:
+    return _bars(config, layout, symbol, marks.series_of(config.interval))
+
+
+def _extras(config: Config, layout: Layout) -> list[str]:
+    known = config.download.marks and any(
+        any(_mark_folder(config, layout, symbol).glob("*.parquet")) for symbol in config.symbols
+    )
+    names = merging.extra_names(config.merge.symbols, config.merge.timeframes, config.merge.funding)
+    return names + list(marks.COLUMNS) * known
 
 
 def _summary(config: Config, layout: Layout, told: dict[str, Merged]) -> Summary:
@@ -272,7 +318,7 @@ def _summary(config: Config, layout: Layout, told: dict[str, Merged]) -> Summary
     summary.figures = {
         "rows": rows,
         "range": f"{candles.iso(first)} to {candles.iso(end)}",
-        "columns": 1 + len(candles.COLUMNS) + 1 + len(_extras(config)),
+        "columns": 1 + len(candles.COLUMNS) + 1 + len(_extras(config, layout)),
         "filled": f"{filled:,} ({filled / rows:.2%})",
         "gaps": len(gaps),
         "bars without volume": sum(m.zero_volume for m in told.values()),

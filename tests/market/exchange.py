@@ -31,6 +31,8 @@ class Exchange(ThreadingHTTPServer):
         self.listed_ms = 0
         self.symbols = {"BTCUSDT"}
         self.missing: set[int] = set()
+        # Whether it publishes a mark price.
+        self.marks = True
         self.price = 100.0
         self.weight = 1
 
@@ -46,6 +48,21 @@ class Exchange(ThreadingHTTPServer):
         values = [f"{v:.8f}" for v in (o, o + 1, o - 1, o + 0.5, 10, 10 * o)]
         o_, h, low, c, v, q = values
         return [open_ms, o_, h, low, c, v, open_ms + step - 1, q, 5, "4.00000000", f"{4 * o:.8f}", "0"]
+
+    def mark_row(self, open_ms: int, step: int = MINUTE) -> list[object]:
+        """The mark price: calmer than the last one, without volume."""
+        o = self.price + open_ms // step % 7
+        prices = [f"{v:.8f}" for v in (o + 0.1, o + 0.6, o - 0.2, o + 0.4)]
+        return [open_ms, *prices, "0", open_ms + step - 1, "0", 60, "0", "0", "0"]
+
+    def publish_marks(self, period: str, start: int, end: int, header: bool = True, symbol: str = "BTCUSDT") -> str:
+        """Put the mark price of [start, end) into the archive as the file of a month or a day; its path."""
+        names = "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume"
+        lines = [names + ",taker_buy_quote_volume,ignore"] if header else []
+        lines += [",".join(map(str, self.mark_row(t))) for t in range(start, end, MINUTE) if t not in self.missing]
+        kind = "monthly" if len(period) == 7 else "daily"
+        path = f"/data/futures/um/{kind}/markPriceKlines/{symbol}/1m/{symbol}-1m-{period}.zip"
+        return self.put(path, "\n".join(lines).encode() + b"\n")
 
     def publish(self, period: str, start: int, end: int, symbol: str = "BTCUSDT", micro: bool = False) -> str:
         """Put bars of [start, end) into the archive as the file of a month or a day; its path."""
@@ -153,7 +170,11 @@ class _Handler(BaseHTTPRequestHandler):
             return self._json(rows, headers)
         times = (t for t in range(-(-first // MINUTE) * MINUTE, last + 1, MINUTE) if t not in server.missing)
         # The bar that has not closed yet is among them, as on the real exchange.
-        return self._json([server.row(t) for t, _ in zip(times, range(limit), strict=False)], headers)
+        row = server.row
+        if path.endswith("/markPriceKlines"):
+            row = server.mark_row
+            times = times if server.marks else iter(())
+        return self._json([row(t) for t, _ in zip(times, range(limit), strict=False)], headers)
 
     def _json(self, value: object, headers: dict[str, str]) -> None:
         self._reply(200, json.dumps(value).encode(), headers)

@@ -185,7 +185,7 @@ def test_a_funding_rate_that_was_not_followed_by_the_next_is_told(workspace: Pat
     times = START_MS + 8 * HOUR * np.array([0, 1, 3])
     rates = pa.table({"open_time": time_array(times), "funding_rate": [0.1, 0.2, 0.3]})
     write_table(Layout("test").bars("synthetic", "um", "BTCUSDT", "funding") / "2024-01.parquet", rates)
-    settings = config(download={"market": "um", "funding": True}, funding=True)
+    settings = config(download={"market": "um", "funding": True, "mark_price": False}, funding=True)
     (note,) = merge.run(settings, Layout("test")).warnings
     # Rates of 16 h and of 32 h are missing: 95 bars closed after 16 h and before 24 h, 16 after 32 h.
     assert "more than 8 hours old on 111 bars, the first at 2024-01-01T16:05Z, the last at 2024-01-02T09:20Z" in note

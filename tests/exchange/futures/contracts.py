@@ -1,6 +1,6 @@
 """Small futures exchanges for tests: a few bars of BTCUSDT, one account, no frills."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -98,9 +98,13 @@ def contracts(
     start_ms: int | None = None,
     journal: Journal | None = None,
     futures: Mapping[str, Any] | None = None,
+    marks: Sequence[Bar] | None = None,
     **model: Any,
 ) -> Contracts:
-    """An exchange that stands at the open of the second bar. rates: funding by time; fees: maker and taker."""
+    """An exchange that stands at the open of the second bar.
+
+    rates: funding by time; fees: maker and taker; marks: bars of the mark price.
+    """
     account = Account("key", "secret", 1, Decimal(fees[0]), Decimal(fees[1]))
     account.balances = {"USDT": Balance(Decimal(money))}
     given: dict[str, Rates] = {}
@@ -115,5 +119,6 @@ def contracts(
         journal=journal,
         futures=Futures.model_validate({"leverage": 10} | dict(futures or {})),
         rates=given,
+        mark_prices=None if marks is None else {"BTCUSDT": series_of(marks, step_ms=step_ms)},
     )
     return Contracts(engine, account)

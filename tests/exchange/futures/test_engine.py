@@ -6,6 +6,11 @@ import pytest
 from exchange.futures.contracts import HOUR, Contracts, contracts
 from exchange.replays import MINUTE, START_MS, Bar
 
+from pipeline.exchange.local.futures import market_data
+from pipeline.exchange.local.futures.operations import call
+from pipeline.exchange.local.requests import Params
+from pipeline.exchange.local.restoring import restore
+
 FLAT: Bar = (100, 100, 100, 100)
 D = Decimal
 
@@ -369,6 +374,83 @@ def test_a_book_too_thin_for_a_liquidation_still_closes_it_whole() -> None:
     c.engine.step(2)
     assert (c.position.qty, c.wallet) == (0, 9900)
     ledger(c)
+
+
+# Mark price
+
+
+CALM = (100, 100, 97, 98)
+
+
+def test_a_wick_of_the_last_price_that_the_mark_price_does_not_follow_liquidates_nothing() -> None:
+    c = contracts(FLAT, FLAT, (100, 100, 85, 99), FLAT, marks=[FLAT, FLAT, (100, 100, 92, 99), FLAT])
+    c.place("BUY", quantity=10)
+    c.engine.step(3)
+    assert (c.position.qty, c.wallet) == (10, 10_000)
+
+
+def test_the_mark_price_liquidates_at_the_market_where_the_last_price_is_calm() -> None:
+    c = contracts(FLAT, FLAT, CALM, FLAT, marks=[FLAT, FLAT, (100, 100, 90, 98), FLAT])
+    c.place("BUY", quantity=10)
+    c.engine.step(2)
+    # Sold at the bar's low of 97; 1.25 % of 970 goes to the insurance fund.
+    assert c.income("REALIZED_PNL") == [-30] and c.income("INSURANCE_CLEAR") == [D("-12.125")]
+    assert c.position.qty == 0
+    ledger(c)
+
+
+def test_a_mark_price_that_opens_beyond_liquidates_at_the_open() -> None:
+    c = contracts(FLAT, FLAT, CALM, FLAT, marks=[FLAT, FLAT, (80, 98, 80, 98), FLAT])
+    c.place("BUY", quantity=10)
+    c.engine.step(1)
+    assert c.income("REALIZED_PNL") == [] and c.position.qty == 0, "at 100, where the last price opened"
+    assert c.income("INSURANCE_CLEAR") == [D("-12.5")]
+
+
+def test_a_stop_by_the_last_price_comes_before_the_mark_prices_liquidation() -> None:
+    c = contracts(FLAT, FLAT, (100, 100, 94, 98), FLAT, marks=[FLAT, FLAT, (100, 100, 90, 98), FLAT])
+    c.place("BUY", quantity=10)
+    c.wait("SELL", "STOP_MARKET", triggerPrice=95, closePosition="true")
+    c.engine.step(2)
+    assert (c.income("REALIZED_PNL"), c.income("INSURANCE_CLEAR")) == ([-50], [])
+
+
+def test_a_conditional_order_waits_for_the_price_that_it_names() -> None:
+    c = contracts(FLAT, FLAT, CALM, FLAT, marks=[FLAT, FLAT, (100, 100, 95, 98), FLAT])
+    c.place("BUY", quantity=10)
+    by_last = c.wait("SELL", "STOP_MARKET", triggerPrice=96, quantity=5)
+    by_mark = c.wait("SELL", "STOP_MARKET", triggerPrice=96, quantity=5, workingType="MARK_PRICE")
+    c.engine.step(2)
+    assert (by_last.status, by_mark.status, c.position.qty) == ("NEW", "FINISHED", 5)
+    assert c.income("REALIZED_PNL") == [-15], "sold at 97"
+
+
+def test_profit_funding_and_premium_are_told_by_the_mark_price() -> None:
+    c = contracts(
+        FLAT, FLAT, FLAT, FLAT, rates={START_MS + 2 * MINUTE: 0.01}, marks=[FLAT, FLAT, (102, 103, 101, 102), FLAT]
+    )
+    c.place("BUY", quantity=10)
+    c.engine.step(1)
+    assert c.income("FUNDING_FEE") == [D("-10.2")]
+    assert c.call("positionRisk.v3", symbol="BTCUSDT")[0]["markPrice"] == "102.00000000"
+    assert c.call("positionRisk.v3", symbol="BTCUSDT")[0]["unRealizedProfit"] == "20.00000000"
+    c.engine.step(1)
+    rows = market_data.price_klines(c.engine, Params({"symbol": "BTCUSDT", "interval": "1m"}))
+    assert [row[1:6] for row in rows[-2:]] == [
+        ["102.00000000", "103.00000000", "101.00000000", "102.00000000", "0"],
+        ["100.00000000", "100.00000000", "100.00000000", "100.00000000", "0"],
+    ]
+
+
+def test_an_exchange_with_a_mark_price_comes_back_as_it_was() -> None:
+    bars, marks = [FLAT, FLAT, CALM, FLAT, FLAT], [FLAT, FLAT, (100, 100, 90, 98), FLAT, FLAT]
+    c = contracts(*bars, marks=marks)
+    c.place("BUY", quantity=10)
+    c.engine.step(2)
+    again = contracts(*bars, marks=marks)
+    restore(again.engine, c.engine.journal.text(), c.engine.timeline.moments, call)
+    assert again.wallet == c.wallet and again.position.qty == 0
+    assert again.engine.journal.text() == c.engine.journal.text()
 
 
 def test_bookings_come_in_pages() -> None:

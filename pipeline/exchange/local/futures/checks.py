@@ -36,7 +36,7 @@ def check(engine: "FuturesEngine", account: Account, request: Request) -> None:
         if price:
             _check_price(instrument, price)
     if request.kind == "LIMIT":
-        _check_band(instrument, request, pit.price)
+        _check_band(instrument, request, engine.mark(instrument.symbol))
     notional = request.qty * (request.price or pit.price)
     least = instrument.rules.min_notional
     if not request.reduce_only and notional < least:

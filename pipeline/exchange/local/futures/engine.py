@@ -1,18 +1,22 @@
 """The futures market without any wire: the exchange's engine with positions instead of balances of coins.
 
 Time, matching and journal are the engine's own. What differs is what a fill does (positions, margin, profit), what
-happens beside orders (funding at an open, before the price jumps there; liquidation on the price's way, as an order
-that waits for its price), and what is told.
+happens beside orders (funding at an open, before the price jumps there; liquidation), and what is told.
+
+A symbol's mark price is a market place of its own, without orders, that lives through the same moments. It liquidates,
+and triggers conditional orders of that working type, at the end of each of them: what waits for the last price comes
+first. Where it is not known the last price stands in its place, and a liquidation is an order that waits for it.
 """
 
 from collections.abc import Mapping
 from decimal import Decimal
+from typing import Any
 
 from pipeline.errors import BadInput
 from pipeline.exchange.local.accounts import Account
 from pipeline.exchange.local.engine import Engine
 from pipeline.exchange.local.errors import ApiError
-from pipeline.exchange.local.futures import checks, reports, triggers
+from pipeline.exchange.local.futures import checks, marks, reports, triggers
 from pipeline.exchange.local.futures.funding import Funding, Rates
 from pipeline.exchange.local.futures.orders import FIRST_ALGO, LIQUIDATION, AlgoOrder, Fill, FuturesOrder
 from pipeline.exchange.local.futures.positions import Income, Position, Wallet
@@ -30,7 +34,8 @@ _IMMEDIATE = (-2021, "Order would immediately trigger.")
 
 
 class FuturesEngine(Engine):
-    """Perpetual contracts, replayed bar by bar, and the accounts that trade them. rates: of funding, by symbol."""
+    """Perpetual contracts, replayed bar by bar, and the accounts that trade them. rates: of funding, mark_prices: the
+    mark price at the bars of `series`, by symbol."""
 
     def __init__(
         self,
@@ -44,6 +49,7 @@ class FuturesEngine(Engine):
         journal: Journal | None = None,
         futures: Futures | None = None,
         rates: Mapping[str, Rates] | None = None,
+        mark_prices: Mapping[str, Series] | None = None,
     ) -> None:
         self.futures = futures or Futures.model_validate({})
         self.brackets = Brackets(self.futures.brackets)
@@ -51,6 +57,9 @@ class FuturesEngine(Engine):
         self.wallets: dict[str, Wallet] = {}
         self.algos: dict[int, AlgoOrder] = {}
         self._funded: dict[str, int] = {}
+        self._marked = dict(mark_prices or {})
+        # Of symbols whose mark price is known, from their first bar on.
+        self.mark_pits: dict[str, Pit] = {}
         self._next_algo = FIRST_ALGO
         self._next_income = 1
         super().__init__(
@@ -121,20 +130,45 @@ class FuturesEngine(Engine):
 
     # Time
 
+    def mark(self, symbol: str) -> Decimal:
+        """The mark price now."""
+        return self.mark_pit(symbol).price
+
+    def mark_pit(self, symbol: str) -> Pit:
+        """Where the mark price of a symbol is known: beside the market, or in it."""
+        pit = self.pits[symbol]
+        if symbol in self._marked and symbol not in self.mark_pits:
+            self.mark_pits[symbol] = Pit(pit.instrument, self._marked[symbol], pit.model, self, pit.position)
+        return self.mark_pits.get(symbol, pit)
+
     def _open(self, pit: Pit) -> None:
+        if (mark := self.mark_pit(pit.instrument.symbol)) is not pit:
+            mark.begin()
         self._pay_funding(pit)
         super()._open(pit)
 
+    def _settled(self, kind: str, **what: Any) -> None:
+        if kind == "market":
+            for symbol, mark in self.mark_pits.items():
+                if marks.follow(self.pits[symbol], mark, self._turns[symbol]):
+                    triggers.by_mark(self, mark)
+        super()._settled(kind, **what)
+
+    def waits_for_mark(self, order: AlgoOrder) -> bool:
+        """Whether the mark price triggers a conditional order; a trailing one follows the last price."""
+        return order.working_type == "MARK_PRICE" and not order.trailing and order.symbol in self.mark_pits
+
     def _pay_funding(self, pit: Pit) -> None:
-        """What is due since the symbol's last bar, at the price before this one's open."""
+        """What is due since the symbol's last bar, at the mark price; without one, at the last before this open."""
         symbol = pit.instrument.symbol
+        mark = self.mark(symbol)
         since = self._funded.get(symbol, self.now)
         self._funded[symbol] = self.now
         for _, rate in self.funding.past(symbol, since + 1, self.now):
             for account in self.accounts.values():
                 position = self.wallet(account).position(symbol)
                 # Signed: longs pay a positive rate, shorts receive it.
-                paid = position.side * times(times(position.size, pit.price), abs(rate)) * (-1 if rate < 0 else 1)
+                paid = position.side * times(times(position.size, mark), abs(rate)) * (-1 if rate < 0 else 1)
                 if paid:
                     position.margin -= paid
                     self._book(account, "FUNDING_FEE", symbol, -paid)
@@ -176,14 +210,16 @@ class FuturesEngine(Engine):
             working_type=request.working_type, callback_rate=request.callback, trailing=int(request.callback * 100),
             armed=True,
         )  # fmt: skip
-        if not order.trailing and pit.is_reached(order):
+        by_mark = self.waits_for_mark(order)
+        if not order.trailing and (self.mark_pits[order.symbol] if by_mark else pit).is_reached(order):
             raise ApiError(*_IMMEDIATE)
         order.client_id = order.client_id or self.client_id()
         self._next_algo += 1
         self.algos[order.id] = order
         if order.trailing and (not order.stop_price or pit.is_reached(order)):
             self.activated(order)
-        pit.open[order.id] = order
+        if not by_mark:
+            pit.open[order.id] = order
         self._tell_algo(order)
         return order
 
@@ -329,16 +365,19 @@ class FuturesEngine(Engine):
         position.liquidation = ZERO
         if position.qty:
             position.liquidation = self.brackets.liquidation_price(position.qty, position.cost, position.margin)
-        if position.liquidation:
-            side = "SELL" if position.qty > 0 else "BUY"
-            pit.open[number] = FuturesOrder(
-                number, account.key, symbol, "", side, LIQUIDATION, "IOC", position.size, self.now,
-                stop_price=position.liquidation, armed=True, reduce_only=True,
-            )  # fmt: skip
+        if position.liquidation and symbol not in self.mark_pits:
+            pit.open[number] = self.liquidation(account, position)
         asset = pit.instrument.quote
         row = (asset, self.wallet_balance(account, asset), account.balance(asset).free, change)
         self.outbox.append(
-            (account.key, reports.account_update(reason, self.now, [row], [(position, pit.price)]))
+            (account.key, reports.account_update(reason, self.now, [row], [(position, self.mark(symbol))]))
+        )  # fmt: skip
+
+    def liquidation(self, account: Account, position: Position) -> FuturesOrder:
+        """What waits for the price at which a position is liquidated."""
+        return FuturesOrder(
+            -account.uid, account.key, position.symbol, "", "SELL" if position.qty > 0 else "BUY", LIQUIDATION, "IOC",
+            position.size, self.now, stop_price=position.liquidation, armed=True, reduce_only=True,
         )  # fmt: skip
 
     # Telling

@@ -36,7 +36,7 @@ def add_margin(engine: "FuturesEngine", account: Account, symbol: str, amount: D
     position, asset = engine.wallet(account).position(symbol), engine.instruments[symbol].quote
     if not position.qty:
         raise ApiError(-4053, "Cannot add position margin: position is 0.")
-    mark = engine.pits[symbol].price
+    mark = engine.mark(symbol)
     least = ratio(abs(position.notional(mark)), Decimal(position.leverage))
     left = position.margin + amount + min(position.unrealized(mark), ZERO)
     if amount > engine.available(account, asset) or (amount < 0 and left < least):

@@ -36,24 +36,25 @@ def exchange_info(engine: FuturesEngine, p: Params, limits: list[dict[str, Any]]
 
 def klines(engine: FuturesEngine, p: Params) -> list[Any]:
     """Klines of a symbol."""
-    return _klines(engine, p, p.symbol(engine.instruments))
+    return _klines(engine, p, engine.pits[p.symbol(engine.instruments).symbol])
 
 
 def price_klines(engine: FuturesEngine, p: Params) -> list[Any]:
-    """Klines of the mark price, which is the last price here; they have no volume."""
-    return _without_volume(_klines(engine, p, p.symbol(engine.instruments)))
+    """Klines of the mark price, which is the last price where none is known; they have no volume."""
+    symbol = p.symbol(engine.instruments).symbol
+    return _without_volume(_klines(engine, p, engine.mark_pit(symbol)))
 
 
 def index_klines(engine: FuturesEngine, p: Params) -> list[Any]:
     """Klines of the index price of a pair, which is the last price here; they have no volume."""
-    return _without_volume(_klines(engine, p, _pair(engine, p)))
+    return _without_volume(_klines(engine, p, engine.pits[_pair(engine, p).symbol]))
 
 
 def continuous_klines(engine: FuturesEngine, p: Params) -> list[Any]:
     """Klines of a pair's perpetual contract; there are no others."""
     instrument = _pair(engine, p)
     p.choice("contractType", ("PERPETUAL",))
-    return _klines(engine, p, instrument)
+    return _klines(engine, p, engine.pits[instrument.symbol])
 
 
 def _pair(engine: FuturesEngine, p: Params) -> Instrument:
@@ -63,7 +64,7 @@ def _pair(engine: FuturesEngine, p: Params) -> Instrument:
     return engine.instruments[name]
 
 
-def _klines(engine: FuturesEngine, p: Params, instrument: Instrument) -> list[Any]:
+def _klines(engine: FuturesEngine, p: Params, pit: Pit) -> list[Any]:
     interval = p.choice("interval", INTERVALS[1:], refusal=(-1120, "Invalid interval."))
     start, end = p.integer("startTime"), p.integer("endTime")
     limit = p.integer("limit", 500, 1, 1_000_000) or 500
@@ -72,7 +73,7 @@ def _klines(engine: FuturesEngine, p: Params, instrument: Instrument) -> list[An
         raise ApiError(-1023, "Start time is greater than end time.")
     if step_of(interval) < engine.timeline.step_ms or step_of(interval) % engine.timeline.step_ms:
         raise ApiError(-1120, f"Invalid interval: the replayed bars are of {engine.interval}.")
-    found = spot.rows(engine.pits[instrument.symbol], interval, start, end, min(limit, _MOST_KLINES))
+    found = spot.rows(pit, interval, start, end, min(limit, _MOST_KLINES))
     return [kline(row, interval) for row in found]
 
 
@@ -88,10 +89,12 @@ def funding_rate(engine: FuturesEngine, p: Params) -> list[dict[str, Any]]:
     p.done()
     rows: list[dict[str, Any]] = []
     for symbol in symbols:
-        series = engine.pits[symbol].series
+        series = engine.mark_pit(symbol).series
         for time, rate in engine.funding.past(symbol, start or int(series.open_time[0]), engine.now):
-            i = max(series.at(time) - 1, 0)
-            mark = f"{float(series.close[i]):.8f}"
+            # At the open that it was paid at; of the last price, the close before.
+            i = series.at(time)
+            price = series.open[min(i, len(series) - 1)] if symbol in engine.mark_pits else series.close[max(i - 1, 0)]
+            mark = f"{float(price):.8f}"
             rows.append({"symbol": symbol, "fundingTime": time, "fundingRate": text(rate), "markPrice": mark})
     rows = sorted((row for row in rows if end is None or row["fundingTime"] <= end), key=lambda row: row["fundingTime"])
     return rows[:limit] if start is not None else rows[-limit:]
@@ -119,13 +122,13 @@ def premium_index(engine: FuturesEngine, p: Params) -> Any:
 
 def premium(engine: FuturesEngine, pit: Pit) -> dict[str, Any]:
     """One row of `premiumIndex`."""
-    price = text(pit.price)
+    mark, index = text(engine.mark(pit.instrument.symbol)), text(pit.price)
     due, rate = engine.funding.next(pit.instrument.symbol, engine.now)
     return {
         "symbol": pit.instrument.symbol,
-        "markPrice": price,
-        "indexPrice": price,
-        "estimatedSettlePrice": price,
+        "markPrice": mark,
+        "indexPrice": index,
+        "estimatedSettlePrice": index,
         "lastFundingRate": text(rate),
         "interestRate": "0.00010000",
         "nextFundingTime": due,

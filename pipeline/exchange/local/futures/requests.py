@@ -145,7 +145,7 @@ def _tif(p: Params) -> str | None:
 
 
 def _rest(p: Params) -> str:
-    """What no order here makes use of, and the working type, which changes nothing: mark and last price are one."""
+    """What no order here makes use of, and the working type."""
     if p.flag("priceProtect"):
         raise ApiError(-1130, "priceProtect is not supported by the local exchange.")
     for name in ("priceMatch", "selfTradePreventionMode"):

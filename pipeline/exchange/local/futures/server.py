@@ -101,7 +101,7 @@ def make(setup: "Setup", series: Mapping[str, Series]) -> FuturesServer:
             journal=Journal(setup.journal),
             futures=rules,
             rates=rates,
-            marks=mark_prices,
+            mark_prices=mark_prices,
         )
 
     venue = FuturesVenue(build, setup.scenario, setup.seed)

@@ -6,6 +6,7 @@ from pipeline.exchange.local.errors import ApiError
 from pipeline.exchange.local.futures import checks
 from pipeline.exchange.local.futures.orders import LIQUIDATION, AlgoOrder, FuturesOrder
 from pipeline.exchange.local.futures.requests import Request
+from pipeline.exchange.local.matching import Pit
 from pipeline.exchange.local.numbers import ZERO
 from pipeline.exchange.local.orders import Order
 
@@ -41,6 +42,18 @@ def fire(engine: "FuturesEngine", algo: AlgoOrder) -> None:
     algo.order = order
     engine.end_algo(algo, "TRIGGERED")
     engine.start(order)
+
+
+def by_mark(engine: "FuturesEngine", mark: Pit) -> None:
+    """What the mark price has reached: conditional orders that wait for it, and positions' liquidations."""
+    symbol = mark.instrument.symbol
+    for algo in [one for one in engine.algos.values() if one.symbol == symbol and engine.waits_for_mark(one)]:
+        if algo.status == "NEW" and mark.is_reached(algo):
+            fire(engine, algo)
+    for account in engine.accounts.values():
+        position = engine.wallet(account).position(symbol)
+        if position.liquidation and mark.is_reached(waiting := engine.liquidation(account, position)):
+            liquidate(engine, waiting)
 
 
 def liquidate(engine: "FuturesEngine", waiting: Order) -> None:

@@ -99,7 +99,7 @@ def _assets(engine: FuturesEngine) -> list[str]:
 def _sums(engine: FuturesEngine, account: Account, asset: str) -> dict[str, Decimal]:
     """What an asset holds, by the names of `account`."""
     positions = engine.positions(account, asset)
-    marks = {one.symbol: engine.pits[one.symbol].price for one in positions}
+    marks = {one.symbol: engine.mark(one.symbol) for one in positions}
     wallet = engine.wallet_balance(account, asset)
     profit = sum((one.unrealized(marks[one.symbol]) for one in positions), ZERO)
     initial = sum((_initial(one, marks[one.symbol]) for one in positions), ZERO)
@@ -208,7 +208,7 @@ def account_v3(engine: FuturesEngine, account: Account, p: Params) -> dict[str, 
     totals, assets = _account(engine, account)
     positions = []
     for one in _held(engine, account, list(engine.pits)):
-        mark = engine.pits[one.symbol].price
+        mark = engine.mark(one.symbol)
         initial = _initial(one, mark) + engine.order_margin(account, one.symbol)[0]
         positions.append(
             {
@@ -237,7 +237,7 @@ def _held(engine: FuturesEngine, account: Account, symbols: list[str]) -> list[P
 
 
 def _risk(engine: FuturesEngine, one: Position) -> dict[str, Any]:
-    mark = engine.pits[one.symbol].price
+    mark = engine.mark(one.symbol)
     return {
         "symbol": one.symbol,
         "positionSide": "BOTH",
@@ -275,7 +275,7 @@ def position_risk_v3(engine: FuturesEngine, account: Account, p: Params) -> list
     """Positions that are held or have orders."""
     rows = []
     for one in _held(engine, account, _symbols(engine, p)):
-        mark = engine.pits[one.symbol].price
+        mark = engine.mark(one.symbol)
         orders, initial = engine.order_margin(account, one.symbol)[0], _initial(one, mark)
         rows.append(
             _risk(engine, one)
