@@ -11,6 +11,8 @@ EXTRAS := report,jsonc,service,tune,test
 # The interpreter for .venv; the first of these that is 3.11 or newer, unless PYTHON=… names one.
 PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Where this is set, each of hundreds of processes would compile every module anew: the tests' alone take 20 s.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:
 	@echo "make demo    set up, then run the whole pipeline on a synthetic market; prints where the report is"
@@ -18,7 +20,7 @@ help:
 	@echo "make soak    a million crashes of the order desk, 200 kills of serve, each fault five times (some hours)"
 	@echo "make lint    style, types and the layering of imports"
 	@echo "make bench   every speed figure, next to its peer and its goal"
-	@echo "make conformance   drive the local exchange with other people's clients (installs them; see docs/conformance.md)"
+	@echo "make conformance   drive the local exchange with other people's clients (installs them; see docs/exchange.md)"
 	@echo "make setup   create .venv and install; quick when nothing changed"
 	@echo "make clean   remove .venv and caches; data, models and the DVC cache stay"
 
@@ -32,10 +34,10 @@ $(READY): pyproject.toml constraints.txt
 # The machine code that `serve` loads, and for tests all of the core, once instead of in each of their processes; nothing
 # to do the second time.
 code: $(READY)
-	@python -m pipeline.live.compiled_functions
+	@python -m pipeline.live.compiled_functions | sed '/ is there$$/d'
 compile: $(READY)
 	@PYTHONPATH=tests python tests/compile.py
-	@python -m pipeline.live.compiled_functions
+	@python -m pipeline.live.compiled_functions | sed '/ is there$$/d'
 
 demo: code
 	@git rev-parse --git-dir > /dev/null 2>&1 || dvc config --quiet --local core.no_scm true
@@ -47,7 +49,7 @@ demo: code
 	@pipeline show -c configs/demo.yaml
 
 test: compile
-	@pytest -n 4 --dist worksteal
+	@pytest -n 4 --dist worksteal -rs
 
 soak: $(READY)
 	@python tests/live/soak.py --crash-points 1000000 --years 10

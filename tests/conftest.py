@@ -6,6 +6,11 @@ from pathlib import Path
 import pytest
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with those that wait, in one process: beside them the others keep the processors busy."""
+    items.sort(key=lambda item: item.get_closest_marker("waiting") is None)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder of real market data; tests that need it skip, visibly, where it is not given."""

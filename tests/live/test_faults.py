@@ -44,6 +44,7 @@ def test_no_fault_of_the_menu_is_left_out():
 
 
 @pytest.mark.slow
+@pytest.mark.waiting
 @pytest.mark.timeout(3600 * ROUNDS)
 @pytest.mark.parametrize("group", GROUPS)
 def test_it_recovers_from_every_fault_of_the_menu(group, tmp_path, monkeypatch):

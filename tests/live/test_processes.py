@@ -51,6 +51,7 @@ def live_until(served: Served, tail: Tail, moment: str, draw: random.Random) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.waiting
 @pytest.mark.timeout(120 + 60 * KILLS)
 def test_killed_at_any_moment_it_loses_doubles_and_forgets_nothing(folder):
     draw = random.Random(11)
