@@ -54,7 +54,7 @@ def stress(market: Market, rules: Rules, cash: float, seed: int) -> Iterator[Out
     gapped = [simulate(with_gaps(market, rules, rng), rules, cash) for _ in range(GAP_PATHS)]
     yield _many("gaps", f"{GAPS_A_YEAR} jumps of ±{GAP:.0%} a year at random opens", gapped, cash)
     for day, rows in worst_days(market, rules):
-        part = _part(market, rows)
+        part = market.part(rows)
         alone = simulate(part, rules._replace(origin_ms=rules.origin_ms + rows.start * rules.step_ms), cash)
         date = np.datetime64(day * DAY_MS, "ms").astype("datetime64[D]")
         yield _one(f"worst day {date}", f"{date} and the day on either side, alone", alone, cash)
@@ -70,14 +70,16 @@ def with_gaps(market: Market, rules: Rules, rng: np.random.Generator) -> Market:
     """All prices from some random opens on moved up or down, each symbol by itself."""
     symbols, n = market.shape
     count = max(1, round(GAPS_A_YEAR * n * rules.step_ms / (365 * DAY_MS)))
-    numbers = market.numbers.copy()
+    numbers, marks = market.numbers.copy(), market.marks.copy()
     for s in range(symbols):
         steps = np.zeros(n)
         at = rng.choice(np.arange(1, n), min(count, n - 1), replace=False)
         steps[at] = rng.choice([np.log1p(GAP), np.log1p(-GAP)], len(at))
         factor = np.exp(np.cumsum(steps))
         numbers[[OPEN, HIGH, LOW, CLOSE, ATR], s] *= factor
-    return market._replace(numbers=numbers)
+        if market.has_marks:
+            marks[:, s] *= factor
+    return market._replace(numbers=numbers, marks=marks)
 
 
 def worst_days(market: Market, rules: Rules) -> list[tuple[int, slice]]:
@@ -116,12 +118,9 @@ def bootstrap(market: Market, rules: Rules, rng: np.random.Generator) -> Market:
     after = close[:, :1] * np.cumprod(change, axis=1)
     scale = after / numbers[CLOSE]
     numbers[[OPEN, HIGH, LOW, CLOSE, ATR]] *= scale
-    return market._replace(numbers=np.ascontiguousarray(numbers), flags=flags)
-
-
-def _part(market: Market, rows: slice) -> Market:
-    numbers, flags = market.numbers[:, :, rows], market.flags[:, :, rows]
-    return market._replace(numbers=np.ascontiguousarray(numbers), flags=np.ascontiguousarray(flags))
+    # The mark price keeps its distance from the last one.
+    marks = market.marks[:, :, rows] * scale if market.has_marks else market.marks
+    return market._replace(numbers=np.ascontiguousarray(numbers), flags=flags, marks=np.ascontiguousarray(marks))
 
 
 def _figures(run: Simulation, cash: float) -> tuple[float, float, int]:

@@ -14,7 +14,7 @@ from pipeline.live.shadow import ShadowTrader, shadow_rules
 from pipeline.live.strategy import Outlook, Strategy, Thresholds, bars_of, columns_of
 from pipeline.market import candles
 from pipeline.models.bundle import Bundle
-from pipeline.trading.market import FLAGS, NUMBERS
+from pipeline.trading.market import FLAGS, MARKS, NUMBERS
 from pipeline.trading.records import TRADE
 
 Floats = npt.NDArray[np.float64]
@@ -25,10 +25,10 @@ class Replay:
     """What was decided at each bar, by symbol in the order of their names.
 
     times: open times in ms [n]. features: float32 [n, k] by symbol, in the order of `names`. scores: the columns of
-    the signals file [n] by symbol, buy_signal and sell_signal as 0 and 1. numbers, flags: the market that the core saw,
-    [.., symbols, n]. orders: side that was entered at each close, 0 for none; exits: reason for which an exit was
-    ordered, codes of `records.EXIT_REASONS`; both int8 [symbols, n]. trades: records TRADE [m]. restarts: how often
-    everything was built anew.
+    the signals file [n] by symbol, buy_signal and sell_signal as 0 and 1. numbers, flags, marks: the market that the
+    core saw, [.., symbols, n]; marks are 0 where there were none. orders: side that was entered at each close, 0 for
+    none; exits: reason for which an exit was ordered, codes of `records.EXIT_REASONS`; both int8 [symbols, n]. trades:
+    records TRADE [m]. restarts: how often everything was built anew.
     """
 
     symbols: list[str]
@@ -36,6 +36,7 @@ class Replay:
     times: npt.NDArray[np.int64]
     features: dict[str, npt.NDArray[np.float32]]
     scores: dict[str, dict[str, Floats]]
+    marks: Floats
     numbers: Floats
     flags: npt.NDArray[np.uint8]
     orders: npt.NDArray[np.int8]
@@ -97,6 +98,7 @@ class _Book:
         self.features = {s: np.full((bars, len(self.names)), np.nan, np.float32) for s in self.symbols}
         self.scores: dict[str, dict[str, Floats]] = {s: {} for s in self.symbols}
         self.numbers, self.flags = np.zeros((len(NUMBERS), count, bars)), np.zeros((len(FLAGS), count, bars), np.uint8)
+        self.marks = np.zeros((len(MARKS), count, bars))
         self.orders, self.exits = np.zeros((count, bars), np.int8), np.zeros((count, bars), np.int8)
         self.equity = np.zeros(bars)
         self.trades: list[np.ndarray] = [np.zeros(0, TRADE)]
@@ -110,6 +112,8 @@ class _Book:
                     own[name] = np.full(len(self.equity), np.nan)
                 own[name][row] = value
         self.numbers[:, :, row], self.flags[:, :, row] = outlook.market.numbers[..., 0], outlook.market.flags[..., 0]
+        if outlook.market.has_marks:
+            self.marks[:, :, row] = outlook.market.marks[..., 0]
         entering, leaving = trader.positions["enter_bar"].copy(), trader.positions["leave_bar"].copy()
         done = trader.update(outlook)
         positions = trader.positions
@@ -124,8 +128,8 @@ class _Book:
         self.equity[-1] = done.equity
         trades = np.concatenate([*self.trades, done.trades])
         return Replay(
-            self.symbols, self.names, times, self.features, self.scores, self.numbers, self.flags, self.orders,
-            self.exits, self.equity, trades, trader.refused, restarts,
+            self.symbols, self.names, times, self.features, self.scores, self.marks, self.numbers, self.flags,
+            self.orders, self.exits, self.equity, trades, trader.refused, restarts,
         )  # fmt: skip
 
 

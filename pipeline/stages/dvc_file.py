@@ -126,6 +126,7 @@ RECIPES = {
             "evaluation/stress.py",
             "evaluation/thresholds.py",
             "market/candles.py",
+            "market/marks.py",
         ),
     ),
     "output": Recipe(

@@ -1,6 +1,7 @@
 """Reads signals, bars and gate inputs into the market that the trading core lives through."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,9 @@ from pipeline.config import Config, utc_ms
 from pipeline.config.meta import second_columns
 from pipeline.config.trading import Filters
 from pipeline.errors import BadInput
-from pipeline.market import candles
+from pipeline.market import candles, marks
 from pipeline.stages.times import iso
-from pipeline.trading.market import Market, market_of, signals_of
+from pipeline.trading.market import MARKS, Market, market_of, signals_of
 
 # Of one column, whatever its numbers are.
 Array = npt.NDArray[Any]
@@ -26,7 +27,7 @@ class History:
     """All symbols on one time grid, in the order of their names.
 
     times: open times in ms [n]. market: [symbols, n]. first, stop: each symbol's own bars. in_sample: bars that
-    the models learned from, bool [symbols, n].
+    the models learned from, bool [symbols, n]. marked: symbols whose mark price is known.
     """
 
     symbols: list[str]
@@ -35,6 +36,7 @@ class History:
     first: list[int]
     stop: list[int]
     in_sample: npt.NDArray[np.bool_]
+    marked: list[str] = field(default_factory=list)
 
     def own_times(self, symbol: int) -> npt.NDArray[np.int64]:
         """Open times of one symbol's own bars."""
@@ -48,7 +50,8 @@ def read_history(config: Config, layout: Layout) -> History:
     column that a rule needs is missing.
     """
     symbols = sorted(config.symbols)
-    parts = [_read(config, layout, symbol) for symbol in symbols]
+    marked = [s for s in symbols if marks.COLUMNS[0] in read_schema(layout.merged(s), "merge").names]
+    parts = [_read(config, layout, symbol, marked) for symbol in symbols]
     start = min(int(times[0]) for times, _ in parts)
     bars = (max(int(times[-1]) for times, _ in parts) - start) // config.step_ms + 1
     first = [int((times[0] - start) // config.step_ms) for times, _ in parts]
@@ -63,7 +66,7 @@ def read_history(config: Config, layout: Layout) -> History:
     for number, (begin, end) in enumerate(zip(first, stop, strict=True)):
         filled[number, :begin] = filled[number, end:] = True
     times = start + np.arange(bars, dtype=np.int64) * config.step_ms
-    return History(symbols, times, _market(config, columns, filled, start), first, stop, in_sample)
+    return History(symbols, times, _market(config, columns, filled, start), first, stop, in_sample, marked)
 
 
 def _market(config: Config, columns: dict[str, Array], filled: npt.NDArray[np.bool_], start: int) -> Market:
@@ -78,6 +81,8 @@ def _market(config: Config, columns: dict[str, Array], filled: npt.NDArray[np.bo
     names = ("volume", "volatility", "atr", "score", "funding", "right_long", "right_short")
     context = {name: columns[name] for name in names}
     context |= {"refuse_long": columns["refuse_long"], "refuse_short": columns["refuse_short"]}
+    if MARKS[0] in columns:
+        context["marks"] = np.stack([columns[name] for name in MARKS])
     context["filters"] = np.array([_filters(config, symbol) for symbol in symbols])
     if len(symbols) > 1 and config.risk.enabled and config.risk.limits.correlated_exposure is not None:
         context["correlation"] = daily_correlation(columns["close"], start, config.step_ms)
@@ -99,7 +104,9 @@ def _filters(config: Config, symbol: str) -> list[float]:
     return [one.tick_size, one.step_size, one.min_qty, one.max_qty or 0.0, one.min_notional]
 
 
-def _read(config: Config, layout: Layout, symbol: str) -> tuple[npt.NDArray[np.int64], dict[str, Array]]:
+def _read(
+    config: Config, layout: Layout, symbol: str, marked: list[str]
+) -> tuple[npt.NDArray[np.int64], dict[str, Array]]:
     from pipeline.signals import threshold_step
     from pipeline.trading.volatility import Forecast
 
@@ -111,7 +118,8 @@ def _read(config: Config, layout: Layout, symbol: str) -> tuple[npt.NDArray[np.i
     signals = read_table(path, "signals", wanted)
     present = read_schema(layout.merged(symbol), "merge").names
     amounts = [name for name in ("quote_volume", "volume", "funding_rate") if name in present]
-    merged = read_table(layout.merged(symbol), "merge", ["open_time", *PRICES, "is_filled", *amounts])
+    own_marks = list(MARKS) if symbol in marked else []
+    merged = read_table(layout.merged(symbol), "merge", ["open_time", *PRICES, "is_filled", *amounts, *own_marks])
     times, grid = candles.times_ms(signals), candles.times_ms(merged)
     first = int(np.searchsorted(grid, times[0]))
     if not np.array_equal(grid[first : first + len(times)], times):
@@ -128,6 +136,8 @@ def _read(config: Config, layout: Layout, symbol: str) -> tuple[npt.NDArray[np.i
     close = candles.column(merged, "close")
     columns: dict[str, Array] = {name: candles.column(merged, name)[bars] for name in PRICES}
     columns["filled"] = filled[bars].astype(np.int8)
+    if marked:
+        columns |= _marks(layout.merged(symbol), merged, bars, filled, own_marks)
     seen = signals["in_sample"].to_numpy()[rows] if extra else np.zeros(rows.stop - rows.start)
     columns["in_sample"] = seen.astype(np.int8)
     columns["score"] = candles.column(signals, score)[rows]
@@ -143,6 +153,22 @@ def _read(config: Config, layout: Layout, symbol: str) -> tuple[npt.NDArray[np.i
         columns["funding"] = _funding(layout, symbol, merged, config.step_ms)[bars]
     columns |= _gates(config, layout, symbol, times[rows], columns)
     return times[rows], columns
+
+
+def _marks(
+    path: Path, merged: pa.Table, bars: slice, filled: npt.NDArray[np.bool_], own_marks: list[str]
+) -> dict[str, Array]:
+    # A symbol without them has its last price in their place, beside others that have them.
+    columns: dict[str, Array] = {
+        name: candles.column(merged, name if own_marks else price)[bars]
+        for name, price in zip(MARKS, PRICES, strict=False)
+    }
+    if own_marks:
+        try:
+            marks.check(columns, ~filled[bars], candles.times_ms(merged)[bars])
+        except BadInput as error:
+            raise BadInput(f"{path}: {error.message}", error.hint) from None
+    return columns
 
 
 def _quote_volume(merged: pa.Table, amounts: list[str], close: Array) -> Array:

@@ -263,11 +263,13 @@ def _signals(
 
 
 def _market(market: Any, done: "Replay", number: int, own: slice) -> list[tuple[str, npt.NDArray, npt.NDArray]]:
-    from pipeline.trading.market import FLAGS, NUMBERS
+    from pipeline.trading.market import FLAGS, MARKS, NUMBERS
 
     pairs: list[tuple[str, npt.NDArray, npt.NDArray]] = [
         (name, done.numbers[k, number, own], market.numbers[k, number, own]) for k, name in enumerate(NUMBERS)
     ]
+    if market.has_marks:
+        pairs += [(name, done.marks[k, number, own], market.marks[k, number, own]) for k, name in enumerate(MARKS)]
     return pairs + [(name, done.flags[k, number, own], market.flags[k, number, own]) for k, name in enumerate(FLAGS)]
 
 

@@ -282,6 +282,13 @@ def _thresholds(choice: Choice, configured: dict[str, float]) -> str:
     return f"{chosen}, not those of signals: buy {configured['buy']:.4g}, sell {configured['sell']:.4g})"
 
 
+def _liquidation(prices: dict[str, str]) -> str:
+    words = [f"{price} price" for price in dict.fromkeys(prices.values())]
+    if len(words) == 1:
+        return words[0]
+    return ", ".join(f"{symbol} {price} price" for symbol, price in prices.items())
+
+
 def _summary(
     config: Config, layout: Layout, history: "History", choice: Choice, metrics: dict[str, Any], traded: Traded
 ) -> Summary:
@@ -299,6 +306,14 @@ def _summary(
         "win rate": None if headline["win_rate"] is None else f"{headline['win_rate']:.1%}",
         "p-value against random entries": metrics["random_entry"]["p_value"] if metrics["random_entry"] else None,
     }
+    if prices := metrics["liquidation_price"]:
+        summary.figures["liquidation by"] = _liquidation(prices)
+        bare = [symbol for symbol, price in prices.items() if price == "last"]
+        if bare and config.download.mark_price is not False:
+            summary.warnings.append(
+                f"{', '.join(bare)}: liquidation looks at the last price, whose wicks go further than the mark's; "
+                "`pipeline download` and `pipeline merge` bring that one with download.mark_price: true"
+            )
     if metrics["significance"]:
         summary.figures["luck, by daily returns"] = metrics["significance"]["sentence"]
         if metrics["significance"]["overfitting"]:

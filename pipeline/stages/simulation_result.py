@@ -95,11 +95,19 @@ def metrics_of(
         "signals": outcomes(traded.simulation),
         "exit_reasons": {entry["values"]: entry["counts"] for entry in sorted(reasons, key=lambda e: e["values"])},
         "costs": config.simulate.costs.model_dump(),
+        "liquidation_price": liquidation_price(config, history),
         "costs_paid": _costs_paid(history, traded.simulation),
         "in_sample": traded.in_sample,
         "trials": 1,
         "trials_this_run": 1 + (choice.table.num_rows if choice.table else 0),
     }
+
+
+def liquidation_price(config: Config, history: "History") -> dict[str, str] | None:
+    """Which price liquidates a position, `mark` or `last`, by symbol; None on spot, where none does."""
+    if config.download.market == "spot":
+        return None
+    return {symbol: "mark" if symbol in history.marked else "last" for symbol in history.symbols}
 
 
 def outcomes(simulation: "Simulation") -> dict[str, Any]:

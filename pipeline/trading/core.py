@@ -35,6 +35,9 @@ from pipeline.trading.market import (
     FUNDING,
     HIGH,
     LOW,
+    MARK_HIGH,
+    MARK_LOW,
+    MARK_OPEN,
     MIN_QTY,
     OPEN,
     SELL,
@@ -93,13 +96,14 @@ def fill(
     # Positions are touched here and in `close` alone and never handed on: compiled code counts references at each
     # hand-over, which takes longer than the rules themselves.
     symbols = len(positions)
-    numbers, flags, filters = market.numbers, market.flags, market.filters
+    numbers, flags, filters, marks = market.numbers, market.flags, market.filters, market.marks
+    has_marks = marks.shape[2] > 0
     for s in range(symbols):
         position = positions[s]
         if position.side != 0:
             exit_at_open(
                 account, position, trades[account.trades], s, bar, numbers[OPEN, s, at], numbers[VOLUME, s, at],
-                position.volatility, numbers[FUNDING, s, at],
+                position.volatility, marks[MARK_OPEN, s, at] if has_marks else position.mark, numbers[FUNDING, s, at],
                 flags[FILLED, s, at] == 0 and flags[FAILS, s, at] == 0, rules,
             )  # fmt: skip
     for s in range(symbols):
@@ -126,7 +130,10 @@ def fill(
         if flags[FILLED, s, at] == 0 and position.side != 0:
             touch_levels(
                 account, position, trades[account.trades], s, bar, numbers[OPEN, s, at], numbers[HIGH, s, at],
-                numbers[LOW, s, at], numbers[VOLUME, s, at], position.volatility, rules,
+                numbers[LOW, s, at], marks[MARK_OPEN, s, at] if has_marks else numbers[OPEN, s, at],
+                marks[MARK_HIGH, s, at] if has_marks else numbers[HIGH, s, at],
+                marks[MARK_LOW, s, at] if has_marks else numbers[LOW, s, at], numbers[VOLUME, s, at],
+                position.volatility, rules,
             )  # fmt: skip
 
 
@@ -243,16 +250,18 @@ def exit_at_open(
     open_: float,
     volume: float,
     volatility: float,
+    mark: float,
     funding: float,
     fills: bool,
     rules: Rules,
 ) -> None:
     """Pay the funding that is due, and fill a waiting exit, as far as the bar's volume goes.
 
-    trade: the next free row of the ledger. fills: whether the bar is real and its orders do not fail.
+    trade: the next free row of the ledger. mark: the price that funding is counted by. fills: whether the bar is real
+    and its orders do not fail.
     """
     if rules.pays_funding and funding != 0:
-        paid = position.qty * position.mark * funding
+        paid = position.qty * mark * funding
         account.cash -= paid
         account.funding += paid
         position.funding += paid

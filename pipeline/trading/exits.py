@@ -28,6 +28,9 @@ def touch_levels(
     open_: float,
     high: float,
     low: float,
+    mark_open: float,
+    mark_high: float,
+    mark_low: float,
     volume: float,
     volatility: float,
     rules: Rules,
@@ -36,23 +39,27 @@ def touch_levels(
 
     trade: the next free row of the ledger.
     A stop is a market order: it fills at its level, or at the open if the price had jumped past it,
-    less slippage. A target is a resting limit order: it fills at its level, as maker. Liquidation takes the
-    margin: never more than to the price at which all of it is lost.
+    less slippage. A target is a resting limit order: it fills at its level, as maker. Stop and target look at the last
+    price, liquidation at the mark price. It comes before both if the bar opens beyond it; inside the bar, where nothing
+    tells the order of the two prices, the level that is nearer to the entry comes first, and a target last. It takes
+    the margin at the mark's level: never more than to the price at which all of it is lost.
     """
     side = position.side
     best, worst = (high, low) if side > 0 else (low, high)
+    mark_worst = mark_low if side > 0 else mark_high
     hit_stop = side * (worst - position.stop) <= 0
     hit_target = side * (best - position.target) >= 0
-    if not hit_stop and not hit_target and side * (worst - position.liquidation) > 0:
+    if not hit_stop and not hit_target and side * (mark_worst - position.liquidation) > 0:
         see(position, best, worst)
         return
     stop_at_open = side * (open_ - position.stop) <= 0
     target_at_open = side * (open_ - position.target) >= 0
-    if side * (open_ - position.liquidation) <= 0 or (
-        side * (worst - position.liquidation) <= 0 and side * (position.liquidation - position.stop) > 0
+    if side * (mark_open - position.liquidation) <= 0 or (
+        side * (mark_worst - position.liquidation) <= 0
+        and (not hit_stop or side * (position.liquidation - position.stop) > 0)
     ):
         lost = position.entry_price * (1 - side / rules.leverage)
-        price = side * max(min(side * open_, side * position.liquidation), side * lost)
+        price = side * max(min(side * mark_open, side * position.liquidation), side * lost)
         see(position, price, price)
         close_position(account, position, trade, symbol, bar, price, rules.liquidation_fee, LIQUIDATION, rules)
         return

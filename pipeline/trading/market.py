@@ -20,6 +20,10 @@ NUMBERS = (
 FLAGS = ("filled", "signal", "refuse_long", "refuse_short", "fails")
 OPEN, HIGH, LOW, CLOSE, VOLUME, VOLATILITY, ATR, SCORE, FUNDING, RIGHT_LONG, RIGHT_SHORT = range(len(NUMBERS))
 FILLED, SIGNALS, REFUSE_LONG, REFUSE_SHORT, FAILS = range(len(FLAGS))
+# Rows of `Market.marks`, and what it is without mark prices.
+MARKS = ("mark_open", "mark_high", "mark_low")
+MARK_OPEN, MARK_HIGH, MARK_LOW = range(len(MARKS))
+NO_MARKS = np.zeros((len(MARKS), 0, 0))
 
 
 class Market(NamedTuple):
@@ -34,12 +38,15 @@ class Market(NamedTuple):
     would fill in this bar fail.
     filters: float64 [symbols, 5], TICK to MIN_NOTIONAL, 0 for none. correlation: float64 [days, symbols, symbols], of
     returns known at the start of each UTC day.
+    marks: the mark price, by which futures are liquidated and funding is counted, float64 [len(MARKS), symbols, n];
+    NO_MARKS where it is not known: then the last price stands in its place.
     """
 
     numbers: Array
     flags: npt.NDArray[np.uint8]
     filters: Array
     correlation: Array
+    marks: Array = NO_MARKS
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -75,12 +82,25 @@ class Market(NamedTuple):
             np.ascontiguousarray(self.flags[:, one]),
             self.filters[one],
             np.ascontiguousarray(self.correlation[:, one, one]),
+            np.ascontiguousarray(self.marks[:, one]),
         )
 
     def at(self, bar: int) -> "Market":
         """One bar of it, as it is given to the core live."""
-        numbers, flags = self.numbers[:, :, bar : bar + 1], self.flags[:, :, bar : bar + 1]
-        return Market(np.ascontiguousarray(numbers), np.ascontiguousarray(flags), self.filters, self.correlation)
+        return self.part(slice(bar, bar + 1))
+
+    def part(self, rows: slice) -> "Market":
+        """Some bars of it; the correlation is that of all of them."""
+        return self._replace(
+            numbers=np.ascontiguousarray(self.numbers[:, :, rows]),
+            flags=np.ascontiguousarray(self.flags[:, :, rows]),
+            marks=np.ascontiguousarray(self.marks[:, :, rows]),
+        )
+
+    @property
+    def has_marks(self) -> bool:
+        """Whether the mark price is known."""
+        return self.marks.size > 0
 
     def changed(self, **rows: npt.NDArray) -> "Market":
         """A copy with other rows, by name, [symbols, n] or [n]."""
@@ -102,7 +122,7 @@ def market_of(bars: Bars | list[Bars], signal: npt.NDArray[np.uint8], **context:
     """A market of bars and signals; what is not given is zero: no gate refuses, no order fails, no filter.
 
     bars: of one symbol, or of several of equal length. signal: [n] or [symbols, n]. context: rows of NUMBERS and
-    FLAGS by name, [n] or [symbols, n]; filters and correlation.
+    FLAGS by name, [n] or [symbols, n]; filters, correlation and marks.
     """
     several = bars if isinstance(bars, list) else [bars]
     shape = (len(several), len(several[0].close))
@@ -112,9 +132,12 @@ def market_of(bars: Bars | list[Bars], signal: npt.NDArray[np.uint8], **context:
         flags[FILLED, symbol] = one.filled
     filters = np.asarray(context.pop("filters", np.zeros((shape[0], 5))), np.float64).reshape(shape[0], 5)
     correlation = np.asarray(context.pop("correlation", np.eye(shape[0])[None]), np.float64)
+    marks = np.asarray(context.pop("marks", NO_MARKS), np.float64)
+    marks = marks.reshape(len(MARKS), *shape) if marks.size else NO_MARKS
     for name, values in (context | {"signal": signal}).items():
         if name in NUMBERS:
             numbers[NUMBERS.index(name)] = values
         else:
             flags[FLAGS.index(name)] = values
-    return Market(numbers, flags, np.ascontiguousarray(filters), np.ascontiguousarray(correlation))
+    filters, correlation, marks = (np.ascontiguousarray(one) for one in (filters, correlation, marks))
+    return Market(numbers, flags, filters, correlation, marks)

@@ -16,7 +16,19 @@ from pipeline.trading.compiled import compiled
 from pipeline.trading.core import floor_of, start_day
 from pipeline.trading.exits import follow
 from pipeline.trading.filters import round_level
-from pipeline.trading.market import ATR, CLOSE, FILLED, FUNDING, HIGH, LOW, TICK, VOLATILITY, Market
+from pipeline.trading.market import (
+    ATR,
+    CLOSE,
+    FILLED,
+    FUNDING,
+    HIGH,
+    LOW,
+    MARK_HIGH,
+    MARK_LOW,
+    TICK,
+    VOLATILITY,
+    Market,
+)
 from pipeline.trading.records import TRAILING_STOP, Account, Position
 from pipeline.trading.rules import DAY_MS, Rules
 
@@ -36,13 +48,16 @@ class Chunks(NamedTuple):
     """What of a symbol's bars lets a position pass CHUNK of them at a time.
 
     highest, lowest: of the real bars' prices, float64 [n // CHUNK]; infinite where funding is due, to be looked at
-    bar by bar. top, bottom: of the last real close at each bar, likewise.
+    bar by bar. top, bottom: of the last real close at each bar, likewise. mark_highest, mark_lowest: of the price that
+    liquidates.
     """
 
     highest: Array
     lowest: Array
     top: Array
     bottom: Array
+    mark_highest: Array
+    mark_lowest: Array
 
 
 def chunks_of(market: Market) -> Chunks:
@@ -55,9 +70,14 @@ def chunks_of(market: Market) -> Chunks:
     def chunked(values: Array) -> Array:
         return values[: n // CHUNK * CHUNK].reshape(-1, CHUNK)
 
-    highest = chunked(np.where(due, np.inf, np.where(filled, -np.inf, numbers[HIGH]))).max(axis=1)
-    lowest = chunked(np.where(due, -np.inf, np.where(filled, np.inf, numbers[LOW]))).min(axis=1)
-    return Chunks(highest, lowest, chunked(marks).max(axis=1), chunked(marks).min(axis=1))
+    def extremes(high: Array, low: Array) -> tuple[Array, Array]:
+        most = np.where(due, np.inf, np.where(filled, -np.inf, high))
+        least = np.where(due, -np.inf, np.where(filled, np.inf, low))
+        return chunked(most).max(axis=1), chunked(least).min(axis=1)
+
+    last = extremes(numbers[HIGH], numbers[LOW])
+    mark = extremes(market.marks[MARK_HIGH, 0], market.marks[MARK_LOW, 0]) if market.has_marks else last
+    return Chunks(*last, chunked(marks).max(axis=1), chunked(marks).min(axis=1), *mark)
 
 
 @compiled(inline="always")
@@ -126,6 +146,10 @@ def hold_until(
     sign = float(side)
     numbers, filled = market.numbers, market.flags
     up, down = (HIGH, LOW) if side > 0 else (LOW, HIGH)
+    # What liquidates: the mark price, or the last one, which is read anyway.
+    margin = numbers[down, 0]
+    if market.marks.shape[2] > 0:
+        margin = market.marks[MARK_LOW if side > 0 else MARK_HIGH, 0]
     # Locals, because the compiler cannot know that writing equity leaves the state alone.
     cash, qty, target = account.cash, position.qty, sign * position.target
     stop, liquidation = sign * position.stop, sign * position.liquidation
@@ -137,6 +161,7 @@ def hold_until(
     if chunks is not None:
         highest, lowest = (chunks.highest, chunks.lowest) if side > 0 else (chunks.lowest, chunks.highest)
         top, bottom = (chunks.top, chunks.bottom) if side > 0 else (chunks.bottom, chunks.top)
+        mark_lowest = chunks.mark_lowest if side > 0 else chunks.mark_highest
     while n < end:
         # The compiler leaves out a branch on None only where nothing else is asked.
         if chunks is not None:  # noqa: SIM102
@@ -149,7 +174,8 @@ def hold_until(
                 level = sign * round_level(sign * level, side, tick) if level > stop else stop
                 ceiling = max(peak_of_day, cash + qty * top[c])
                 ground = max(floor, ceiling * fall) if falls else floor
-                if low > level and high < target and low > liquidation and cash + qty * bottom[c] > ground:
+                safe = sign * mark_lowest[c] > liquidation
+                if low > level and high < target and safe and cash + qty * bottom[c] > ground:
                     moved = moved or level > stop
                     best, stop, peak_of_day, floor = most, level, ceiling, ground
                     worst = low if low < worst else worst
@@ -159,7 +185,7 @@ def hold_until(
             break
         if filled[FILLED, 0, n] == 0:
             high, low = sign * numbers[up, 0, n], sign * numbers[down, 0, n]
-            if low <= stop or high >= target or low <= liquidation:
+            if low <= stop or high >= target or sign * margin[n] <= liquidation:
                 break
             after = cash + qty * numbers[CLOSE, 0, n]
             if after > peak_of_day:

@@ -82,6 +82,33 @@ def test_rules_with_every_gate_and_a_symbol_that_begins_later(workspace: Path, r
     assert {"outside_session", "cool_down", "min_score", "correlated_exposure", "maintenance"} <= set(refused)
 
 
+def test_futures_that_are_liquidated_by_the_mark_price_of_one_symbol(workspace: Path) -> None:
+    download = {"source": "synthetic", "market": "um", "funding": True}
+    futures = {"leverage": 20, "exits": {}, "filters": {"default": {"tick_size": 0.05}}}
+    declared = config(RULES, download=download, risk={}, sizing={"fraction": 0.5}, simulate=RULES["simulate"] | futures)
+    write_downloads(declared, 900, late=130)
+    for symbol in declared.symbols:
+        spot = LAYOUT.bars("synthetic", "spot", symbol, "1h")
+        own = spot.parents[2] / "um" / symbol / "1h"
+        spot.rename(own)
+        if symbol == "BTCUSDT":
+            for path in own.glob("*.parquet"):
+                table = pq.read_table(path, columns=["open_time", "open", "high", "low", "close"])
+                # Its wicks reach where the last price does not, and it lacks some bars.
+                low = pa.array(table["low"].to_numpy() * np.random.default_rng(1).uniform(0.94, 1.0, len(table)))
+                write_table(
+                    own.with_name("1h-mark") / path.name,
+                    table.set_column(3, "low", low).filter(pa.array(np.arange(len(table)) % 97 > 0)),
+                )
+    run_batch(declared)
+    for restart_every in (None, 61):
+        table = replayed(declared, ("2024-01-01", "2024-04-01"), restart_every)
+        assert_equal(table)
+    metrics = json.loads((LAYOUT.simulation / "metrics.json").read_text())
+    assert metrics["liquidation_price"] == {"BTCUSDT": "mark", "ETHUSDT": "last"}
+    assert metrics["exit_reasons"]["liquidation"] > 3
+
+
 def test_thresholds_and_stops_that_simulate_chose(workspace: Path) -> None:
     grid = {"buy": {"start": 0.2, "stop": 0.6, "n": 3}, "sell": {"start": -0.6, "stop": -0.2, "n": 3}}
     chosen = {"grid": {**grid, "min_trades": 1, "stop_loss": [0.011, 0.03]}, "exits": {}, "random_entries": 20}

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from builders import START_MS, bars, random_walk
 
 from pipeline.artifacts import Layout, read_table, write_table
 from pipeline.config import Config
 from pipeline.config.serve import Entry
+from pipeline.config.sources import Download
 from pipeline.errors import BadInput, MissingInput
 from pipeline.stages import simulate
 from pipeline.trading.ledger import SCHEMA
@@ -69,7 +71,8 @@ def test_files_have_the_contracts_columns(workspace: Path) -> None:
     assert list(metrics) == [
         "name", "interval", "symbols", "period", "split_time", "thresholds", "headline_part", "headline", "parts",
         "buy_and_hold", "random_entry", "grid", "by_symbol", "by_month", "by_regime", "counts", "signals",
-        "exit_reasons", "costs", "costs_paid", "in_sample", "trials", "trials_this_run", "stress", "significance",
+        "exit_reasons", "costs", "liquidation_price", "costs_paid", "in_sample", "trials", "trials_this_run",
+        "stress", "significance",
     ]  # fmt: skip
     assert metrics["period"] == {"start": "2024-01-01T00:00:00Z", "end": "2024-09-07T00:00:00Z", "bars": N}
     curve = (layout.simulation / "equity.csv").read_text().splitlines()
@@ -304,3 +307,58 @@ def test_what_only_live_trading_does_is_said(workspace: Path) -> None:
     limit = plain.serve.model_copy(update={"entry": Entry(plan="post_only"), "limit_price_adjustment": -0.001})
     [note] = simulate.plan(plain.model_copy(update={"serve": limit}), layout).notes
     assert note.startswith("serve.limit_price_adjustment")
+
+
+def add_marks(layout: Layout, symbol: str, **changes: Any) -> None:
+    """A mark price that goes a tenth below each low; changes: a column's values by row."""
+    table = read_table(layout.merged(symbol), "merge")
+    low = table["low"].to_numpy() * 0.9
+    columns = {"mark_open": table["open"].to_numpy(), "mark_high": table["high"].to_numpy(), "mark_low": low}
+    for name, (row, value) in changes.items():
+        columns[name] = columns[name].copy()
+        columns[name][row] = value
+    for name, values in (columns | {"mark_close": table["close"].to_numpy()}).items():
+        table = table.append_column(name, pa.array(values))
+    write_table(layout.merged(symbol), table)
+
+
+def test_the_mark_price_liquidates_where_merge_has_it_and_the_figures_say_so(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layout = Layout("test")
+    for symbol in ("BTCUSDT", "ETHUSDT"):
+        write_inputs(layout, symbol)
+    declared = config(("BTCUSDT", "ETHUSDT"), leverage=12).model_copy(
+        update={"download": Download(source="synthetic", market="um")}
+    )
+    declared = declared.model_copy(update={"sizing": declared.sizing.model_copy(update={"fraction": 0.4})})
+    metrics, trades, _ = run(layout, declared)
+    assert metrics["liquidation_price"] == {"BTCUSDT": "last", "ETHUSDT": "last"}
+    before = trades.filter(pc.equal(trades["exit_reason"], "liquidation")).num_rows
+    add_marks(layout, "BTCUSDT")
+    summary = simulate.run(declared, layout)
+    assert summary.figures["liquidation by"] == "BTCUSDT mark price, ETHUSDT last price"
+    assert [w for w in summary.warnings if w.startswith("ETHUSDT: liquidation looks at the last price")]
+    metrics, trades, _ = run(layout, declared)
+    assert metrics["liquidation_price"] == {"BTCUSDT": "mark", "ETHUSDT": "last"}
+    ended = trades.filter(pc.equal(trades["symbol"], "BTCUSDT"))["exit_reason"].to_pylist()
+    assert before < len(ended) and set(ended) <= {"liquidation"}, "each bar goes beyond"
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"mark_low": (slice(100, 103), np.nan)},
+            "3 bars have no possible mark price, the first that of 2024-01-05T04:00Z",
+        ),
+        ({"mark_low": (7, -1.0)}, "1 bars have no possible mark price, the first that of 2024-01-01T07:00Z"),
+        ({"mark_high": (9, 1e-9)}, "1 bars have no possible mark price, the first that of 2024-01-01T09:00Z"),
+    ],
+)
+def test_a_mark_price_that_cannot_be_is_refused(workspace: Path, changes: dict[str, Any], says: str) -> None:
+    layout = Layout("test")
+    write_inputs(layout)
+    add_marks(layout, "BTCUSDT", **changes)
+    with pytest.raises(BadInput, match=f"merged/BTCUSDT.parquet: {says}"):
+        simulate.run(config(), layout)

@@ -50,3 +50,14 @@ def at(n: int, *bars: int) -> np.ndarray:
     flags = np.zeros(n, bool)
     flags[list(bars)] = True
     return flags
+
+
+def marks_around(bars: Bars, seed: int, width: float = 0.004) -> np.ndarray:
+    """Mark prices [3, n] beside bars: they wander about the last price and follow part of its wicks."""
+    rng = np.random.default_rng(seed + 7)
+    n = len(bars.close)
+    off = np.exp(rng.normal(0, width, n))
+    open_, close = bars.open * off, bars.close * off
+    high = np.maximum(open_, close) + rng.uniform(0, 1, n) * (bars.high - np.maximum(bars.open, bars.close))
+    low = np.minimum(open_, close) - rng.uniform(0, 1, n) * (np.minimum(bars.open, bars.close) - bars.low)
+    return np.array([open_, high, low])

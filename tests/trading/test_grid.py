@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trading.markets import random_market, rules
+from trading.markets import marks_around, random_market, rules
 
 from pipeline.evaluation.performance import max_drawdown
 from pipeline.trading.bars import Bars
@@ -41,7 +41,7 @@ TICKS = CONTEXT | {"filters": np.array([[0.05, 0.0, 0.0, 0.0, 0.0]])}
 FAILS = {"fails": (np.arange(N) % 11 == 0).astype(np.uint8)}
 
 
-@settings(max_examples=24, deadline=None)
+@settings(max_examples=28, deadline=None)
 @given(
     st.sampled_from([(True, False), (False, True), (True, True)]),
     st.sampled_from(
@@ -51,6 +51,7 @@ FAILS = {"fails": (np.arange(N) % 11 == 0).astype(np.uint8)}
             {"stop_loss": 0.02, "daily_loss": 0.02, "drawdown": 0.03, "losses_in_a_row": 2, "pause": 100},
             {"stop_loss": 0.01, "trail_after": 0.005, "trailing_stop": 0.004, "cool_down": 20, "latency": 1},
             {"leverage": 3.0, "maintenance": 0.01, "fraction": 2.0, "pays_funding": True, "stop_loss": 0.2},
+            {"leverage": 25.0, "maintenance": 0.01, "fraction": 2.0, "pays_funding": True, "take_profit": 0.05},
             {"stop_atr": 2.0, "trail_atr": 3.0, "trail_from_close": True, "slip_volatility": 0.1},
             {"trailing_stop": 0.03, "break_even_after": 0.01, "session_flatten": True, "session_end_ms": 72_000_000},
             {"take_profit": 0.01, "stop_loss": 0.01, "path": RANDOM, "seed": 3, "drawdown": 0.01},
@@ -58,12 +59,14 @@ FAILS = {"fails": (np.arange(N) % 11 == 0).astype(np.uint8)}
         ]
     ),
     st.sampled_from([{}, CONTEXT, TICKS, FAILS]),
+    st.booleans(),
     st.integers(0, 1000),
 )
 def test_each_cell_equals_its_single_run(
-    direction: tuple[bool, bool], exits: dict, context: dict[str, np.ndarray], seed: int
+    direction: tuple[bool, bool], exits: dict, context: dict[str, np.ndarray], marked: bool, seed: int
 ) -> None:
     bars, score = random_market(N, seed, 0.002), score_of(N, seed)
+    context = context | ({"marks": marks_around(bars, seed)} if marked else {})
     rules_ = rules(**{
         "trade_long": direction[0], "trade_short": direction[1], "taker_fee": 0.0005, "slip": 0.0001, "fraction": 0.5,
     } | exits)  # fmt: skip

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trading.markets import as_market, random_market, rules, trade
+from trading.markets import as_market, marks_around, random_market, rules, trade
 
 from pipeline.trading.bars import Bars
 from pipeline.trading.core import finish, step_once
-from pipeline.trading.market import ATR, SCORE, SIGNALS, VOLATILITY, Market
+from pipeline.trading.market import ATR, NO_MARKS, SCORE, SIGNALS, VOLATILITY, Market
 from pipeline.trading.reasons import COUNT
 from pipeline.trading.records import EXIT_REASONS, TRADE, new_account, new_positions
 from pipeline.trading.rules import DAY_MS, NO_LIMIT, PATHS, Rules
@@ -40,7 +40,7 @@ any_rules = st.builds(
     latency=st.sampled_from([0, 0, 2]),
     participation=st.sampled_from([math.inf, 0.1]),
     impact=st.sampled_from([0.0, 0.5]),
-    leverage=st.sampled_from([1.0, 3.0]),
+    leverage=st.sampled_from([1.0, 3.0, 20.0]),
     maintenance=st.sampled_from([0.0, 0.005]),
     pays_funding=st.booleans(),
     daily_loss=st.sampled_from([math.inf, 0.02]),
@@ -65,8 +65,8 @@ def signals(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return score > 1.2, score < -1.2
 
 
-def full_market(n: int, seed: int) -> Market:
-    """A random market with signals, and everything that gates, sizing and costs look at."""
+def full_market(n: int, seed: int, marked: bool | None = None) -> Market:
+    """A random market with signals, and everything that gates, sizing and costs look at; each second one has marks."""
     rng = np.random.default_rng(seed + 2)
     bars = random_market(n, seed)
     funding = np.where(np.arange(n) % 48 == 0, rng.normal(0, 0.001, n), 0.0)
@@ -82,6 +82,7 @@ def full_market(n: int, seed: int) -> Market:
         funding=funding,
         fails=rng.random(n) < 0.05,
         filters=np.array([[0.01, 0.001, 0.002, 0.0, 5.0]]),
+        marks=marks_around(bars, seed) if (seed % 2 if marked is None else marked) else NO_MARKS,
     )
 
 
@@ -191,13 +192,14 @@ def test_the_future_changes_nothing_in_the_past(rules_: Rules, seed: int, cut: i
 @given(any_rules, seeds, st.integers(50, N - 50))
 def test_nothing_that_is_known_later_changes_a_fill(rules_: Rules, seed: int, cut: int) -> None:
     market = full_market(N, seed)
-    numbers, flags = market.numbers.copy(), market.flags.copy()
-    other = full_market(N, seed + 1)
+    numbers, flags, marks = market.numbers.copy(), market.flags.copy(), market.marks.copy()
+    other = full_market(N, seed + 1, market.has_marks)
     numbers[:, :, cut:], flags[:, :, cut:] = other.numbers[:, :, cut:], other.flags[:, :, cut:]
+    marks[:, :, cut:] = other.marks[:, :, cut:]
     # What a bar closes with is not known at its open.
     numbers[[VOLATILITY, ATR, SCORE], :, cut - 1] = other.numbers[[VOLATILITY, ATR, SCORE], :, cut - 1]
     flags[SIGNALS, :, cut - 1] = other.flags[SIGNALS, :, cut - 1]
-    changed = market._replace(numbers=numbers, flags=flags)
+    changed = market._replace(numbers=numbers, flags=flags, marks=marks)
     rules_ = rules_._replace(step_ms=600_000)
     one, two = simulate(market, rules_, 10_000.0), simulate(changed, rules_, 10_000.0)
     assert np.array_equal(one.equity[:cut], two.equity[:cut])
