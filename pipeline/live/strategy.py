@@ -29,6 +29,8 @@ from pipeline.trading.gates import asks_anything, distances, gate_columns, gate_
 from pipeline.trading.market import (
     ATR,
     CLOSE,
+    MARKS,
+    NO_MARKS,
     REFUSE_LONG,
     REFUSE_SHORT,
     SCORE,
@@ -137,9 +139,8 @@ class Strategy:
         correlation = self._identity
         if self._correlation is not None:
             correlation = self._correlation.update(open_time_ms, bars)
-        return Outlook(
-            open_time_ms, Market(numbers, flags, self._filters, correlation), by_symbol, Scores(own, *scores)
-        )
+        market = Market(numbers, flags, self._filters, correlation, self._marks(bars))
+        return Outlook(open_time_ms, market, by_symbol, Scores(own, *scores))
 
     def catch_up(self, symbol: str, bar: MergedBar) -> None:
         """Take a symbol's bar that came after its time had been decided without it; nothing is traded on it.
@@ -190,6 +191,16 @@ class Strategy:
         columns, sides = self._signals.update(rows, scores, filled)
         given = self._given(which, bars, columns, self._signals.names)
         return features, (self._signals.names, columns, sides), self._rows.update(rows, bars, filled, given)
+
+    def _marks(self, bars: Mapping[str, MergedBar]) -> Floats:
+        # Mark prices of the bars that have them; as history's, the last price in their place beside others.
+        if not any(MARKS[0] in bar.values for bar in bars.values()):
+            return NO_MARKS
+        marks = np.zeros((len(MARKS), len(self.symbols), 1))
+        for symbol, bar in bars.items():
+            for row, (name, price) in enumerate(zip(MARKS, candles.PRICES, strict=False)):
+                marks[row, self._number[symbol], 0] = bar.values[name if name in bar.values else price]
+        return marks
 
     def _given(self, which: list[int], bars: list[MergedBar], columns: Floats, names: list[str]) -> Floats:
         # What the market has of scores and funding.
@@ -341,6 +352,8 @@ def columns_of(config: Config) -> list[str]:
     names = [*required_columns(config), *candles.PRICES, *AMOUNTS[:2], "is_filled"]
     if config.simulate.funding:
         names.append("funding_rate")
+    if config.download.marks:
+        names += MARKS
     return list(dict.fromkeys(names))
 
 

@@ -50,6 +50,13 @@ def _lead(m: Any) -> str:
         said += f" Breakers stopped trading {signals['breaker_trips']:,} times."
     if signals["halted_at_the_end_by"]:
         said += f" It was still stopped at the end: {BREAKERS[signals['halted_at_the_end_by']]}."
+    prices = m.get("liquidation_price") or {}
+    by_last = [symbol for symbol, price in prices.items() if price == "last"]
+    if prices and not by_last:
+        said += " Positions are liquidated by the mark price."
+    elif prices:
+        whose = "" if len(by_last) == len(prices) else f" of {', '.join(by_last)}"
+        said += f" Positions{whose} are liquidated by the last price: no mark price is known."
     if m["counts"]["ambiguous_bars"]:
         said += f" {m['counts']['ambiguous_bars']:,} bars reached stop and target both; the order was assumed."
     return said
