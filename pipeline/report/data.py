@@ -108,6 +108,10 @@ class ReportData:
     paths: Mapping[str, Any] | None = None
     shadow: ShadowRun | None = None
 
+    def stage(self, name: str) -> str:
+        """The command that runs another stage of the same config."""
+        return self.command.replace("output", name, 1)
+
     @property
     def learnt(self) -> bool:
         """Whether the signals come from models."""

@@ -12,14 +12,14 @@ def luck(data: ReportData) -> str:
     """Deflated Sharpe ratio, overfitting, random entries, buy & hold; each as a sentence and as figures."""
     found, title = data.metrics.get("significance"), "Skill or luck"
     if found is None:
-        simulate = data.command.replace("output", "simulate", 1)
-        return section("luck", title, note(f"Not judged. `{simulate}`, then `{data.command}` add it."))
+        return section("luck", title, note(f"Not judged. `{data.stage('simulate')}`, then `{data.command}` add it."))
     lead = (
         f"Of the {text.number(found['n'])} daily returns {text.in_words(data.metrics, found['part'])}; Sharpe "
         "ratios here are of those returns, for a year. Every parameter set that was ever simulated for this config "
         "counts as a trial, also those of earlier runs."
     )
-    said = f'<ul class="luck">{"".join(f"<li>{escape(sentence)}</li>" for sentence in found["sentences"])}</ul>'
+    sentences = (escape(text.typeset(sentence)) for sentence in found["sentences"])
+    said = f'<ul class="luck">{"".join(f"<li>{sentence}</li>" for sentence in sentences)}</ul>'
     title += ", in sample" if data.metrics.get("in_sample") else ""
     return section("luck", title, said, columns(key_values(_record(found)), key_values(_search(found))), lead=lead)
 
@@ -48,7 +48,8 @@ def _search(found: Mapping[str, Any]) -> list[tuple[str, str]]:
             ("sets of the grid looked at", f"{sample['traded']:,} of {sample['sets']:,}, {sample['clusters']} clusters")
         )
     if pbo:
-        interval = f"{pbo['confidence']:.0%} interval {pbo['low']:.2f} to {pbo['high']:.2f}"
+        confidence = text.percent(pbo["confidence"], 0, sign=False)
+        interval = f"{confidence} interval {pbo['low']:.2f} to {pbo['high']:.2f}"
         rows += [
             ("PBO", f"{pbo['pbo']:.2f}, {interval}"),
             ("the chosen set lost elsewhere", text.percent(pbo["loss"], 0, sign=False)),

@@ -13,7 +13,7 @@ LISTED_FEATURES = 25
 def scores(data: ReportData) -> str:
     """Every model's scores beside the null's, their distribution and calibration."""
     if not data.scores:
-        run = "Run `pipeline labels` and `pipeline predict-rolling`, then `pipeline output`."
+        run = f"Run `{data.stage('labels')}` and `{data.stage('predict-rolling')}`, then `{data.command}`."
         return section("scores", "Scores", note(f"There are no scores with outcomes. {run}"))
     rows = [(model, evidence.scores(model)) for model in data.scores]
     blocks = []
@@ -134,9 +134,8 @@ def _calibration_words(s: Mapping[str, Any]) -> str:
 def folds(data: ReportData) -> str:
     """The walk-forward blocks one by one."""
     if data.folds is None or not data.folds["folds"]:
-        return section(
-            "folds", "Walk-forward", note("There are no folds. Run `pipeline predict-rolling`, then `pipeline output`.")
-        )
+        run = f"Run `{data.stage('predict-rolling')}`, then `{data.command}`."
+        return section("folds", "Walk-forward", note(f"There are no folds. {run}"))
     blocks = data.folds["folds"]
     names = list(dict.fromkeys(name for block in blocks for name in block["scores"]))
     skills = {
@@ -178,9 +177,8 @@ def folds(data: ReportData) -> str:
 def importance(data: ReportData) -> str:
     """The features that each trained model leans on."""
     if data.manifest is None:
-        return section(
-            "importance", "Features", note("There is no trained model. Run `pipeline train`, then `pipeline output`.")
-        )
+        run = f"Run `{data.stage('train')}`, then `{data.command}`."
+        return section("importance", "Features", note(f"There is no trained model. {run}"))
     lists = []
     for name, model in data.manifest["models"].items():
         gains: dict[str, float] = model.get("importance") or {}

@@ -20,7 +20,7 @@ def paths(data: ReportData) -> str:
     """The spread of each figure over the paths, and every path's own."""
     found = data.paths
     if found is None:
-        hint = "There is no cross-validation. Run `pipeline cross-validate`, then `pipeline output`."
+        hint = f"There is no cross-validation. Run `{data.stage('cross-validate')}`, then `{data.command}`."
         return section("paths", "Paths", note(hint))
     parts = [_scores(found["distribution"]["scores"])]
     if found["distribution"]["trading"]:

@@ -12,9 +12,8 @@ LISTED_GAPS = 100
 def gaps(data: ReportData) -> str:
     """Bars that were missing at the source."""
     if data.gaps is None:
-        return section(
-            "gaps", "Gaps in the data", note("There is no gaps.json. Run `pipeline merge`, then `pipeline output`.")
-        )
+        run = f"Run `{data.stage('merge')}`, then `{data.command}`."
+        return section("gaps", "Gaps in the data", note(f"There is no gaps.json. {run}"))
     found = [(symbol, gap) for symbol, told in data.gaps.items() for gap in told["gaps"]]
     if not found:
         return section("gaps", "Gaps in the data", note("None: every bar was there.", "plain"))
@@ -59,7 +58,8 @@ def provenance(data: ReportData) -> str:
     config = f"<details><summary>{title}</summary><pre>{escape(data.config_yaml)}</pre></details>"
     pictures = ", ".join(f'<a href="{escape(name)}">{escape(name)}</a>' for name in data.images)
     files = f'<p class="small">Pictures beside this page: {pictures}.</p>' if pictures else ""
-    lead = "The same config, data and code give this page again, byte for byte."
+    lead = "The same config, data and code give this page again, byte for byte"
+    lead += ", but for how long the shadow run's decisions took." if data.shadow else "."
     return section("provenance", "How it was made", *blocks, config, files, lead=lead)
 
 

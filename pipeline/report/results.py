@@ -198,8 +198,16 @@ def _regimes(by_regime: dict[str, dict[str, Any]]) -> str:
     ]  # fmt: skip
     if not rows:
         return ""
-    caption = "By the 30 days before each day: thirds by volatility, and whether holding had gained"
+    caption = (
+        "The whole range by kind of market. Of the 30 days before each day: calm, between and wild are thirds by "
+        "volatility; rising or falling is whether holding had gained"
+    )
     return table(["Market", "Days", "Return", "Sharpe ratio", "Buy & hold"], rows, caption=caption)
+
+
+def _in_a_sentence(name: str) -> str:
+    # "Total return" becomes small, Sharpe, Sortino and Calmar are people.
+    return name if name.rsplit(maxsplit=1)[-1] == "ratio" else name[0].lower() + name[1:]
 
 
 def _month_cell(value: float | None, limit: float) -> str:
@@ -221,11 +229,11 @@ def thresholds(data: ReportData) -> str:
         return section(
             "thresholds",
             _title(data, "Thresholds"),
-            note(where + " Add simulate.grid to the config and run `pipeline simulate`."),
+            note(where + " Add simulate.grid to the config, then `pipeline simulate`."),
         )
     searched = m["grid"]
     if m["thresholds"]["chosen_by"] == "grid":
-        chosen = f"chosen because its {NAMES[searched['metric']].lower()} was the best in the selection part"
+        chosen = f"chosen because its {_in_a_sentence(NAMES[searched['metric']])} was the best in the selection part"
     else:
         chosen = "from the config"
     lead = (
@@ -255,7 +263,7 @@ def trades(data: ReportData) -> str:
             said = "No trades at all, though there were signals: see simulate.direction and the gaps in the data."
         return section("trades", _title(data, "Trades"), note(said))
     reasons = [
-        (reason.replace("_", " "), f"{count:,} ({count / total:.0%})")
+        (reason.replace("_", " "), f"{count:,} ({text.percent(count / total, 0, sign=False)})")
         for reason, count in sorted(m["exit_reasons"].items(), key=lambda item: -item[1])
     ]
     blocks = columns(

@@ -18,7 +18,7 @@ def rules(data: ReportData) -> str:
     rows = [("traded", REASONS["traded"], signals["traded"])]
     rows += [(word, REASONS[word], count) for word, count in signals["refused"].items()]
     body = [
-        [escape(word.replace("_", " ")), escape(sentence), f"{count:,}", f"{count / total:.0%}"]
+        [escape(word.replace("_", " ")), escape(sentence), f"{count:,}", text.percent(count / total, 0, sign=False)]
         for word, sentence, count in rows
         if count
     ]
@@ -81,8 +81,7 @@ def stress(data: ReportData) -> str:
     """The table of stress runs; empty where none were made."""
     outcomes = data.metrics.get("stress")
     if not outcomes:
-        simulate = data.command.replace("output", "simulate", 1)
-        said = f"Not run. `{simulate} --stress`, then `{data.command}` add the table."
+        said = f"Not run. `{data.stage('simulate')} --stress`, then `{data.command}` add the table."
         return section("stress", "Stress", note(said))
     rows = [
         [

@@ -15,7 +15,7 @@ def shadow(data: ReportData) -> str:
         return ""
     where = "on a local exchange that repeated the stored bars" if run.rehearsed else "on the live market"
     lead = (
-        f"pipeline serve followed {run.bars:,} bars from {text.clock(run.first_ms)} to {text.clock(run.last_ms)} "
+        f"The strategy followed {run.bars:,} bars from {text.clock(run.first_ms)} to {text.clock(run.last_ms)} "
         f"{where}, one at a time, and traded them on paper with the same core."
     )
     if run.trades and run.trained_until_ms is not None and run.first_ms < run.trained_until_ms:
@@ -42,5 +42,6 @@ def shadow(data: ReportData) -> str:
         head = ["Entry", "Symbol", "Price", "Exit", "Price", "Return", "Profit", "Reason"]
         shown = f"The last {LISTED} of {len(run.trades):,}" if len(run.trades) > LISTED else "All of them"
         parts.append(table(head, rows, caption=f"Trades of the shadow run. {shown}"))
-    hint = "pipeline shadow-report compares them with a simulation of the same bars"
+    store = f" --store data/{data.metrics['name']}/serve/rehearsal/journal.sqlite" if run.rehearsed else ""
+    hint = f"`{data.stage('shadow-report')}{store}` compares this with a simulation of the same bars."
     return section("shadow", "Shadow run", *parts, note(hint, "plain"), lead=lead)

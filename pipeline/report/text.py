@@ -1,6 +1,7 @@
 """Figures and dates as people write them, and the verdict in a sentence."""
 
 import datetime as dt
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,11 @@ def number(value: float | int | None, digits: int = 2) -> str:
         return UNKNOWN
     text = f"{abs(value):,}" if isinstance(value, int) else f"{abs(value):,.{digits}f}"
     return (MINUS if value < 0 and text.strip("0.,") else "") + text
+
+
+def typeset(sentence: str) -> str:
+    """A sentence as `metrics.json` has it, its figures written as on the rest of the page: '4 %', '−0.31'."""
+    return re.sub(r"(?<![\w.])-(?=\d)", MINUS, re.sub(r"(?<=\d)%", " %", sentence))
 
 
 def price(value: float) -> str:
@@ -129,7 +135,7 @@ def _luck(significance: Mapping[str, Any] | None) -> list[tuple[bool, str, str]]
     if not significance or significance["passes"]:
         return []
     unlikely = (significance["dsr"] or 0.0) < 0.5
-    return [(True, "bad" if unlikely else "fair", significance["sentence"])]
+    return [(True, "bad" if unlikely else "fair", typeset(significance["sentence"]))]
 
 
 def warnings(metrics: Mapping[str, Any]) -> list[str]:
@@ -152,5 +158,7 @@ def warnings(metrics: Mapping[str, Any]) -> list[str]:
             f"In {ambiguous:,} bars stop and target both lay inside the bar; which came first was assumed, not known."
         )
     if (filled := counts.get("filled_bars")) and counts.get("bars") and filled / counts["bars"] > 0.01:
-        found.append(f"{filled / counts['bars']:.1%} of the bars were missing at the source and made up.")
+        found.append(
+            f"{percent(filled / counts['bars'], sign=False)} of the bars were missing at the source and made up."
+        )
     return found

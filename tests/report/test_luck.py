@@ -32,9 +32,9 @@ def test_every_sentence_and_figure_is_on_the_page(data: ReportData) -> None:
     found, html = data.metrics["significance"], page.render(data)
     assert '<section id="luck">' in html and '<a href="#luck">Luck</a>' in html
     for sentence in found["sentences"]:
-        assert escape(sentence) in html
+        assert escape(text.typeset(sentence)) in html
     shown = luck.luck(data)
-    for figure in (text.number(found["dsr"]), text.number(found["psr"]), f"{found['overfitting']['pbo']:.2f}, 90%"):
+    for figure in (text.number(found["dsr"]), text.number(found["psr"]), f"{found['overfitting']['pbo']:.2f}, 90 %"):
         assert figure in shown
     assert f"{found['grid_sample']['traded']:,} of {found['grid_sample']['sets']:,}" in shown
     assert "strategies that entered at random did at least as well" in shown

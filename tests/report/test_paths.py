@@ -56,7 +56,7 @@ def test_the_spread_stands_beside_what_was_simulated(data: ReportData) -> None:
 
 def test_without_a_cross_validation_the_section_says_what_to_run(data: ReportData) -> None:
     bare = replace(data, paths=None)
-    assert "Run <code>pipeline cross-validate</code>" in paths(bare)
+    assert "Run <code>pipeline cross-validate -c configs/test.yaml</code>" in paths(bare)
     assert "paths-chart" not in page.charts(bare)
 
 

@@ -38,6 +38,11 @@ def test_a_number_has_thousands_and_a_true_minus(value: float | None, shown: str
     assert text.number(value) == shown
 
 
+def test_a_sentence_of_the_metrics_is_set_as_the_page_is() -> None:
+    sentence = "+2.33 (90% interval -0.31 to 5.33) from 2023-08-31 on, out-of-sample"
+    assert text.typeset(sentence) == "+2.33 (90 % interval −0.31 to 5.33) from 2023-08-31 on, out-of-sample"
+
+
 def test_the_verdict_names_the_period_the_rival_and_the_random_strategies() -> None:
     assert text.verdict(metrics(total=-0.123, hold=0.45, p=0.371)) == (
         "After costs the strategy made −12.3 % from 1 Jul 2024 to 31 Dec 2024; buy & hold made +45.0 %; "
@@ -70,7 +75,7 @@ def test_warnings_name_what_weakens_the_figures() -> None:
     assert text.warnings(metrics()) == []
     counts = {"bars": 100, "ambiguous_bars": 7, "filled_bars": 5}
     found = " ".join(text.warnings(metrics(trades=6, in_sample=True, counts=counts)))
-    assert all(words in found for words in ("In sample", "Only 6 trades", "In 7 bars", "5.0%"))
+    assert all(words in found for words in ("In sample", "Only 6 trades", "In 7 bars", "5.0 %"))
     assert "No pair of thresholds" in text.warnings(metrics(thresholds={"chosen_by": "config"}))[0]
     assert "no separate evaluation part" in text.warnings(metrics(headline_part="all", split_time=None))[0]
     split = metrics(headline_part="all", split_time="2024-07-01T00:00:00Z")
