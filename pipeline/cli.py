@@ -1,5 +1,6 @@
 """The commands. Each imports what it needs when it runs, so that `pipeline --help` is instant."""
 
+import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -54,7 +55,10 @@ def _command(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a command; the list of commands shows the first line of its docstring, whole."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        app.command(name, short_help=(function.__doc__ or "").splitlines()[0])(function)
+        # \b: the example stays on one line, so that it can be copied.
+        text = inspect.cleandoc(function.__doc__ or "").replace("\n\nExample:", "\n\n\b\nExample:")
+        function.__doc__ = text
+        app.command(name, short_help=text.splitlines()[0])(function)
         return function
 
     return register

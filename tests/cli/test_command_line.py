@@ -39,11 +39,15 @@ def test_help_loads_nothing_but_typer() -> None:
 
 
 @pytest.mark.parametrize("command", commands())
-def test_help_of_each_command_shows_an_example(command: str) -> None:
+def test_help_of_each_command_shows_an_example_on_one_line(command: str) -> None:
+    from typer.testing import CliRunner
+
     from pipeline.cli import app
 
     text = next(c for c in app.registered_commands if c.name == command).callback.__doc__ or ""  # type: ignore[union-attr]
-    assert re.search(rf"Example: pipeline {command}\b", text)
+    example = re.search(rf"^Example: pipeline {command}\b.*$", text, re.MULTILINE)
+    assert example is not None
+    assert f"  {example[0]}\n" in CliRunner().invoke(app, [command, "--help"], terminal_width=60).output
 
 
 def test_examples_name_configs_that_exist() -> None:
@@ -114,5 +118,5 @@ def test_ctrl_c_is_one_line_and_exit_130(tmp_path: Path) -> None:
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.05)
     os.kill(process.pid, signal.SIGINT)
-    assert process.wait(10) == 130
+    assert process.wait(120) == 130
     assert process.stderr.read() == "interrupted: nothing is half-written; run the same command to go on\n"
