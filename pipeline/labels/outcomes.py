@@ -1,15 +1,19 @@
 """When outcomes are known: how many bars after its own a label has been decided, and what it says then."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.config import Config
 from pipeline.config.labels import FixedHorizon, HighLow, HighLow2, LabelEntry, TripleBarrier
 from pipeline.errors import BadInput
-from pipeline.labels import compute, label_names
+from pipeline.labels import compute, fixed_horizon, high_low, high_low2, label_names
 from pipeline.market import candles
+
+Floats = npt.NDArray[np.float64]
 
 
 def outcome_delay(config: Config, label: str) -> int:
@@ -45,6 +49,12 @@ class Outcomes:
             )
         self._label = label
         self._config = config.model_copy(update={"labels": [entry]})
+        self._step_ms = config.step_ms
+        self._spec = entry.spec
+        spec = entry.spec
+        lengths = [spec.horizon] if isinstance(spec, HighLow2) else spec.horizons
+        self._horizons = [config.bars(length) for length in lengths]
+        self._place = label_names(self._config).index(label)
 
     def over(self, table: pa.Table) -> np.ndarray:
         """The outcome of each bar of a table, float64 [n]; NaN where it is not known."""
@@ -52,14 +62,23 @@ class Outcomes:
             return np.full(table.num_rows, np.nan)
         return numbers(compute(self._config, table).column(self._label))
 
-    def of_first(self, open_time_ms: Sequence[int], bars: Mapping[str, Sequence[float]]) -> float:
+    def of_first(self, open_time_ms: npt.NDArray[np.int64], bars: Mapping[str, Floats]) -> float:
         """The outcome of the first of `delay` + 1 neighbouring bars; NaN if it has none.
 
-        bars: high, low and close by name, [delay + 1].
+        bars: high, low and close by name, [delay + 1]. By the functions that `over` calls, without its tables.
+        Raises BadInput: they are no neighbours.
         """
-        columns = {name: np.array(values, np.float64) for name, values in bars.items()}
-        table = pa.table({"open_time": candles.time_array(np.array(open_time_ms)), **columns})
-        return float(self.over(table)[0])
+        if open_time_ms[-1] - open_time_ms[0] != self.delay * self._step_ms:
+            raise BadInput(f"label '{self._label}': bars are missing after {open_time_ms[0]} ms")
+        spec, high, low, close = self._spec, bars["high"], bars["low"], bars["close"]
+        if isinstance(spec, HighLow):
+            columns = high_low.compute(spec, self._horizons, close, high, low)
+        elif isinstance(spec, HighLow2):
+            columns = high_low2.compute(spec, self._horizons[0], close, high, low)
+        else:
+            columns = fixed_horizon.compute(spec, self._horizons, close)
+        column = columns[self._place]
+        return float(column.values[0]) if column.known[0] else math.nan
 
 
 def numbers(column: pa.ChunkedArray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import math
-from collections import deque
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -12,6 +11,7 @@ import pyarrow as pa
 from pipeline.config import Config
 from pipeline.errors import BadInput
 from pipeline.labels.outcomes import Outcomes
+from pipeline.market import candles
 from pipeline.models.bundle import Bundle
 from pipeline.models.conformal import IntervalStream
 
@@ -61,8 +61,7 @@ class LaneIntervals:
         seen = dt.datetime.fromisoformat(bundle.manifest["train"]["label_end"])
         self._seen_until_ms = round(seen.timestamp() * 1000)
         longest = max((one.delay for one in self._outcomes.values()), default=0)
-        self._times: deque[int] = deque(maxlen=longest + 1)
-        self._prices: dict[str, deque[float]] = {name: deque(maxlen=longest + 1) for name in _PRICES}
+        self._newest = _Newest(longest + 1)
 
     def over(self, times: Sequence[int], history: pa.Table, scores: Mapping[str, Floats]) -> dict[str, Floats]:
         """What `update` would give for each bar of a merged table [n]; it goes on after the last."""
@@ -74,9 +73,10 @@ class LaneIntervals:
                 known = own[t - delay] if t >= delay else math.nan
                 ends = stream.update(score if time > self._seen_until_ms else math.nan, known)
                 made[f"{name}_low"][t], made[f"{name}_high"][t] = ends
-        self._times.extend(times)
-        for name, kept in self._prices.items():
-            kept.extend(history.column(name).to_pylist())
+        tail = slice(max(len(times) - self._newest.most, 0), len(times))
+        columns = [candles.column(history, name)[tail].tolist() for name in _PRICES]
+        for time, *prices in zip(times[tail], *columns, strict=True):
+            self._newest.add(time, prices)
         return {name: values for name, values in {**scores, **made}.items() if name not in self._unread}
 
     def update(self, open_time_ms: int, prices: Mapping[str, float], scores: Mapping[str, float]) -> dict[str, float]:
@@ -84,9 +84,7 @@ class LaneIntervals:
 
         prices: high, low and close. scores: of the models by name.
         """
-        self._times.append(open_time_ms)
-        for name, kept in self._prices.items():
-            kept.append(prices[name])
+        self._newest.add(open_time_ms, [prices[name] for name in _PRICES])
         outcomes = {label: self._known(one) for label, one in self._outcomes.items()}
         made: dict[str, float] = dict(scores)
         for name, (label, stream) in self._streams.items():
@@ -97,8 +95,29 @@ class LaneIntervals:
     def _known(self, outcomes: Outcomes) -> float:
         # The outcome that this bar's close has made known.
         count = outcomes.delay + 1
-        if len(self._times) < count:
+        if self._newest.count < count:
             return math.nan
-        first = len(self._times) - count
-        bars = {name: list(kept)[first:] for name, kept in self._prices.items()}
-        return outcomes.of_first(list(self._times)[first:], bars)
+        times, prices = self._newest.last(count)
+        return outcomes.of_first(times, prices)
+
+
+class _Newest:
+    # The newest bars' times and prices, where a run of them is one piece of memory.
+    def __init__(self, most: int) -> None:
+        self.count = 0
+        self.most, self._end = most, 0
+        self._times = np.zeros(2 * most, np.int64)
+        self._prices = np.zeros((len(_PRICES), 2 * most))
+
+    def add(self, time: int, prices: Sequence[float]) -> None:
+        if self._end == 2 * self.most:
+            self._times[: self.most] = self._times[self.most :]
+            self._prices[:, : self.most] = self._prices[:, self.most :]
+            self._end = self.most
+        self._times[self._end], self._prices[:, self._end] = time, prices
+        self._end += 1
+        self.count = min(self.count + 1, self.most)
+
+    def last(self, count: int) -> tuple[npt.NDArray[np.int64], dict[str, Floats]]:
+        run = slice(self._end - count, self._end)
+        return self._times[run], {name: row[run] for name, row in zip(_PRICES, self._prices, strict=True)}
