@@ -19,7 +19,9 @@ ZERO = Decimal(0)
 @dataclass
 class PastOrder:
     """An order that was sent: decided at the bar of `open_time_ms`. fills: (qty, price); fees by asset; third_fees: in
-    the quote asset, those in an asset that is neither base nor quote and whose price was known."""
+    the quote asset, those in an asset that is neither base nor quote and whose price was known. sent_ms, answered_ms,
+    filled_ms: when it was sent, when the exchange's first word of it and the last of its whole fill were written down;
+    None if that is not known."""
 
     symbol: str
     leg: str
@@ -28,6 +30,8 @@ class PastOrder:
     open_time_ms: int
     base: str = ""
     sent_ms: int | None = None
+    answered_ms: int | None = None
+    filled_ms: int | None = None
     fills: list[tuple[Decimal, Decimal]] = field(default_factory=list)
     fees: dict[str, Decimal] = field(default_factory=dict)
     third_fees: Decimal = ZERO
@@ -128,8 +132,14 @@ def _add(run: PastRun, number: int, kind: str, body: Body) -> None:
         )
     elif kind == "SENT" and body["id"] in run.orders:
         run.orders[body["id"]].sent_ms = int(body["time"])
+    elif kind == "OUTCOME" and body["id"] in run.orders and "at" in body:
+        order = run.orders[body["id"]]
+        if body["event"] == "acknowledge" and order.answered_ms is None:
+            order.answered_ms = int(body["at"])
     elif kind == "FILL" and body["id"] in run.orders:
         order, asset = run.orders[body["id"]], str(body["fee_asset"])
         order.fills.append((Decimal(body["qty"]), Decimal(body["price"])))
         order.fees[asset] = order.fees.get(asset, ZERO) + Decimal(body["fee"])
         order.third_fees += Decimal(body["fee"]) * Decimal(body.get("fee_price", 0))
+        if "at" in body and order.filled_ms is None and sum((qty for qty, _ in order.fills), ZERO) >= order.qty:
+            order.filled_ms = int(body["at"])

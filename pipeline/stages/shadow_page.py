@@ -11,6 +11,12 @@ from pipeline.stages.times import iso
 if TYPE_CHECKING:
     from pipeline.stages.shadow_report import Report
 
+_PARTS = {
+    "sent": "decided → {leg} sent",
+    "answered": "{leg} sent → answered",
+    "filled": "{leg} sent → filled",
+    "whole": "bar closed → {leg} filled",
+}
 _PAGE = (
     '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
     '<meta name="viewport" content="width=device-width"><style>{style}</style></head>'
@@ -92,7 +98,11 @@ def _figures(report: "Report") -> list[tuple[str, str]]:
         ("exits worse by, bps", _shown(spread([pair.exit_bps for pair in trades.pairs]))),
         ("bar closed → decided, ms", _shown(report.decided)),
     ]
-    figures += [(f"decided → {leg} sent, ms", _shown(one)) for leg, one in report.sent.items()]
+    figures += [
+        (_PARTS[part].format(leg=leg) + ", ms", _shown(one))
+        for leg, parts in report.latency.items()
+        for part, one in parts.items()
+    ]
     figures += [
         (
             f"shortfall of {leg}, bps",

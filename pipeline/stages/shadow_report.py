@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from pipeline.trading.rules import Rules
 
 _PART = 10_000
+# Of an order's way: decided → sent → answered by the exchange; sent → filled; bar closed → filled.
+PARTS = ("sent", "answered", "filled", "whole")
 _FIELDS = ("close", "score", "signal", "gate", "order", "exit", "equity")
 
 
@@ -61,7 +63,7 @@ class Report:
     last_ms: int
     bundles: list[str]
     decided: Spread
-    sent: Mapping[str, Spread]
+    latency: Mapping[str, Mapping[str, Spread]]
     costs: Mapping[str, Costs]
 
     @property
@@ -124,7 +126,7 @@ def _compared(
     limits = Limits(age_ms=config.serve.max_decision_age * 1000)
     return Report(
         found, shadow_checks(found, limits), bars[0].open_time_ms, bars[-1].open_time_ms, list(bundles),
-        spread(found.age_ms), _sent(run), _costs(config, run, merged, again.closes),
+        spread(found.age_ms), _latency(run), _costs(config, run, merged, again.closes),
     )  # fmt: skip
 
 
@@ -145,7 +147,9 @@ def as_json(report: Report) -> dict[str, Any]:
         "entry_bps": _plain(spread([pair.entry_bps for pair in pairs])),
         "exit_bps": _plain(spread([pair.exit_bps for pair in pairs])),
         "age_ms": _plain(report.decided),
-        "sent_ms": {leg: _plain(one) for leg, one in report.sent.items()},
+        "latency_ms": {
+            leg: {part: _plain(one) for part, one in parts.items()} for leg, parts in report.latency.items()
+        },
         "shortfall_bps": {leg: vars(one) for leg, one in report.costs.items()},
         "missed": [dict(trade) for trade in run.trades.missed[:20]],
         "extra": [dict(trade) for trade in run.trades.extra[:20]],
@@ -303,19 +307,26 @@ def _matched(run: "PastRun", again: _Simulation, step_ms: int) -> Matching:
     return match_trades(run.trades, again.trades, step_ms if run.mode == "live" else 0)
 
 
-def _sent(run: "PastRun") -> dict[str, Spread]:
-    """From the decision to the order on its way, ms, by leg; stops follow fills instead, and are left out."""
-    decided = {bar.open_time_ms: bar.at_ms for bar in run.bars}
-    taken: dict[str, list[float]] = {}
+def _latency(run: "PastRun") -> dict[str, dict[str, Spread]]:
+    """How long the parts of an order's way took, ms, by leg and part; stops follow fills instead, and are left out."""
+    decided = {bar.open_time_ms: bar for bar in run.bars}
+    taken: dict[str, dict[str, list[float]]] = {}
     first: set[tuple[str, str, int]] = set()
     for order in run.orders.values():
         key = order.symbol, order.leg, order.open_time_ms
         if order.sent_ms is None or order.leg not in ("entry", "exit") or key in first:
             continue
         first.add(key)
-        if order.open_time_ms in decided:
-            taken.setdefault(order.leg, []).append(float(order.sent_ms - decided[order.open_time_ms]))
-    return {leg: spread(values) for leg, values in sorted(taken.items())}
+        bar, parts = decided.get(order.open_time_ms), taken.setdefault(order.leg, {part: [] for part in PARTS})
+        if bar is not None:
+            parts["sent"].append(order.sent_ms - bar.at_ms)
+        if order.answered_ms is not None:
+            parts["answered"].append(order.answered_ms - order.sent_ms)
+        if order.filled_ms is not None:
+            parts["filled"].append(order.filled_ms - order.sent_ms)
+            if bar is not None and bar.age_ms is not None:
+                parts["whole"].append(bar.age_ms + order.filled_ms - bar.at_ms)
+    return {leg: {part: spread(values) for part, values in parts.items()} for leg, parts in sorted(taken.items())}
 
 
 def _costs(

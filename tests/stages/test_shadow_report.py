@@ -20,6 +20,7 @@ from pipeline.live.trading import PaperTrader
 from pipeline.market import candles
 from pipeline.stages.runner import Options, run_stage
 from pipeline.stages.serve_models import config_hash
+from pipeline.stages.shadow_page import table
 from pipeline.stages.shadow_report import Report, compare, shadow_report
 
 CONFIG = """
@@ -178,15 +179,21 @@ def test_live_orders_give_latencies_and_shortfall(config: Config) -> None:
     bar = records[place][1]
     close = Decimal(str(bar["s"]["BTCUSDT"]["close"]))
     intent = {"id": "a", "symbol": "BTCUSDT", "leg": "entry", "side": "BUY", "qty": "2", "bar": bar["t"], "base": "BTC"}
-    fill = {"id": "a", "qty": "2", "price": str(close * Decimal("1.0005")), "fee": "0.002", "fee_asset": "BTC"}
+    half = {"id": "a", "qty": "1", "price": str(close * Decimal("1.0005")), "fee": "0.001", "fee_asset": "BTC"}
     records[place + 1 : place + 1] = [
         ("INTENT", intent),
         ("SENT", {"id": "a", "time": bar["at"] + 17}),
-        ("FILL", fill | {"trade_id": 1}),
+        ("OUTCOME", {"id": "a", "event": "acknowledge", "at": bar["at"] + 40}),
+        ("FILL", half | {"trade_id": 1, "at": bar["at"] + 41}),
+        ("FILL", half | {"trade_id": 2, "at": bar["at"] + 60}),
     ]
+    bar["age_ms"] = 5.0
     write(records)
     report = compare(config, LAYOUT)
-    assert report.sent["entry"].p50 == 17.0
+    parts = {part: one.p50 for part, one in report.latency["entry"].items()}
+    # A fill that is whole; and a bar's age at the decision belongs to the whole way.
+    assert parts == {"sent": 17.0, "answered": 23.0, "filled": 43.0, "whole": 65.0}
+    assert "bar closed → entry filled, ms" in table(report)
     costs = report.costs["entry"]
     assert costs.realised == pytest.approx(5.0)
     assert costs.fees == pytest.approx(10.005)
