@@ -1,12 +1,13 @@
 """Carries effects out: the only place where the order desk meets the disk and the exchange.
 
-One thing happens at a time: whoever wants something of the desk takes its turn, and the effects of a turn are begun in
-order before the next one. A record is on disk before anything after it begins. What takes time at the exchange goes on
-by itself and comes back as a turn of its own, so a request that hangs holds nobody up.
+One thing happens at a time: whoever wants something of the desk takes its turn, and the effects of a turn are begun
+before the next one. First all of its records are on disk, by one sync; then the rest begins, in order. What takes time
+at the exchange goes on by itself and comes back as a turn of its own, so a request that hangs holds nobody up.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import BadInput, ExchangeError
@@ -39,10 +40,19 @@ _ROUNDS = 8
 _REFUSED_SECONDS = 30.0
 
 
+@dataclass(frozen=True)
+class _Turn:
+    # What one turn has decided: kinds and bodies of its records, and the other effects.
+    records: list[tuple[str, dict[str, Any]]]
+    others: list[Effect]
+
+
 class Driver:
     """Effects of one desk.
 
-    fold: given each record once it is on disk. react: what is due for a symbol after something was heard of it.
+    fold: given each record when it is decided, so that what is due next is decided by it; until the turn's records are
+    on disk nothing of them leaves the process. written: given each once it is on disk. react: what is due for a symbol
+    after something was heard of it.
     failed: done with an error when trading cannot go on: the disk has failed, the key is refused, or our books
     contradict themselves. requests, failures: of the exchange, each as a time in ms.
     """
@@ -57,6 +67,7 @@ class Driver:
         fold: Callable[[str, Mapping[str, Any]], None],
         react: Callable[[str], list[Effect]] = lambda symbol: [],
         run: Callable[[Callable[[], Any]], Awaitable[Any]] | None = None,
+        written: Callable[[str, Mapping[str, Any]], None] = lambda kind, body: None,
     ) -> None:
         self.desk = desk
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -64,7 +75,7 @@ class Driver:
         self.failures: list[int] = []
         self.sent: list[tuple[str, int]] = []
         self._exchange, self._journal, self._clock, self._tell = exchange, journal, clock, tell
-        self._fold, self._react = fold, react
+        self._fold, self._react, self._written = fold, react, written
         self._run = run or _directly
         self._turn = asyncio.Lock()
         self._closed = False
@@ -108,13 +119,18 @@ class Driver:
     async def _guarded(self, decide: Decide, symbols: Iterable[str]) -> None:
         if self.failed.done() or self._closed:
             return
+        turn = _Turn([], [])
         try:
-            await self._carry(decide())
-            for symbol in symbols:
-                for _ in range(_ROUNDS):
-                    if not (effects := self._react(symbol)):
-                        break
-                    await self._carry(effects)
+            try:
+                self._take(decide(), turn)
+                for symbol in symbols:
+                    for _ in range(_ROUNDS):
+                        if not (effects := self._react(symbol)):
+                            break
+                        self._take(effects, turn)
+            finally:
+                # What was decided before a mistake is in the books, and is to be on the disk.
+                await self._carry(turn)
         except Exception as error:
             # The disk, books that contradict themselves, or a mistake of ours: the books may have what the journal has
             # not, and nothing may be sent any more. Stops rest on the exchange.
@@ -125,18 +141,25 @@ class Driver:
         if not self.failed.done():
             self.failed.set_exception(in_our_words(error))
 
-    async def _carry(self, effects: Iterable[Effect]) -> None:
+    def _take(self, effects: Iterable[Effect], turn: "_Turn") -> None:
+        """Book records, so that what follows from them can be decided in the same turn."""
         for effect in effects:
             if isinstance(effect, Write):
-                await self._write(effect)
+                # When it was written down is what is known of the time of most of them.
+                body = {"at": self._clock.now_ms(), **effect.body}
+                turn.records.append((effect.kind, body))
+                self._fold(effect.kind, body)
             else:
-                self._begin(effect)
+                turn.others.append(effect)
 
-    async def _write(self, effect: Write) -> None:
-        # When it was written down is what is known of the time of most of them.
-        body = {"at": self._clock.now_ms(), **effect.body}
-        await self._run(lambda: self._journal.append(effect.kind, body))
-        self._fold(effect.kind, body)
+    async def _carry(self, turn: "_Turn") -> None:
+        """Write all records of a turn at once: one sync of the disk, then the world hears of it."""
+        if turn.records:
+            await self._run(lambda: self._journal.append_all(turn.records))
+        for kind, body in turn.records:
+            self._written(kind, body)
+        for effect in turn.others:
+            self._begin(effect)
 
     def _begin(self, effect: Effect) -> None:
         match effect:

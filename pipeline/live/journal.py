@@ -1,4 +1,4 @@
-"""The journal: append-only records in an SQLite file, durable one by one, that shows when anything was changed or lost.
+"""The journal: append-only records in an SQLite file, durable when they are told to be, that shows any change or loss.
 
 Beside `journal.sqlite` lies `journal.sqlite.head`, the number and hash of the last record. SQLite takes a damaged end
 of its write-ahead log for a transaction that never was, and drops it without a word; the head remembers that it was.
@@ -9,13 +9,13 @@ import os
 import sqlite3
 import threading
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from pipeline.artifacts import exclusive
 from pipeline.errors import BadInput, StorageError
-from pipeline.live.journal_chain import START, Chain, JournalDamaged, Row, encode, seal
+from pipeline.live.journal_chain import START, Chain, JournalDamaged, Row, encode, seal, seal_all
 
 if TYPE_CHECKING:
     from pipeline.live.journal_postgres import PostgresJournal
@@ -180,30 +180,44 @@ class SqliteJournal(SqliteReader):
             self._held = held.pop_all()
 
     def append(self, kind: str, body: Mapping[str, Any]) -> int:
-        """Write a record and sync it; returns its number, from 1 on.
+        """Write a record and sync it; returns its number, from 1 on. Raises as `append_all`."""
+        return self.append_all([(kind, body)])
 
-        Raises StorageError: it may not be there, and no more are taken until the journal is opened again. BadInput:
-        the body cannot be written down; nothing has changed.
+    def append_all(self, records: Sequence[tuple[str, Mapping[str, Any]]]) -> int:
+        """Write records as one, all of them or none, and sync them once; returns the number of the last.
+
+        Raises StorageError: they may not be there, and no more are taken until the journal is opened again. BadInput:
+        a body cannot be written down; nothing has changed.
         """
-        text = encode(kind, body)
+        texts = [(kind, encode(kind, body)) for kind, body in records]
         with self._turn:
             if self._stopped:
                 raise StorageError(f"{self.path}: takes no more records: {self._stopped}", "start again to recover")
-            row = seal(self.number + 1, kind, text, self._hash)
+            rows = seal_all(self.number, self._hash, texts)
             # Whatever happens now, an interrupt too: only a complete append lets the next one in.
             self._stopped = "an append failed before"
             try:
                 if self._identity() != self._files:
                     raise StorageError(f"{self.path}: was moved or replaced while it was open", "start again")
-                self._connection.execute(_INSERT, row)
-                self.number, self._hash = row.number, row.hash
-                self._write_head()
+                self._insert(rows)
+                if rows:
+                    self.number, self._hash = rows[-1].number, rows[-1].hash
+                    self._write_head()
             except (sqlite3.Error, OSError) as error:
                 raise StorageError(
                     f"{self.path}: {error}", "nothing is half-written; start again to recover"
                 ) from error
             self._stopped = ""
-        return row.number
+        return self.number
+
+    def _insert(self, rows: Sequence[Row]) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._connection.executemany(_INSERT, rows)
+            self._connection.execute("COMMIT")
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
     def close(self) -> None:
         """Let go of the file, and of the lock."""

@@ -5,7 +5,7 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -71,6 +71,15 @@ def seal(number: int, kind: str, body: str, before: str) -> Row:
     return Row(
         number, kind, body, len(record), zlib.crc32(record), hashlib.sha256(before.encode() + record).hexdigest()
     )
+
+
+def seal_all(number: int, before: str, records: Iterable[tuple[str, str]]) -> list[Row]:
+    """The rows of records, kind and JSON, after the record of a number and hash."""
+    rows: list[Row] = []
+    for kind, body in records:
+        number += 1
+        rows.append(seal(number, kind, body, rows[-1].hash if rows else before))
+    return rows
 
 
 class Chain:

@@ -7,11 +7,11 @@ elsewhere, so that a database put back to an older backup looks like a shorter j
 import contextlib
 import hashlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from pipeline.errors import BadInput, StorageError
-from pipeline.live.journal_chain import START, Chain, JournalDamaged, Row, encode, seal
+from pipeline.live.journal_chain import START, Chain, JournalDamaged, Row, encode, seal_all
 
 try:
     import psycopg
@@ -129,22 +129,28 @@ class PostgresJournal(PostgresReader):
         super().__init__(url, name)
 
     def append(self, kind: str, body: Mapping[str, Any]) -> int:
-        """Write a record and have it synced; returns its number, from 1 on.
+        """Write a record and have it synced; returns its number, from 1 on. Raises as `append_all`."""
+        return self.append_all([(kind, body)])
 
-        Raises StorageError: it may not be there, and no more are taken until the journal is opened again. BadInput:
-        the body cannot be written down; nothing has changed.
+    def append_all(self, records: Sequence[tuple[str, Mapping[str, Any]]]) -> int:
+        """Write records as one, all of them or none, and have them synced; returns the number of the last.
+
+        Raises StorageError: they may not be there, and no more are taken until the journal is opened again. BadInput:
+        a body cannot be written down; nothing has changed.
         """
-        text = encode(kind, body)
+        texts = [(kind, encode(kind, body)) for kind, body in records]
         with self._turn:
             if self._stopped:
                 raise StorageError(f"{self.where}: takes no more records: {self._stopped}", "start again to recover")
-            row = seal(self.number + 1, kind, text, self._hash)
+            rows = seal_all(self.number, self._hash, texts)
             # Whatever happens now, an interrupt too: only a complete append lets the next one in.
             self._stopped = "an append failed before"
-            with _named(self.where):
-                self._connection.execute(_INSERT, (self.name, *row))
-            self.number, self._hash, self._stopped = row.number, row.hash, ""
-        return row.number
+            with _named(self.where), self._connection.transaction(), self._connection.cursor() as cursor:
+                cursor.executemany(_INSERT, [(self.name, *row) for row in rows])
+            if rows:
+                self.number, self._hash = rows[-1].number, rows[-1].hash
+            self._stopped = ""
+        return self.number
 
     def close(self) -> None:
         """Let go of the connection, and with it of the lock."""

@@ -102,7 +102,8 @@ class Load:
         self._timed = Timed(self.exchange, self.clock)
         self._desk = Desk(Books(), self.rules, Settings())
         self._driver = Driver(
-            self._desk, self._timed, self.journal, self.clock, self._told, self._fold, run=self.run_in_thread
+            self._desk, self._timed, self.journal, self.clock, self._told, lambda kind, body: None,
+            run=self.run_in_thread, written=self._written,
         )  # fmt: skip
         self._turns = {symbol: asyncio.Lock() for symbol in self.rules}
         self._done: dict[str, asyncio.Event] = {}
@@ -156,7 +157,7 @@ class Load:
         signal.filled = self.clock.monotonic()
         del self._done[name], self._timed.signals[name]
 
-    def _fold(self, kind: str, body: Mapping[str, Any]) -> None:
+    def _written(self, kind: str, body: Mapping[str, Any]) -> None:
         # Once it is on disk: an order is filled when the journal says so.
         name = str(body.get("id", ""))
         if kind in ("FILL", "OUTCOME") and name in self._done:

@@ -14,17 +14,21 @@ what stands behind the seams in earnest:
 - `compiled_functions`: the library of machine code, before trading begins; the process that makes one
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 Record = Mapping[str, Any]
 
 
 class Journal(Protocol):
-    """Append-only records on disk. A record is there for good when `append` returns."""
+    """Append-only records on disk. They are there for good when `append` or `append_all` returns."""
 
     def append(self, kind: str, body: Record) -> int:
         """Write a record and sync it; returns its number, from 1 on. Raises StorageError: it may not be there."""
+
+    def append_all(self, records: Sequence[tuple[str, Record]]) -> int:
+        """Write records as one, all of them or none, and sync them once; returns the number of the last. Raises as
+        `append`."""
 
     def read(self, after: int = 0) -> Iterable[tuple[int, str, Record]]:
         """Number, kind and body of the records after a number, in order. Raises BadInput: the journal is damaged."""

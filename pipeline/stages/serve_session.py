@@ -136,6 +136,7 @@ class Session:
             lambda kind, body: self._fold(portfolio, kind, body),
             lambda symbol: trader.react(symbol),  # noqa: PLW0108  it is made after the driver
             self._in_writer,
+            lambda kind, body: self._written(portfolio, kind, body),
         )  # fmt: skip
         trader = self._trader(portfolio, desk)
         last, origin = portfolio.where(mode, first)
@@ -306,11 +307,15 @@ class Session:
     def _fold(self, portfolio: "Portfolio", kind: str, body: Mapping[str, Any]) -> None:
         if kind == "BAR":
             portfolio.advance(body)
+        else:
+            portfolio.add(kind, body)
+
+    def _written(self, portfolio: "Portfolio", kind: str, body: Mapping[str, Any]) -> None:
+        """Tell of what is on disk now."""
+        if kind == "BAR":
             for trade in body.get("trades", ()):
                 self._told_trade(trade)
-            return
-        portfolio.add(kind, body)
-        if kind == "TRADE":
+        elif kind == "TRADE":
             self._told_trade(body)
         elif kind == "FILL":
             leg = portfolio.legs.get(body["id"])

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ from pipeline.exchange.local.running import Setup, make
 from pipeline.exchange.local.scenario import DEMO_KEY, DEMO_SECRET, Scenario
 from pipeline.exchange.port import Unavailable
 from pipeline.live.books import books_of
-from pipeline.live.journal_chain import Chain, Row, encode, seal
+from pipeline.live.journal_chain import START, Chain, Row, encode, seal_all
 from pipeline.live.loop import Limits
 from pipeline.live.records import KINDS
 from pipeline.live.redaction import Redactor
@@ -147,24 +147,30 @@ class Disk:
         self._note = note
 
     def append(self, kind: str, body: Mapping[str, Any]) -> int:
-        """Write a record. Raises StorageError: its process is dead."""
+        """Write a record. Raises as `append_all`."""
+        return self.append_all([(kind, body)])
+
+    def append_all(self, records: Sequence[tuple[str, Mapping[str, Any]]]) -> int:
+        """Write records, all of them or none. Raises StorageError: their process is dead."""
         life = owner()
-        text, number = encode(kind, body), len(self.rows_) + 1
-        row = seal(number, kind, text, self.rows_[-1].hash if self.rows_ else "0" * 64)
+        texts = [(kind, encode(kind, body)) for kind, body in records]
+        rows = seal_all(len(self.rows_), self.rows_[-1].hash if self.rows_ else START, texts)
         if life is None:
             raise StorageError("the journal belongs to the process", "")
         life.cross("append")
         try:
             life.cross("torn")
         except Crash:
-            # Half of it is on the disk: its checksum is wrong, and who opens the journal next drops it.
-            self._note(f"torn {number} {kind} {text[: len(text) // 2]}")
+            # Half of it is on the disk: its checksum is wrong, and who opens the journal next drops it whole.
+            whole = " ".join(f"{kind} {text}" for kind, text in texts)
+            self._note(f"torn {rows[0].number} {whole[: len(whole) // 2]}")
             self.torn += 1
             raise
-        self.rows_.append(row)
-        self._note(f"record {number} {kind} {text}")
+        self.rows_ += rows
+        for row in rows:
+            self._note(f"record {row.number} {row.kind} {row.body}")
         life.cross("appended")
-        return number
+        return rows[-1].number
 
     def rows(self, after: int = 0) -> Iterator[Row]:
         """Rows as they are stored, each checked."""

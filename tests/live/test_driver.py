@@ -26,19 +26,24 @@ class Life:
         self.exchange, self.desk = Exchange(self.log), Desk(Books())
         self.broken: Exception | None = None
         self.folded: list[str] = []
+        self.written: list[str] = []
+        self.syncs: list[list[str]] = []
+        self.due: list[list[Any]] = []
         self.driver = Driver(
             self.desk, self.exchange, self, Clock(), lambda event, /, **more: self.told.append((event, more)),
-            lambda kind, body: self.folded.append(kind), run=self._slowly if slow else None,
+            lambda kind, body: self.folded.append(kind), lambda symbol: self.due.pop(0) if self.due else [],
+            run=self._slowly if slow else None, written=lambda kind, body: self.written.append(kind),
         )  # fmt: skip
 
     async def _slowly(self, work: Any) -> Any:
         await asyncio.sleep(1)
         return work()
 
-    def append(self, kind: str, body: Any) -> int:
+    def append_all(self, records: Any) -> int:
         if self.broken:
             raise self.broken
-        self.log.append((kind, dict(body)))
+        self.syncs.append([kind for kind, _ in records])
+        self.log += [(kind, dict(body)) for kind, body in records]
         return len(self.log)
 
     async def order(self, symbol: str = ONE) -> str:
@@ -62,6 +67,38 @@ def test_what_is_sent_is_on_disk_before_and_its_answer_after():
         assert life.steps() == ["INTENT", "SENT", "place", "OUTCOME", "FILL"]
         assert life.folded == ["INTENT", "SENT", "OUTCOME", "FILL"]
         assert life.state(name) == State.FILLED
+
+    live(work)
+
+
+def test_all_records_of_a_turn_are_synced_at_once_and_before_anything_of_it_is_sent():
+    async def work():
+        life = Life(slow=True)
+        life.due = [[Write("PROTECT", {})], [Write("BUNDLE", {})]]
+        turn = asyncio.ensure_future(life.order())
+        await asyncio.sleep(0.5)
+        # What is due is decided by what was decided before, and nothing has left the process yet.
+        assert life.folded == ["INTENT", "SENT", "PROTECT", "BUNDLE"]
+        assert life.written == [] and life.log == []
+        await turn
+        assert life.written == life.syncs[0] == ["INTENT", "SENT", "PROTECT", "BUNDLE"]
+        await life.driver.settle(10)
+        assert life.syncs[1:] == [["OUTCOME", "FILL"]]
+
+    live(work)
+
+
+def test_what_was_decided_before_a_mistake_in_the_same_turn_is_written_and_sent():
+    async def work():
+        life = Life()
+
+        def mistake(symbol):
+            raise KeyError("x")
+
+        life.driver._react = mistake
+        await life.order()
+        await asyncio.sleep(1)
+        assert life.steps() == ["INTENT", "SENT", "place"] and isinstance(life.driver.failed.exception(), KeyError)
 
     live(work)
 
@@ -103,7 +140,7 @@ def test_when_nothing_can_be_written_nothing_is_sent_any_more(error):
         life.broken = None
         await life.order(TWO)
         await life.driver.settle(10)
-        assert life.log == [] and life.driver.failed.exception() is error
+        assert life.log == [] == life.written and life.driver.failed.exception() is error
 
     live(work)
 

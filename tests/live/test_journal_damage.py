@@ -156,6 +156,28 @@ def test_every_torn_last_append_is_cut(small: Small) -> None:
     assert seen == {2, 3}
 
 
+def test_records_appended_together_are_torn_together(memory: Path) -> None:
+    path = memory / "made" / "journal.sqlite"
+    path.parent.mkdir()
+    create(path, page_size=512)
+    journal = SqliteJournal(path)
+    journal.append("FILL", BODIES[0])
+    before = contents(path)
+    # So long that they need several pages.
+    pair = [BODIES[1] | {"pad": "x" * 900}, BODIES[2] | {"pad": "y" * 900}]
+    journal.append_all([("FILL", body) for body in pair])
+    after = contents(path)
+    journal.close()
+    (memory / "damaged").mkdir()
+    small = Small(after, before, memory / "damaged" / "journal.sqlite", "killed")
+    seen = set()
+    for length in range(len(before["-wal"]), len(after["-wal"]) + 1, 8):
+        found = small.go_on(before | {"-wal": after["-wal"][:length]})
+        assert found in (BODIES[:1], [BODIES[0], *pair])
+        seen.add(len(found))
+    assert seen == {1, 3}
+
+
 @pytest.mark.parametrize("missing", SUFFIXES)
 def test_a_missing_file_is_refused(small: Small, missing: str) -> None:
     if missing not in small.files:

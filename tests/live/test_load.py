@@ -97,6 +97,10 @@ class Kept:
         self.records.append((kind, body))
         return len(self.records)
 
+    def append_all(self, records: Iterable[tuple[str, Mapping[str, Any]]]) -> int:
+        self.records += records
+        return len(self.records)
+
     def read(self, after: int = 0) -> Iterable[Any]:
         return []
 

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,6 @@ from live.virtual_time import Crash, Life, VirtualLoop
 from pipeline.exchange.binance.client import Client, SigningClient
 from pipeline.exchange.port import Unclear
 from pipeline.live.driver import Driver
-from pipeline.live.effects import Write
 from pipeline.live.loop import Loop
 
 SEEDS = int(os.environ.get("PIPELINE_SIMULATIONS", "18"))
@@ -64,20 +64,14 @@ def forgets_at_the_start(monkeypatch):
 def sends_before_it_writes(monkeypatch):
     carry = Driver._carry
 
-    async def hasty(self, effects):
-        ordered = sorted(effects, key=lambda effect: isinstance(effect, Write))
-        await carry(self, ordered)
+    async def hasty(self, turn):
+        for effect in turn.others:
+            self._begin(effect)
         # As if the disk came after the wire.
-        await self._clock.sleep(0)
+        await self._clock.sleep(0.2)
+        await carry(self, replace(turn, others=[]))
 
     monkeypatch.setattr(Driver, "_carry", hasty)
-    write = Driver._write
-
-    async def slow(self, effect):
-        await self._clock.sleep(0.2)
-        await write(self, effect)
-
-    monkeypatch.setattr(Driver, "_write", slow)
 
 
 def acts_on_what_came_late(monkeypatch):
