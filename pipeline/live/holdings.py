@@ -13,6 +13,8 @@ _NOTHING = (Decimal(0), Decimal(0))
 # Who has some of it, and lets the exchange, pays fees in it whatever is traded.
 _DISCOUNT = "BNB"
 _PRICE_MS = 60_000
+# How long an event of the account may be behind the replies to our orders.
+_DOUBT_SECONDS = 1.0
 
 
 class Holdings:
@@ -22,6 +24,7 @@ class Holdings:
         self._desk, self._driver, self._trader = desk, driver, trader
         self._exchange, self._clock = exchange, clock
         self._under_way: asyncio.Task[None] | None = None
+        self._doubting: asyncio.Task[None] | None = None
         self._priced_ms = -_PRICE_MS
 
     async def ask(self) -> None:
@@ -34,9 +37,10 @@ class Holdings:
         # What there is nothing of is left out of the answer.
         known = dict.fromkeys([*self._trader.balances, *self._assets()], _NOTHING)
         self._trader.heard(AccountChange({**known, **told}), asked)
-        if before == self._desk.books.last_trade:
+        for symbol, held in self._held().items():
             # Else something was filled meanwhile, of which the answer may know nothing.
-            await self.compare()
+            if self._desk.books.last_trade.get(symbol) == before.get(symbol):
+                await self._driver.do(partial(self._desk.holdings, symbol, held, self._clock.now_ms()))
         await self._price_fees()
 
     def ask_soon(self) -> None:
@@ -68,10 +72,20 @@ class Holdings:
     def _pays_in_discount(self) -> bool:
         return bool(self._trader.balances.get(_DISCOUNT)) and _DISCOUNT not in self._assets()
 
-    async def compare(self) -> None:
-        """Whether the account has what our books say: less means that somebody else has sold."""
-        for symbol, held in self._held().items():
-            await self._driver.do(partial(self._desk.holdings, symbol, held, self._clock.now_ms()))
+    def doubt(self) -> None:
+        """Balances were told: if the account now has less than our books say, somebody else has sold, or the word is
+        older than what we have booked since. The exchange is asked, unless it is the latter and passes."""
+        if self._is_short() and (self._doubting is None or self._doubting.done()):
+            self._doubting = self._driver.go(self._ask_if_short())
+
+    async def _ask_if_short(self) -> None:
+        await self._clock.sleep(_DOUBT_SECONDS)
+        if self._is_short():
+            await self.ask()
+
+    def _is_short(self) -> bool:
+        books = self._desk.books
+        return any(held < books.held(symbol) and not books.open(symbol) for symbol, held in self._held().items())
 
     async def look_for_missing(self) -> None:
         """Whether it has had less for some time, since an order of ours was filled and we were not told."""

@@ -186,7 +186,7 @@ class Loop:
                 await self.driver.do(lambda: self.desk.replied(event, now()), [event.symbol])
         elif isinstance(event, AccountChange):
             self._trader.heard(event, now())
-            await self.holdings.compare()
+            self.holdings.doubt()
         elif isinstance(event, Interrupted):
             self._tell("exchange", reason=f"the {event.stream} stream began anew: comparing with the exchange")
             await self._reconcile()

@@ -11,7 +11,17 @@ from live.bench import CONFIG, ONE, RULES, STEP, TWO, config
 from live.virtual import BEGIN_MS, Clock, Exchange, live
 
 from pipeline.errors import BadInput, ExchangeError
-from pipeline.exchange.port import ClosedBar, Interrupted, ListRequest, Refused, Report, Request, Unavailable, WrongKey
+from pipeline.exchange.port import (
+    AccountChange,
+    ClosedBar,
+    Interrupted,
+    ListRequest,
+    Refused,
+    Report,
+    Request,
+    Unavailable,
+    WrongKey,
+)
 from pipeline.live.books import Books
 from pipeline.live.desk import Desk
 from pipeline.live.driver import Driver
@@ -71,8 +81,8 @@ class Life:
             self.clock, tell, succession or Succession(lambda: None, None), limits=limits,
         )  # fmt: skip
 
-    def append(self, kind: str, body: Any) -> int:
-        self.journal.append((kind, body))
+    def append_all(self, records: Any) -> int:
+        self.journal += records
         return len(self.journal)
 
     async def run(self) -> str:
@@ -184,6 +194,27 @@ def test_a_bar_of_unknown_age_is_late_and_goes_on():
         assert await running == "done"
         (bar,) = life.bodies("BAR")
         assert bar["late"] and bar["age_ms"] is None
+
+    live(work)
+
+
+@pytest.mark.parametrize(("left", "halted"), [(Decimal(3), []), (Decimal(1), [ONE])])
+def test_an_event_that_tells_of_less_than_is_booked_is_a_question(left, halted):
+    async def work():
+        life = Life()
+        # Our reply was booked before the account's event of an earlier time has come.
+        life.desk.books._position[ONE] = Decimal(3)
+        life.exchange.free["AAA"] = Decimal(3)
+        running = asyncio.ensure_future(life.run())
+        await asyncio.sleep(1)
+        life.exchange.free["AAA"] = left
+        life.exchange.told.put_nowait(AccountChange({"AAA": (Decimal(0), Decimal(0))}))
+        await asyncio.sleep(0.5)
+        assert life.bodies("HALT") == []
+        await asyncio.sleep(3)
+        assert [body["symbol"] for body in life.bodies("HALT")] == halted
+        life.loop.stop("SIGTERM")
+        await running
 
     live(work)
 
