@@ -215,6 +215,31 @@ def withdrawal(life: Life) -> tuple[float, float]:
     return resumed(life, (begun, begun))
 
 
+def stop_cancelled(life: Life) -> tuple[float, float]:
+    """By hand, our stop and target are cancelled: the position gets others though the symbol is halted."""
+    held(life)
+    before = {one.order.client_order_id for one in life.tail.books.guards(SYMBOL)}
+
+    def cancel(server: Any) -> None:
+        engine = server.venue.engine
+        for made in [one for one in engine.lists.values() if one.status == "EXECUTING"]:
+            lists.cancel(engine, made, "by-hand")
+        server.venue.deliver()
+
+    begun = time.monotonic()
+    life.exchange._thread.call(cancel)
+    life.until(lambda: SYMBOL in life.tail.books.halted)
+
+    def is_protected() -> bool:
+        books = life.tail.books
+        live_now = {one.order.client_order_id for one in books.guards(SYMBOL) if not one.is_unresolved}
+        # A signal may have left the position meanwhile: exits stay possible.
+        return bool(live_now - before) or books.held(SYMBOL) < Decimal("0.001")
+
+    life.until(is_protected)
+    return resumed(life, (begun, begun))
+
+
 def fills_unseen(life: Life) -> tuple[float, float]:
     """The target is filled, and no event tells of it."""
     held(life)
@@ -375,6 +400,8 @@ CASES: tuple[Case, ...] = (
          foreign("BUY", True), counted="end"),
     Case("X4", "somebody else buys at market", "symbol halted until `pipeline resume --symbol`",
          foreign("BUY", False), counted="end"),
+    Case("X4", "somebody else cancels our stop", "stop put back; symbol halted until `pipeline resume --symbol`",
+         stop_cancelled, counted="end"),
     Case("X4", "somebody else withdraws what we hold", "symbol halted until `pipeline resume --symbol`",
          withdrawal, counted="end"),
 )  # fmt: skip
