@@ -3,7 +3,7 @@
     python tests/conformance/run.py [COLUMN… | own-tests]      (as `make conformance` does)
 
 Each client has a virtual environment of its own below .conformance/, as some share a package name; each column gets a
-fresh exchange. The table goes to docs/conformance.md if all columns ran. Exit code 1 if anything failed.
+fresh exchange. The table goes to docs/exchange.md if all columns ran. Exit code 1 if anything failed.
 """
 
 import contextlib
@@ -23,7 +23,8 @@ from operations import ROWS
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 ENVIRONMENTS = ROOT / ".conformance"
-TABLE = ROOT / "docs" / "conformance.md"
+GUIDE = ROOT / "docs" / "exchange.md"
+_BEGIN, _END = "<!-- conformance: generated -->\n", "<!-- end -->"
 _MARKS = {"passed": "✓", "absent": "–", "failed": "✗"}
 _LONGEST = 600
 
@@ -188,8 +189,8 @@ def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def page(outcomes: Mapping[Column, Outcome], own: str) -> str:
-    """The document around the table."""
+def report(outcomes: Mapping[Column, Outcome], own: str) -> str:
+    """What the guide says of them."""
     clients = dict.fromkeys(column.client for column in outcomes)
     pins = [
         f"{client} {line.split('==')[1]}"
@@ -197,32 +198,13 @@ def page(outcomes: Mapping[Column, Outcome], own: str) -> str:
         for line in (HERE / f"requirements-{client}.txt").read_text().splitlines()
         if line.lower().replace("_", "-").startswith(f"{client}==")
     ]
-    return _PAGE.format(pins=", ".join(pins), table=table(outcomes), own=own)
+    return f"{', '.join(pins)}.\n\n{table(outcomes)}\n\n{own}\n"
 
 
-_PAGE = """# Conformance
-
-The local exchange is used by clients that others wrote for Binance, unchanged but for the address. `make conformance`
-installs them, each into an environment of its own, starts one exchange for each column, and writes this page:
-{pins}. Nothing reaches beyond this machine.
-
-✓ the client's call works and its content is right: quantities, prices, statuses, types, balances. – the client has no
-such call. ✗ it does not work.
-
-{table}
-
-{own} Left out: other markets, and microseconds (`timeUnit`), which the exchange does not offer.
-
-What the clients do, whoever answers:
-
-- ccxt.pro hands unified parameters of orders (`clientOrderId`, `cost`, `stopLossPrice`) on unread, and an exchange that
-  counts parameters refuses with -1104; write `newClientOrderId`, `quoteOrderQty`, `stopPrice` over sockets. Its
-  `fetch_balance_ws` reads no balances out of Spot's reply.
-- ccxt tells filter failures as `BadRequest`, and takes the time of an order from `workingTime`, which is -1 for a stop.
-- binance-sdk-spot only warns when a reply is not what its models declare; here that is a failure. Its models of
-  `exchangeInfo` and `myFilters` over sockets lack the envelope; of the latter it hands nothing on.
-- binance-connector has no user data stream but the one with listen keys, which was retired.
-"""
+def written(guide: str, told: str) -> str:
+    """A guide with something else between its marks. Raises ValueError: it has none."""
+    begin = guide.index(_BEGIN) + len(_BEGIN)
+    return guide[:begin] + told + guide[guide.index(_END, begin) :]
 
 
 def main(names: list[str]) -> int:
@@ -244,7 +226,7 @@ def main(names: list[str]) -> int:
     good, own = run_own_tests() if not names or "own-tests" in names else (True, "")
     print(own)
     if not names:
-        TABLE.write_text(page(outcomes, own), encoding="utf-8")
+        GUIDE.write_text(written(GUIDE.read_text(encoding="utf-8"), report(outcomes, own)), encoding="utf-8")
     return int(not good or any(outcome.failed for outcome in outcomes.values()))
 
 
