@@ -76,6 +76,8 @@ def replay(
             trader = ShadowTrader.restore(json.loads(json.dumps(trader.save())), rules)
         history = {symbol: _rows(table, None, int(part[0])) for symbol, table in tables.items()}
         strategy = Strategy(config, bundle, _nonempty(history), origin, thresholds)
+        # Also of a symbol that begins later.
+        strategy.has_marks = any(MARKS[0] in table.column_names for table in tables.values())
         book = book or _Book(strategy, len(times))
         bars = {
             symbol: {bar.open_time_ms: bar for bar in _bars(table, int(part[0]), int(part[-1]) + 1)}
