@@ -1,6 +1,7 @@
 """Features: declared once, computed over a table and bar by bar with the same bits."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +9,9 @@ import pyarrow as pa
 
 from pipeline.config import Config, interval_ms
 from pipeline.config.features import FeatureEntry
+
+if TYPE_CHECKING:
+    from pipeline.features.straight import Rows
 
 __all__ = [
     "FeatureStream",
@@ -90,6 +94,11 @@ class FeatureStreams:
         from pipeline.features import together
 
         self._streams = together.FeatureStreams([one._stream for one in streams])
+        self.streams = self._streams.streams
+
+    def rows(self) -> "Rows | None":
+        """Where the features are made, if all of them are made together."""
+        return self._streams.rows()
 
     def update(
         self, which: Sequence[int], bars: Sequence[Mapping[str, float]], open_time_ms: int

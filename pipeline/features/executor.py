@@ -195,6 +195,7 @@ class FeatureStream:
     """Features bar by bar, equal to `compute` over all bars to the last bit.
 
     history: merged bars from the same first bar that the batch features started at (the origin).
+    last_ms: open time of the last bar, which is set by whoever makes the features of the next one by `straight`.
     Raises BadInput: as `compute`; later, if a bar does not follow the one before it, or lacks a number that was known
     before. A bar that is refused changes nothing: the right one can follow.
     """
@@ -203,7 +204,7 @@ class FeatureStream:
         placed = place(config)
         columns, times = read_columns(placed, history, config.step_ms)
         self._step_ms = config.step_ms
-        self._last = int(times[-1])
+        self.last_ms = int(times[-1])
         # Columns that the features read, and whether a number of them has been seen.
         self._known = {name: bool(np.isfinite(columns[name]).any()) for name in required_columns(placed)}
         self._lanes: list[tuple[str | None, _Lane, HigherBar | None]] = []
@@ -240,8 +241,8 @@ class FeatureStream:
 
     def update_exactly(self, bar: Mapping[str, float], open_time_ms: int) -> Floats:
         """`update` before the features are rounded to float32."""
-        if open_time_ms != self._last + self._step_ms:
-            raise BadInput(f"a bar of {open_time_ms} does not follow {self._last} at steps of {self._step_ms} ms")
+        if open_time_ms != self.last_ms + self._step_ms:
+            raise BadInput(f"a bar of {open_time_ms} does not follow {self.last_ms} at steps of {self._step_ms} ms")
         # Before any block has taken the bar: TA-Lib's handles are of no more use after one that they refuse.
         if self._is_whole(bar):
             if self.straight is None:
@@ -260,7 +261,7 @@ class FeatureStream:
 
     def finished(self, made: Floats | None, bar: Mapping[str, float], open_time_ms: int) -> Floats:
         """Features [k] of a bar of which the instructions, if there are any, have made theirs."""
-        self._last = open_time_ms
+        self.last_ms = open_time_ms
         for number in range(len(self._lanes)):
             if number == self._base and made is not None and self.straight is not None:
                 self.straight.finish(made, bar, open_time_ms)
@@ -276,9 +277,14 @@ class FeatureStream:
             result[into] = held
         return result
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all features are made by instructions."""
+        return self.straight is not None and len(self._lanes) == 1 and not self.straight.instructions.places
+
     def takes(self, bar: Mapping[str, float], open_time_ms: int) -> bool:
         """Whether a bar is the next one and has all its numbers."""
-        return open_time_ms == self._last + self._step_ms and self._is_whole(bar)
+        return open_time_ms == self.last_ms + self._step_ms and self._is_whole(bar)
 
     def _is_whole(self, bar: Mapping[str, float]) -> bool:
         # One number that is not finite makes the sum another. That of numbers too large is looked at more closely.

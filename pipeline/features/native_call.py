@@ -1,5 +1,6 @@
-"""Calls from compiled code to functions of TA-Lib's C library that are known by their address only."""
+"""What compiled code does with addresses: calls TA-Lib's functions, and has memory fetched before it is needed."""
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -7,28 +8,48 @@ from typing import Any
 MOST_INPUTS, MOST_OUTPUTS = 4, 4
 
 
-class _UpdateCall:
-    # A compiled function finds it among its globals; numba is imported when that is compiled.
+class _Late:
+    # A compiled function finds it among its globals; numba is imported, and it is made, when that is compiled.
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+
     @cached_property
     def _numba_type_(self) -> Any:
         from numba.core.registry import cpu_target
 
-        call = _intrinsic()
+        call = self._make()
         # It has been made after numba looked for such, for the function that it is being compiled into.
         cpu_target.typing_context.refresh()
         cpu_target.target_context.refresh()
         return cpu_target.typing_context.resolve_value_type(call)
 
 
-update_stream: Any = _UpdateCall()
-"""update_stream(function, stream, inputs, outputs, a, b, c, d, results): its return code.
+def _prefetching() -> Any:
+    from llvmlite import ir  # type: ignore[import-untyped]
+    from numba import types
+    from numba.extending import intrinsic
 
-function, stream: addresses. inputs, outputs: how many of a to d it takes, and of its results it writes from the address
-`results` on, 8 bytes apart.
-"""
+    @intrinsic  # type: ignore[misc]
+    def fetch(context: Any, address: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+            pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+            shape = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
+            function = builder.module.declare_intrinsic("llvm.prefetch", [pointer], shape)
+            # To be read, into the second level of the caches, of data.
+            options = [ir.Constant(number, one) for one in (0, 2, 1)]
+            builder.call(function, [builder.inttoptr(given[0], pointer), *options])
+            return context.get_dummy_value()
+
+        return types.void(types.int64), generate
+
+    return fetch
 
 
-def _intrinsic() -> Any:
+prefetch: Any = _Late(_prefetching)
+"""prefetch(address): let the processor fetch the line of its caches that an address is in, without waiting for it."""
+
+
+def _updating() -> Any:
     from llvmlite import ir  # type: ignore[import-untyped]
     from numba import types
     from numba.extending import intrinsic
@@ -79,3 +100,11 @@ def _intrinsic() -> Any:
         return types.int32(whole, whole, whole, whole, number, number, number, number, whole), generate
 
     return call
+
+
+update_stream: Any = _Late(_updating)
+"""update_stream(function, stream, inputs, outputs, a, b, c, d, results): its return code.
+
+function, stream: addresses. inputs, outputs: how many of a to d it takes, and of its results it writes from the address
+`results` on, 8 bytes apart.
+"""

@@ -14,12 +14,14 @@ import numpy.typing as npt
 
 from pipeline.compiled import compiled
 from pipeline.features.family import Floats, Stream
-from pipeline.features.native_call import MOST_INPUTS, MOST_OUTPUTS, update_stream
+from pipeline.features.native_call import MOST_INPUTS, MOST_OUTPUTS, prefetch, update_stream
 from pipeline.features.talib_functions import TalibBlock, TalibStream
 from pipeline.features.window_family import WindowStream
 from pipeline.features.windows import CODES, value
 
 Whole = npt.NDArray[np.int64]
+# Bytes of a line of the processor's caches; lines of a function's code, and the second line that a handle may lie in.
+_LINE, _CODE, _REST = 64, 8, 48
 # Of a relation: what it does with two values, and then.
 _OWN, _RATIO, _DIFFERENCE, _SHARE = range(4)
 _PERCENT, _LOG = 4, 8
@@ -57,7 +59,7 @@ class Instructions:
         )
 
     def all(self) -> tuple[np.ndarray, ...]:
-        """The arrays, as `_advance` takes them."""
+        """The arrays, as `advance` takes them."""
         return (
             self.calls, self.relations, self.groups, self.columns, self.windows, self.parameters, self.made,
         )  # fmt: skip
@@ -123,21 +125,33 @@ class Rows:
         if not all(one.instructions.same(first.instructions) for one in symbols[1:]):
             raise ValueError("the symbols have different instructions")
         self.columns, self._features = first.columns, len(first.instructions.made)
+        self._symbols, self._peeks = list(symbols), first.instructions.peeks
         parts = [one.memory for one in symbols]
-        self._memory = Memory(
+        self.move([
+            *first.instructions.all(),
             np.concatenate([part.handles for part in parts]),
             np.concatenate([part.rows for part in parts]),
             np.concatenate([part.filled for part in parts]),
-        )
-        for s, one in enumerate(symbols):
+            np.empty(first.instructions.slots),
+        ])  # fmt: skip
+
+    def arrays(self) -> list[np.ndarray]:
+        """Instructions, memory of all symbols and slots, as `advance` takes them."""
+        return [*self._given, self._values]
+
+    def move(self, arrays: Sequence[np.ndarray]) -> None:
+        """Go on with copies of `arrays`."""
+        *given, self._values = arrays
+        self._given = tuple(given)
+        calls, _, groups, *_, handles, rows, filled = given
+        self._memory = Memory(handles, rows, filled)
+        for s, one in enumerate(self._symbols):
             own = slice(s, s + 1)
-            one.memory = Memory(self._memory.handles[own], self._memory.rows[own], self._memory.filled[own])
-        self._given = (*first.instructions.all(), self._memory.handles, self._memory.rows, self._memory.filled)
-        self._values = np.empty(first.instructions.slots)
-        peeks = first.instructions.calls.copy()
-        peeks[:, 0] = first.instructions.peeks
+            one.memory = Memory(handles[own], rows[own], filled[own])
+        peeks = calls.copy()
+        peeks[:, 0] = self._peeks
         self._peeking = peeks, *self._given[1:-1]
-        self._capacities = first.instructions.groups[:, 4]
+        self._capacities = groups[:, 4]
 
     def update(self, which: Whole, columns: Floats) -> Floats:
         """Features [n, k] of the symbols of some numbers [n], after a bar's columns [n, c]; NaN what is not made here.
@@ -145,7 +159,7 @@ class Rows:
         Raises RuntimeError: TA-Lib refuses a bar, which it does not if its numbers are finite.
         """
         made = np.empty((len(which), self._features))
-        if failed := _advance(which, columns, *self._given, self._values, made):
+        if failed := advance(which, columns, *self._given, self._values, made):
             raise RuntimeError(f"TA-Lib's streams failed with code {failed}")
         return made
 
@@ -156,7 +170,7 @@ class Rows:
         made = np.empty((len(which), self._features))
         # A row behind those that are filled is written over by the next.
         filled = self._memory.filled.copy()
-        if _advance(which, columns, *self._peeking, filled, self._values, made):
+        if advance(which, columns, *self._peeking, filled, self._values, made):
             return None
         return made
 
@@ -263,7 +277,7 @@ def _whole(rows: list[list[int]], width: int) -> Whole:
 
 
 @compiled(nogil=True, error_model="numpy")
-def _advance(
+def advance(
     which: Whole,
     given: Floats,
     calls: Whole,
@@ -282,8 +296,13 @@ def _advance(
     # Features [n, k] of symbols `which` [n] after a bar `given` [n, columns]; TA-Lib's code if it refuses one.
     at = values.ctypes.data
     integers = values.view(np.int32)
+    if len(which) > 0:
+        _fetch_handles(handles[which[0]])
+        _fetch_code(calls)
     for i in range(len(which)):
         s, bar = which[i], given[i]
+        if i + 1 < len(which):
+            _fetch_handles(handles[which[i + 1]])
         for c in range(len(calls)):
             call = calls[c]
             first = call[4]
@@ -304,6 +323,21 @@ def _advance(
         for k in range(len(made)):
             features[i, k] = values[made[k]] if made[k] >= 0 else np.nan
     return 0
+
+
+@compiled(nogil=True)
+def _fetch_handles(handles: Whole) -> None:
+    # They are small and lie anywhere: those of a symbol are fetched at once, while the one before is updated.
+    for c in range(len(handles)):
+        prefetch(handles[c])
+        prefetch(handles[c] + _REST)
+
+
+@compiled(nogil=True)
+def _fetch_code(calls: Whole) -> None:
+    for c in range(len(calls)):
+        for line in range(_CODE):
+            prefetch(calls[c, 0] + _LINE * line)
 
 
 @compiled(nogil=True, error_model="numpy")

@@ -11,10 +11,13 @@ from pipeline.features.straight import Rows
 
 
 class FeatureStreams:
-    """The streams of several symbols with one config; each can still be asked by itself."""
+    """The streams of several symbols with one config; each can still be asked by itself.
+
+    streams: they.
+    """
 
     def __init__(self, streams: Sequence[FeatureStream]) -> None:
-        self._streams = list(streams)
+        self.streams = list(streams)
         self._rows: Rows | None = None
 
     def update(
@@ -25,7 +28,7 @@ class FeatureStreams:
         None, and no bar is taken, if one of them has to be asked by itself: for what it has to complain of, or because
         it does not know all its columns yet.
         """
-        streams = [self._streams[s] for s in which]
+        streams = [self.streams[s] for s in which]
         if self._rows is None and not self._sit_down():
             return None
         assert self._rows is not None
@@ -48,11 +51,17 @@ class FeatureStreams:
         made = self._rows.peek(np.array(which), columns)
         return None if made is None else made.astype(np.float32)
 
+    def rows(self) -> Rows | None:
+        """Where the features are made, if all of them are made together."""
+        if (self._rows is None and not self._sit_down()) or self._rows is None:
+            return None
+        return self._rows if len(self._rows.columns) and self.streams[0].is_whole else None
+
     def _sit_down(self) -> bool:
-        lanes = [one.straight for one in self._streams if one.straight is not None]
-        if len(lanes) < len(self._streams):
+        lanes = [one.straight for one in self.streams if one.straight is not None]
+        if len(lanes) < len(self.streams):
             return False
         self._rows = Rows(lanes)
-        for s, one in enumerate(self._streams):
+        for s, one in enumerate(self.streams):
             one.seat = self._rows, np.full(1, s)
         return True

@@ -24,7 +24,7 @@ _IMPORTS = re.compile(r"^from (pipeline[.\w]*) import", re.MULTILINE)
 def entries() -> list[Entry]:
     """Every compiled function that is called while trading, with arguments as they are then."""
     from pipeline.features import clock, divergence, higher, straight, talib_functions, windows
-    from pipeline.live import market_rows
+    from pipeline.live import market_rows, one_call
     from pipeline.models import flat_trees
     from pipeline.signals import rows, smooth
     from pipeline.trading import booking, core, gates, volatility
@@ -48,6 +48,12 @@ def entries() -> list[Entry]:
     instructions = np.zeros((0, 9), np.int64), np.zeros((0, 4), np.int64), group, whole, window, two, whole
     memory = none, np.ones((1, 2)), np.zeros((1, 1), np.int64)
     swings = np.zeros(15)
+    # One step, the average of one score.
+    steps = np.array([[3, 0, 0, 1, 0, 1, 1]]), np.array([[0.0, np.nan]]), whole, two.copy()
+    parts = [
+        whole, np.ones((1, 2)), np.zeros(6, np.int64), np.array([0.1, -1.0, 0.5, -0.5]), *instructions, *memory, one,
+        one, whole, whole + 1, one, whole, *steps, np.ones((1, 4)), one, two, two, np.ones((1, 4)),
+    ]  # fmt: skip
     return [
         Entry(clock._circle, (one, 24, np.empty((2, 1)))),
         Entry(divergence._step, (swings, 1.0, 2.0, 1, 5), float),
@@ -61,7 +67,7 @@ def entries() -> list[Entry]:
         Entry(booking.book_exit, (account, positions, trades, 0, 0, 0, 0.5, 1.0, 0.1, 1, 0.1, rules), bool),
         Entry(gates._refusals, (np.zeros((1, len(gates.INPUTS))), gates.GateRules(), codes, codes.copy())),
         Entry(
-            market_rows._see,
+            market_rows.see,
             (
                 whole,
                 np.ones((1, 5)),
@@ -80,24 +86,29 @@ def entries() -> list[Entry]:
         Entry(volatility._loop, (np.ones(4), one, codes.view(np.bool_), 0.1, -1.0, one.copy())),
         Entry(smooth.smooth_step, (one.copy(), 2.0, 1, 0.0), float),
         Entry(
-            rows._carry_out,
+            rows.carry_out,
             (
                 0,
                 1,
                 whole,
                 codes.view(np.bool_),
-                np.array([[3, 0, 0, 1, 0, 1, 1]]),
-                np.array([[0.0, np.nan]]),
-                whole,
-                two.copy(),
+                *steps,
                 two.copy(),
                 codes.copy(),
             ),
         ),
         Entry(flat_trees._lay, (whole[:0], small[0, :0], whole[:0], whole[:0], one, *slots)),
         Entry(flat_trees._rename, (slots[2], whole, whole)),
-        Entry(flat_trees._score, (*slots, whole, whole + 1, one, small, whole, two)),
-        Entry(straight._advance, (whole, two, *instructions, *memory, one.copy(), two.copy()), int),
+        Entry(flat_trees.walk, (*slots, whole, whole + 1, one, small, whole, two)),
+        Entry(straight.advance, (whole, two, *instructions, *memory, one.copy(), two.copy()), int),
+        Entry(
+            one_call.decide,
+            (
+                one_call.laid(parts)[0],
+                one_call.Seen({"A": 0}, 1, ["a"], np.zeros((1, 5)), two).block,
+            ),
+            int,
+        ),
         Entry(windows.newest, (whole, two, whole + 1, whole + 1, two, 1, one.copy())),
     ]
 

@@ -29,7 +29,9 @@ from pipeline.trading.volatility import Forecast, forecast_step
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.uint8]
 Whole = npt.NDArray[np.int64]
-_PRICES = itemgetter("open", "high", "low", "close", "quote_volume")
+# Columns of a bar that the core looks at.
+PRICES = ("open", "high", "low", "close", "quote_volume")
+_PRICES = itemgetter(*PRICES)
 _LARGEST = float(np.finfo(np.float64).max)
 
 
@@ -37,12 +39,21 @@ class MarketRows:
     """What the core sees of each bar, but for gates and correlation.
 
     forecasts: of the symbols, and their values so far; both go on here. buy, sell: scores to buy from and to sell to.
+    levels: the forecasts' weights, buy and sell.
     """
 
     def __init__(self, forecasts: Sequence[Forecast], values: Sequence[float], buy: float, sell: float) -> None:
         self._states = np.stack([one.state for one in forecasts])
         self._values = np.array(values, np.float64)
-        self._numbers = (*forecasts[0].weights, buy, sell)
+        self.levels = (*forecasts[0].weights, buy, sell)
+
+    def arrays(self) -> list[np.ndarray]:
+        """Forecasts' states and values of all symbols, as `see` takes them."""
+        return [self._states, self._values]
+
+    def move(self, arrays: Sequence[np.ndarray]) -> None:
+        """Go on with copies of `arrays`."""
+        self._states, self._values = arrays
 
     def update(
         self, which: Whole, bars: Sequence[MergedBar], filled: npt.NDArray[np.bool_], given: Floats
@@ -76,7 +87,7 @@ class MarketRows:
         except KeyError:
             rows = [_prices(bar.values) for bar in bars]
         prices = np.array(rows, np.float64).reshape(len(bars), 5)
-        _see(which, prices, filled, given, states, values, *self._numbers, numbers, flags)
+        see(which, prices, filled, given, states, values, *self.levels, numbers, flags)
         return numbers, flags
 
 
@@ -89,7 +100,7 @@ def _prices(values: Mapping[str, float]) -> tuple[float, ...]:
 
 
 @compiled(nogil=True, error_model="numpy")
-def _see(
+def see(
     which: Whole,
     prices: Floats,
     filled: npt.NDArray[np.bool_],
@@ -103,6 +114,7 @@ def _see(
     numbers: Floats,
     flags: Flags,
 ) -> None:
+    """The numbers and flags of a bar; both are zero before."""
     # Who has no bar is made up, and has no score.
     flags[FILLED, :, 0] = 1
     numbers[SCORE, :, 0] = np.nan

@@ -66,6 +66,8 @@ class MergeStream:
             _Timeframe(interval, interval_ms(interval), self._step_ms, interval in fetched)
             for interval in merge.timeframes
         ]
+        # Whether a bar has nothing beside it.
+        self._is_alone = not extras
         for one in self._timeframes:
             if not one.fetched:
                 one.open_on(history, times, math.isfinite(last[f"{one.interval}_close"]), symbol)
@@ -78,6 +80,9 @@ class MergeStream:
         if open_time_ms != self._time + self._step_ms:
             raise BadInput(f"{self._symbol}: a bar of {candles.iso(open_time_ms)} after {candles.iso(self._time)}")
         self._time = open_time_ms
+        if self._is_alone and arrived.own is not None:
+            self._close = arrived.own["close"]
+            return MergedBar(open_time_ms, arrived.own, False)
         filled = arrived.own is None
         values = _flat(self._close) if arrived.own is None else {name: arrived.own[name] for name in COLUMNS}
         self._close = values["close"]

@@ -1,5 +1,7 @@
 """Scores of a bar's features, and of a table of them, as the signals' steps read them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -65,6 +67,25 @@ class RowScores:
     def intervals(self) -> LaneIntervals | None:
         """A new lane's, if the signals read any."""
         return None if self._ranges is None else LaneIntervals(*self._ranges)
+
+    def arrays(self, open_time_ms: int) -> list[np.ndarray] | None:
+        """Trees, and the features that they need, as `walk` takes them; of no trees if the features are the scores.
+
+        None if there is more to the scores of a time.
+        """
+        if self._bundle is None:
+            none = np.zeros(0, np.int64)
+            return [none.view(np.float64), none, none, none.view(np.float64), self._places]
+        is_early = self._start_ms is not None and open_time_ms < self._start_ms
+        if self._judges or self._ranges is not None or self._rows.trees is None or is_early:
+            return None
+        return [*self._rows.trees.arrays(), self._places]
+
+    def move(self, arrays: Sequence[np.ndarray]) -> None:
+        """Go on with copies of `arrays`."""
+        *trees, self._places = arrays
+        if self._bundle is not None and self._rows.trees is not None:
+            self._rows.trees.move(trees)
 
     def one(self, features: npt.NDArray[np.float32], open_time_ms: int) -> dict[str, float]:
         """Scores of one bar's features [k]; not numbers where a feature is not."""

@@ -62,7 +62,7 @@ def is_finite(row: Row) -> bool:
 class ModelScores:
     """Scores of several models at once: those whose trees are known lie side by side and are walked in one call.
 
-    places: of the models' features in wider rows.
+    places: of the models' features in wider rows. trees: of all models, if scores are what they say.
     """
 
     def __init__(self, models: Sequence[Fitted], places: npt.NDArray[np.int64]) -> None:
@@ -81,6 +81,7 @@ class ModelScores:
             self._flat.append(number)
             self._curves += [(number, curve) for curve in curves]
         self._trees = together(flats) if flats else None
+        self.trees = None if self._alone or self._curves else self._trees
 
     def __call__(self, rows: Row) -> Floats:
         """Scores of contiguous rows [n, k] as float64 [n, models]; not numbers where a feature is not."""

@@ -1,7 +1,6 @@
 """A trader on paper: the core's state, moved on by one bar at a time, as in a simulation."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,7 +9,7 @@ from pipeline.errors import BadInput
 from pipeline.live.strategy import Outlook
 from pipeline.trading import snapshot
 from pipeline.trading.core import finish, step_once
-from pipeline.trading.market import Market
+from pipeline.trading.market import SIGNALS, Market
 from pipeline.trading.reasons import COUNT
 from pipeline.trading.records import TRADE, new_account, new_positions
 from pipeline.trading.rules import Rules, rules_of
@@ -29,8 +28,7 @@ def shadow_rules(config: Config, origin_ms: int, variant: dict[str, float] | Non
     return rules._replace(origin_ms=origin_ms, seed=config.seed, **(variant or {}))  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True)
-class Stepped:
+class Stepped(NamedTuple):
     """What one bar made of the account: equity at its close, and the trades it closed, records TRADE [m]."""
 
     equity: float
@@ -45,8 +43,7 @@ class ShadowTrader:
     """
 
     def __init__(self, symbols: int, rules: Rules, cash: float) -> None:
-        self.account, self.positions = new_account(cash), new_positions(symbols)
-        self.refused = np.zeros(COUNT, np.int64)
+        self._take(new_account(cash), new_positions(symbols), np.zeros(COUNT, np.int64))
         self.bars = 0
         self._rules, self._record = rules, rules.array()
         self._trades = np.zeros(1024, TRADE)
@@ -60,7 +57,7 @@ class ShadowTrader:
         before = self._make_room()
         market = outlook.market
         equity = step_once(
-            self.account, self.positions, self._trades, self.refused, market.signal[:, 0].copy(), self.bars, 0,
+            self.account, self.positions, self._trades, self.refused, market.flags[SIGNALS, :, 0], self.bars, 0,
             market, self._record,
         )  # fmt: skip
         self.bars += 1
@@ -90,18 +87,23 @@ class ShadowTrader:
         if kept["origin_ms"] != rules.origin_ms:
             raise BadInput(f"saved state: counts its bars from {kept['origin_ms']} ms, not from {rules.origin_ms} ms")
         trader = cls(len(kept["positions"]), rules, 0.0)
-        trader.account, trader.positions, trader.refused = snapshot.restore(kept)
+        trader._take(*snapshot.restore(kept))
         trader.bars = int(kept["bars"])
         return trader
 
+    def _take(self, account: np.ndarray, positions: np.ndarray, refused: np.ndarray) -> None:
+        self.account, self.positions, self.refused = account, positions, refused
+        # Looked at twice a bar: numpy finds a field anew each time.
+        self._count = account["trades"]
+
     def _closed_since(self, before: int) -> np.ndarray:
         # Copying records takes ten times as long as the step, even if there is none.
-        count = int(self.account["trades"][0])
+        count = self._count.item()
         return self._trades[before:count].copy() if count > before else NO_TRADES
 
     def _make_room(self) -> int:
         # The core counts trades from the start and writes each at its number; earlier ones are not kept here.
-        count = int(self.account["trades"][0])
+        count: int = self._count.item()
         if count + EXITS_PER_BAR * len(self.positions) >= len(self._trades):
             self._trades = np.zeros(2 * (count + EXITS_PER_BAR * len(self.positions) + 1), TRADE)
         return count

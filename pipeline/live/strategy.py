@@ -21,6 +21,7 @@ from pipeline.live.by_symbol import Rows, Scores
 from pipeline.live.day_correlation import DayCorrelation
 from pipeline.live.market_rows import MarketRows
 from pipeline.live.merging import MergedBar
+from pipeline.live.one_call import OneCall
 from pipeline.live.row_scores import RowScores
 from pipeline.market import candles
 from pipeline.models.bundle import Bundle
@@ -98,6 +99,7 @@ class Strategy:
         self._number = {symbol: s for s, symbol in enumerate(self.symbols)}
         self._together: FeatureStreams | None = None
         self._signals: SignalRows | None = None
+        self._one_call: OneCall | None = None
         self._rows = MarketRows(
             [lane.forecast for lane in self._lanes], [lane.volatility for lane in self._lanes],
             self._thresholds.buy, self._thresholds.sell,
@@ -111,8 +113,6 @@ class Strategy:
             if name not in self.features:
                 raise BadInput(f"'{name}', which risk.gates or simulate.exits name, is not among the features")
         self._pays = config.simulate.funding
-        # Whether a symbol has a mark price; who knows of bars that are still to come sets it.
-        self.has_marks = config.download.marks and any(MARKS[0] in history[one].column_names for one in history)
         self._wanted = {name: self.features.index(column) for name, column in wanted.items()}
         self._atr = self.features.index(atr) if atr else -1
         self._asks = self._atr >= 0 or asks_anything(config.risk)
@@ -130,19 +130,27 @@ class Strategy:
         bars: by symbol; a symbol is missing before its first bar and after its last.
         Raises BadInput: a bar does not follow the one before it; others may have taken theirs.
         """
-        # Symbols in the order of their names.
-        which = [s for s, symbol in enumerate(self.symbols) if symbol in bars]
-        seen = self._seen(which, [bars[self.symbols[s]] for s in which], open_time_ms)
-        features, scores, (numbers, flags) = seen
-        own = {self.symbols[s]: row for row, s in enumerate(which)}
-        by_symbol = Rows(own, features)
+        own = self._number
+        if len(bars) < len(own):
+            # Symbols in the order of their names.
+            own = {symbol: row for row, symbol in enumerate(s for s in self.symbols if s in bars)}
+        made = self._one_call.update(own, bars, open_time_ms) if self._one_call is not None and own else None
+        if made is not None:
+            market, by_symbol, scores = made.market, made.rows, made.scores
+        else:
+            which = [self._number[symbol] for symbol in own]
+            features, columns, numbers = self._seen(which, [bars[symbol] for symbol in own], open_time_ms)
+            by_symbol, scores = Rows(own, features), Scores(own, *columns)
+            market = Market(*numbers, self._filters, self._identity)
+            if self._one_call is None and own:
+                self._one_call = self._in_one_call(open_time_ms)
         if self._asks:
-            self._gate(numbers, flags, by_symbol, open_time_ms + self._config.step_ms)
-        correlation = self._identity
+            self._gate(market.numbers, market.flags, by_symbol, open_time_ms + self._config.step_ms)
         if self._correlation is not None:
-            correlation = self._correlation.update(open_time_ms, bars)
-        market = Market(numbers, flags, self._filters, correlation, self._marks(bars))
-        return Outlook(open_time_ms, market, by_symbol, Scores(own, *scores))
+            market = market._replace(correlation=self._correlation.update(open_time_ms, bars))
+        if (marks := self._marks(bars)) is not NO_MARKS:
+            market = market._replace(marks=marks)
+        return Outlook(open_time_ms, market, by_symbol, scores)
 
     def catch_up(self, symbol: str, bar: MergedBar) -> None:
         """Take a symbol's bar that came after its time had been decided without it; nothing is traded on it.
@@ -174,6 +182,18 @@ class Strategy:
         market = Market(numbers, flags, self._filters, self._identity)
         return Outlook(open_time_ms, market, by_symbol, Scores(own, self._signals.names, columns, sides))
 
+    def _in_one_call(self, open_time_ms: int) -> OneCall | None:
+        # None if some part of a bar has to be asked by itself.
+        if self._together is None or self._signals is None or self._pays or self._judged:
+            return None
+        rows, trees = self._together.rows(), self._scorer.arrays(open_time_ms)
+        if rows is None or trees is None or not self._signals.is_whole:
+            return None
+        return OneCall(
+            self._number, self._config.step_ms, self._together, rows, self._scorer, trees, self._signals, self._score,
+            self._rows, len(self.features), self._filters,
+        )  # fmt: skip
+
     def _seen(
         self, which: list[int], bars: list[MergedBar], open_time_ms: int
     ) -> tuple[Matrix, tuple[list[str], Floats, Flags], tuple[Floats, Flags]]:
@@ -195,8 +215,8 @@ class Strategy:
         return features, (self._signals.names, columns, sides), self._rows.update(rows, bars, filled, given)
 
     def _marks(self, bars: Mapping[str, MergedBar]) -> Floats:
-        # As history's: where one symbol has a mark price, others have their last price in its place.
-        if not self.has_marks:
+        # Mark prices of the bars that have them; as history's, the last price in their place beside others.
+        if not any(MARKS[0] in bar.values for bar in bars.values()):
             return NO_MARKS
         marks = np.zeros((len(MARKS), len(self.symbols), 1))
         for symbol, bar in bars.items():

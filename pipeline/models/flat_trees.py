@@ -43,8 +43,17 @@ class FlatTrees:
         sigmoids: Floats,
         splits: np.ndarray,
     ) -> None:
-        self.slots, self.first, self.until, self.sigmoids, self.splits = slots, first, until, sigmoids, splits
-        self._views = slots, slots.view(np.float32), slots.view(np.uint16), first, until, sigmoids
+        self.splits = splits
+        self.move([slots, first, until, sigmoids])
+
+    def arrays(self) -> list[np.ndarray]:
+        """What `walk` takes, without the views of slots."""
+        return [self.slots, self.first, self.until, self.sigmoids]
+
+    def move(self, arrays: Sequence[np.ndarray]) -> None:
+        """Go on with copies of `arrays`."""
+        self.slots, self.first, self.until, self.sigmoids = arrays
+        self._views = self.slots, self.slots.view(np.float32), self.slots.view(np.uint16), *arrays[1:]
 
     def score(self, row: Rows) -> float:
         """The only model's score of a row [features]; not a number if one of them is not finite."""
@@ -54,7 +63,7 @@ class FlatTrees:
 
     def score_rows(self, rows: Rows, needed: npt.NDArray[np.int64], scores: Floats) -> None:
         """Scores of rows [n, features] into [n, models]; not numbers where one of the features needed is not finite."""
-        _score(*self._views, rows, needed, scores)
+        walk(*self._views, rows, needed, scores)
 
 
 def together(models: Sequence[tuple[FlatTrees, npt.NDArray[np.int64]]]) -> FlatTrees:
@@ -199,7 +208,7 @@ def _cleaned(rows: Rows, needed: npt.NDArray[np.int64], usable: npt.NDArray[np.b
 
 
 @compiled(nogil=True)
-def _score(
+def walk(
     slots: Floats,
     floats: Rows,
     halves: Halves,
@@ -210,6 +219,7 @@ def _score(
     needed: npt.NDArray[np.int64],
     scores: Floats,
 ) -> None:
+    """Scores of rows into [n, models]. floats, halves: views of slots."""
     usable = np.ones(len(rows), np.bool_)
     rows = _cleaned(rows, needed, usable)
     tree = 0

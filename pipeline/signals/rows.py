@@ -23,6 +23,7 @@ class SignalRows:
     """Signal streams of several symbols with one config; their state lies side by side, each can still be used alone.
 
     reads: names of the scores that are given, in order. names: of all columns, those that the steps make behind them.
+    is_whole: whether all steps are compiled.
     """
 
     def __init__(self, streams: Sequence[SignalStream], reads: Sequence[str]) -> None:
@@ -32,13 +33,12 @@ class SignalRows:
         self._reads, place = len(reads), {name: number for number, name in enumerate(self.names)}
         sizes = [len(kept.state) if isinstance(kept, SmoothStream) else 0 for _, kept in steps]
         ends = np.cumsum([0, *sizes]).tolist()
-        self._states = np.zeros((len(streams), ends[-1]))
         self._each = [[kept for _, kept in stream.steps] for stream in streams]
-        for row, each in zip(self._states, self._each, strict=True):
+        self._ends, states = ends, np.zeros((len(streams), ends[-1]))
+        for row, each in zip(states, self._each, strict=True):
             for kept, begin, end in zip(each, ends[:-1], ends[1:], strict=True):
                 if isinstance(kept, SmoothStream):
                     row[begin:end] = kept.state
-                    kept.state = row[begin:end]
         whole, numbers, inputs = [], [], list[int]()
         for (spec, kept), begin, end in zip(steps, ends[:-1], ends[1:], strict=True):
             read, number = len(inputs), (0.0, 0.0)
@@ -60,11 +60,24 @@ class SignalRows:
                 inputs.append(place[spec.column])
             whole.append([kind, out, read, len(inputs) - read, begin, end, least])
             numbers.append(number)
-        self._steps, self._whole, self._numbers = steps, np.array(whole), np.array(numbers)
-        self._inputs, self._place = np.array(inputs, np.int64), place
+        self._steps, self._place = steps, place
+        self.move([np.array(whole), np.array(numbers), np.array(inputs, np.int64), states])
         # Runs of steps that are compiled, and between them those that are not.
         alone = [number for number, row in enumerate(whole) if row[0] < 0]
         self._runs = list(zip([0, *(number + 1 for number in alone)], [*alone, len(whole)], strict=True))
+        self.is_whole = not alone
+
+    def arrays(self) -> list[np.ndarray]:
+        """Steps, their numbers and inputs, and states of all symbols, as `carry_out` takes them."""
+        return [self._whole, self._numbers, self._inputs, self._states]
+
+    def move(self, arrays: Sequence[np.ndarray]) -> None:
+        """Go on with copies of `arrays`."""
+        self._whole, self._numbers, self._inputs, self._states = arrays
+        for row, each in zip(self._states, self._each, strict=True):
+            for kept, begin, end in zip(each, self._ends[:-1], self._ends[1:], strict=True):
+                if isinstance(kept, SmoothStream):
+                    kept.state = row[begin:end]
 
     def update(
         self, which: Whole, scores: Floats, filled: npt.NDArray[np.bool_]
@@ -93,7 +106,7 @@ class SignalRows:
         columns[:, : self._reads] = scores
         sides = np.zeros(len(which), np.uint8)
         for begin, end in runs:
-            _carry_out(begin, end, which, filled, self._whole, self._numbers, self._inputs, states, columns, sides)
+            carry_out(begin, end, which, filled, self._whole, self._numbers, self._inputs, states, columns, sides)
             if alone_from <= end < len(self._steps):
                 self._alone(end, which, columns)
         return columns, sides
@@ -110,7 +123,7 @@ class SignalRows:
 
 
 @compiled(nogil=True, error_model="numpy")
-def _carry_out(
+def carry_out(
     begin: int,
     end: int,
     which: Whole,
@@ -122,8 +135,8 @@ def _carry_out(
     columns: Floats,
     sides: npt.NDArray[np.uint8],
 ) -> None:
-    # The steps that follow one another, each as the function of one row does it: `combine_one`, `point_one`,
-    # `smooth_step`, `threshold_one`.
+    """The steps from `begin` to `end`, each as the function of one row does it: `combine_one`, `point_one`,
+    `smooth_step`, `threshold_one`."""
     for i in range(len(which)):
         row = columns[i]
         for t in range(begin, end):

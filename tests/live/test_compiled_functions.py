@@ -88,7 +88,7 @@ def test_trading_on_paper_calls_nothing_else(called: dict[str, list[list[Any]]])
         if time >= origin:
             trader.update(strategy.update(time, bars))
     names = {name.rsplit(".", 1)[1] for name in called}
-    assert {"step_once", "_refusals", "_loop", "smooth_step", "_carry_out", "_see", "_advance"} <= names
+    assert {"step_once", "_refusals", "_loop", "smooth_step", "carry_out", "see", "advance"} <= names
     assert missing(called) == []
 
 
