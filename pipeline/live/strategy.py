@@ -113,6 +113,8 @@ class Strategy:
             if name not in self.features:
                 raise BadInput(f"'{name}', which risk.gates or simulate.exits name, is not among the features")
         self._pays = config.simulate.funding
+        # Whether a symbol has a mark price; who knows of bars that are still to come sets it.
+        self.has_marks = config.download.marks and any(MARKS[0] in history[one].column_names for one in history)
         self._wanted = {name: self.features.index(column) for name, column in wanted.items()}
         self._atr = self.features.index(atr) if atr else -1
         self._asks = self._atr >= 0 or asks_anything(config.risk)
@@ -215,8 +217,8 @@ class Strategy:
         return features, (self._signals.names, columns, sides), self._rows.update(rows, bars, filled, given)
 
     def _marks(self, bars: Mapping[str, MergedBar]) -> Floats:
-        # Mark prices of the bars that have them; as history's, the last price in their place beside others.
-        if not any(MARKS[0] in bar.values for bar in bars.values()):
+        # As history's: where one symbol has a mark price, others have their last price in its place.
+        if not self.has_marks:
             return NO_MARKS
         marks = np.zeros((len(MARKS), len(self.symbols), 1))
         for symbol, bar in bars.items():
