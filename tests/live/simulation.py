@@ -10,7 +10,9 @@ the local exchange; only time, the kernel's sockets and the disk are simulated. 
 import argparse
 import asyncio
 import contextlib
+import gc
 import hashlib
+import inspect
 import io
 import multiprocessing
 import os
@@ -186,6 +188,27 @@ class Disk:
             yield row.number, row.kind, chain.body(row)
 
 
+@contextlib.contextmanager
+def unheard_dead() -> Iterator[None]:
+    """For the block, let nobody hear what coroutines say when they are thrown away.
+
+    What a process was doing when it died is never resumed. Python closes it when it finds it: its blocks are left by
+    an error, and those that would wait for something say that no loop is running any more.
+    """
+    hook = sys.unraisablehook
+
+    def hear(what: Any) -> None:
+        if not (inspect.iscoroutine(what.object) or inspect.isasyncgen(what.object)):
+            hook(what)
+
+    sys.unraisablehook = hear
+    try:
+        yield
+        gc.collect()
+    finally:
+        sys.unraisablehook = hook
+
+
 class World:
     """One world of a seed. crashes: how often the process dies at most; quiet: nothing goes wrong but that; menu: how
     many faults of the exchange, of some kinds if they are given; bars: of trouble.
@@ -238,6 +261,7 @@ class World:
         with (
             nothing_but(entropy, lambda: BEGIN_MS / 1000 + self.loop.time()),
             contextlib.redirect_stderr(io.StringIO()),
+            unheard_dead(),
         ):
             try:
                 return self.loop.run_until_complete(self._run())
