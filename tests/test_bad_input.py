@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from builders import START_MS, random_walk
 
@@ -54,7 +55,7 @@ def _write(rows: list[list[float]], header: str = HEADER) -> None:
 def _pipeline(*arguments: str, config: str | None = "c.yaml") -> subprocess.CompletedProcess:
     chosen = ["-c", config] if config else []
     command = [sys.executable, "-m", "pipeline.cli", *arguments, *chosen]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
 
 
 def _refused(result: subprocess.CompletedProcess, *words: str) -> None:
@@ -206,7 +207,7 @@ def test_a_full_disk_leaves_the_old_file(run):
     # A limit on the size of files is what a process sees of a full disk, without needing one.
     before = _files()
     command = f"ulimit -f 8; trap '' XFSZ; exec {sys.executable} -m pipeline.cli features -c c.yaml"
-    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=900, check=False)
     assert result.returncode == 2, result.stderr
     assert "Traceback" not in result.stderr
     assert _files() == before
@@ -218,8 +219,9 @@ def test_a_stage_stopped_in_the_middle_leaves_the_old_output_and_the_next_run_su
     settings = ["--set", "train.algorithms=[{name: gb, rounds: 100000}]"]
     command = [sys.executable, "-m", "pipeline.cli", "train", "-c", "c.yaml", *settings]
     child = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    time.sleep(4)
-    assert child.poll() is None, "it ended before it could be stopped"
+    while not any(path.endswith(".lock") for path, *_ in psutil.Process(child.pid).open_files()):
+        assert child.poll() is None, "it ended before it could be stopped"
+        time.sleep(0.02)
     other = _pipeline("labels")
     _refused(other, "already running")
     child.send_signal(how)
@@ -227,7 +229,7 @@ def test_a_stage_stopped_in_the_middle_leaves_the_old_output_and_the_next_run_su
         # A fit in C cannot be left half-way; a second signal is what an impatient user sends.
         time.sleep(0.5)
         child.kill()
-    child.wait(timeout=60)
+    child.wait(timeout=900)
     assert {k: v for k, v in _files().items() if "/." not in k} == before
     assert _pipeline("train").returncode == 0
 

@@ -63,7 +63,7 @@ class Repository:
 
     def run(self, *command: str, check: bool = True) -> str:
         done = subprocess.run(
-            command, cwd=self.folder, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=120
+            command, cwd=self.folder, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=900
         )
         if check:
             assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"

@@ -61,7 +61,7 @@ class Rest:
         url = f"{self.local.url}{path}" + (f"?{query}" if query else "")
         prepared = requests.Request(method, url, headers=headers, data=body).prepare()
         prepared.url = url
-        return self.session.send(prepared, timeout=options.pop("timeout", 10), **options)
+        return self.session.send(prepared, timeout=options.pop("timeout", 60), **options)
 
     def ask(self, path: str, **params: Any) -> requests.Response:
         return self.send("GET", path, urlencode(params))
@@ -82,7 +82,7 @@ class Rest:
 
     def emu(self, what: str, **body: Any) -> requests.Response:
         """A control endpoint; POST unless nothing is sent."""
-        return self.session.post(f"{self.local.url}/_emu/{what}", json=body, timeout=30)
+        return self.session.post(f"{self.local.url}/_emu/{what}", json=body, timeout=60)
 
 
 def code(response: requests.Response) -> tuple[int, int]:
@@ -113,7 +113,7 @@ class Socket:
     async def send(self, message: Any) -> None:
         await self.ws.send_str(message if isinstance(message, str) else json.dumps(message))
 
-    async def next(self, timeout: float = 5) -> Any:
+    async def next(self, timeout: float = 60) -> Any:
         """The next message; fails if the socket closes."""
         message = await self.ws.receive(timeout)
         assert message.type == aiohttp.WSMsgType.TEXT, message
@@ -143,7 +143,7 @@ class Socket:
             except TimeoutError:
                 return found
 
-    async def closed(self, timeout: float = 5) -> int | None:
+    async def closed(self, timeout: float = 60) -> int | None:
         """Read on until the socket closes; its close code."""
         while True:
             message = await self.ws.receive(timeout)

@@ -45,7 +45,7 @@ def running(*options: str, cwd: Path) -> Iterator[tuple[subprocess.Popen[str], d
 
 def get(url: str) -> Any:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(url, timeout=10) as reply:
+    with opener.open(url, timeout=PATIENCE) as reply:
         return json.load(reply)
 
 

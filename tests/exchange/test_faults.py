@@ -98,7 +98,7 @@ def refused(local: LocalExchange) -> bool:
         return one.connect_ex(address(local)) != 0
 
 
-def comes_back(local: LocalExchange, seconds: float = 5) -> None:
+def comes_back(local: LocalExchange, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while refused(local):
         assert time.monotonic() < end

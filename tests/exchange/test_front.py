@@ -48,7 +48,7 @@ class Talk:
     """One connection, and its answers one by one."""
 
     def __init__(self, local: LocalExchange) -> None:
-        self.socket = sockets.create_connection(address(local), timeout=5)
+        self.socket = sockets.create_connection(address(local), timeout=60)
         self.socket.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
         self.held = b""
 
@@ -194,7 +194,7 @@ def test_who_asks_without_reading_is_not_answered_without_end(local: LocalExchan
         assert held[0] < 1 << 20 and unsent[0] < 1 << 20
         assert Rest(local).ask("/api/v3/ping").status_code in (200, 418, 429)
         # Once it reads, it gets the rest.
-        talk.socket.settimeout(5)
+        talk.socket.settimeout(60)
         for _ in range(20):
             assert talk.next()[0] in (200, 418, 429)
 

@@ -301,7 +301,7 @@ def test_python_binance_trades_over_the_socket_and_hears_of_it() -> None:
             assert order["status"] == "FILLED"
             found = await client.ws_get_order(symbol="BTCUSDT", orderId=order["orderId"])
             assert found["executedQty"] == "0.00100000"
-            return [await asyncio.wait_for(socket.recv(), 5) for _ in range(3)]
+            return [await asyncio.wait_for(socket.recv(), 60) for _ in range(3)]
         finally:
             # Closed from below: the client's own way waits ten seconds for a message.
             await client.ws_api.ws.close()

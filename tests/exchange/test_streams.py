@@ -363,7 +363,7 @@ def test_python_binance_follows_bars() -> None:
         try:
             await step(local, 5)
             while len(seen) < 5:
-                message = await asyncio.wait_for(socket.recv(), 5)
+                message = await asyncio.wait_for(socket.recv(), 60)
                 seen += [message["k"]["t"]] if message["k"]["x"] else []
         finally:
             # It waits ten seconds for a message before it closes.

@@ -35,7 +35,7 @@ def test_the_example_works_in_a_suite_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "test_bot.py").write_text(test)
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_bot.py"],
-        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=900,
     )  # fmt: skip
     assert run.returncode == 0 and "1 passed" in run.stdout, run.stdout + run.stderr
 

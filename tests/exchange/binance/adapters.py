@@ -20,7 +20,7 @@ from pipeline.testing import LocalExchange
 
 # Long enough for a busy machine to answer, short enough for a test; the exchange allows five messages a second.
 QUICK = Watch(check_s=0.3, answer_s=2.0)
-PATIENCE = 15.0
+PATIENCE = 60.0
 
 
 @dataclass

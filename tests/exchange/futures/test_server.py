@@ -262,7 +262,7 @@ async def messages(local: LocalExchange, sockets: list[Any], counts: list[int], 
     try:
         await asyncio.to_thread(act)
         return [
-            [await asyncio.wait_for(socket.recv(), 5) for _ in range(count)]
+            [await asyncio.wait_for(socket.recv(), 60) for _ in range(count)]
             for socket, count in zip(sockets, counts, strict=True)
         ]
     finally:
