@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.config import Config, interval_ms
+from pipeline.errors import ExchangeError
 from pipeline.live.gathering import Bar, Gathered
 from pipeline.live.merging import Arrivals, MergedBar, MergeStream
 from pipeline.live.strategy import Outlook, Strategy, Thresholds
@@ -13,6 +14,8 @@ from pipeline.market import candles
 from pipeline.models.bundle import Bundle
 
 Others = Mapping[str, Bar | None]
+# Bars of a silent symbol of which it is kept what else was known at them: three days of minutes, some megabytes.
+MOST_BEHIND = 5000
 
 
 class Follower:
@@ -42,23 +45,32 @@ class Follower:
         self.last_open_ms = max(int(candles.times_ms(table)[-1]) for table in tails.values())
         self._last: Mapping[str, Bar | None] = {}
         # What else was known at the close of bars that had not come in time, by symbol and open time.
-        self._behind: dict[tuple[str, int], tuple[Others, Others]] = {}
+        self._behind: dict[str, dict[int, tuple[Others, Others]]] = {}
+        # Symbols of which the oldest of that has been let go.
+        self._too_late: set[str] = set()
 
     def update(
         self, gathered: Gathered, higher: Mapping[str, Others] | None = None
     ) -> tuple[Outlook, dict[str, MergedBar]]:
         """The outlook of a bar, and the merged bars it comes from. higher: bars that closed with it, by symbol and
-        interval."""
+        interval.
+
+        Raises ExchangeError: a symbol has come back after so long that what else was known then is not kept.
+        """
         time = gathered.open_time_ms
         for symbol, at, bar in gathered.late:
             if symbol in self._merges:
-                then = self._behind.pop((symbol, at), ({}, {}))
+                then = self._known_then(symbol, at)
                 self.strategy.catch_up(symbol, self._merge(symbol, at, bar, *then))
         others = {name: gathered.bars.get(name) for name in self._references}
         for symbol in gathered.behind:
             # A symbol may be silent for ever: nothing is kept for it if nothing else was known.
             if others or (higher or {}).get(symbol):
-                self._behind[symbol, time] = others, (higher or {}).get(symbol, {})
+                kept = self._behind.setdefault(symbol, {})
+                kept[time] = others, (higher or {}).get(symbol, {})
+                if len(kept) > MOST_BEHIND:
+                    del kept[next(iter(kept))]
+                    self._too_late.add(symbol)
         merged = {
             symbol: self._merge(symbol, time, gathered.bars[symbol], others, (higher or {}).get(symbol, {}))
             for symbol in self._merges
@@ -67,6 +79,16 @@ class Follower:
         self.last_open_ms = time
         self._last = gathered.bars
         return self.strategy.update(time, merged), merged
+
+    def _known_then(self, symbol: str, at: int) -> tuple[Others, Others]:
+        """What else was known at a bar that comes only now."""
+        if symbol in self._too_late:
+            # Its features would be others than those of the files. Starting reads all of it anew.
+            raise ExchangeError(
+                f"{symbol} has come back after {MOST_BEHIND:,} bars of silence, and the bars beside it are not kept",
+                "start again, as systemd does: starting reads them all",
+            )
+        return self._behind.get(symbol, {}).pop(at, ({}, {}))
 
     def peek(self) -> Outlook | None:
         """What would be said if one symbol's last bar came again; nothing changes. None if it cannot be told."""
