@@ -31,13 +31,15 @@ $(READY): pyproject.toml constraints.txt
 	@.ci/install $(VENV) "$(EXTRAS)" $(PYTHONS)
 	@touch $@
 
-# The machine code that `serve` loads, and for tests all of the core, once instead of in each of their processes; nothing
-# to do the second time.
+# The machine code that `serve` and `labels` load, and for tests all of the core, once instead of in each of their
+# processes; nothing to do the second time.
 code: $(READY)
 	@python -m pipeline.live.compiled_functions | sed '/ is there$$/d'
+	@python -m pipeline.stages.compiled_functions | sed '/ is there$$/d'
 compile: $(READY)
 	@PYTHONPATH=tests python tests/compile.py
 	@python -m pipeline.live.compiled_functions | sed '/ is there$$/d'
+	@python -m pipeline.stages.compiled_functions | sed '/ is there$$/d'
 
 demo: code
 	@git rev-parse --git-dir > /dev/null 2>&1 || dvc config --quiet --local core.no_scm true

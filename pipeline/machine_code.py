@@ -104,8 +104,9 @@ class Entry:
         return [one for own in self.example for one in (own if isinstance(own, tuple) else (own,))]
 
 
-def library_path(sources: Iterable[Path]) -> Path | None:
-    """Where the library of these sources is or would be; None where there can be none."""
+def library_path(sources: Iterable[Path], purpose: str = "code") -> Path | None:
+    """Where the library of these sources is or would be, its name beginning with `purpose`; None where there can be
+    none."""
     if sys.platform != "linux" or sys.maxsize < 1 << 32 or not _knows_arrays():
         return None
     digest = hashlib.sha256("".join(version(name) for name in ("numba", "llvmlite", "numpy")).encode())
@@ -114,7 +115,7 @@ def library_path(sources: Iterable[Path]) -> Path | None:
     folder = Path(os.environ.get("NUMBA_CACHE_DIR") or Path(__file__).parent / "__pycache__")
     if not os.access(folder, os.W_OK):
         folder = Path.home() / ".cache" / "pipeline"
-    return folder / f"code-{sys.implementation.cache_tag}-{_processor()}-{digest.hexdigest()[:16]}.so"
+    return folder / f"{purpose}-{sys.implementation.cache_tag}-{_processor()}-{digest.hexdigest()[:16]}.so"
 
 
 def load(path: Path, entries: Iterable[Entry]) -> None:

@@ -42,22 +42,26 @@ def first_crossing(
     return where, which
 
 
-@compiled(nogil=True)
 def _blocks(high: Floats, low: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     # Extremes of whole blocks, and of blocks of blocks, let most rows skip most of their horizon.
-    n = high.shape[0]
     size = 1 << _BITS
-    blocks = (n + size - 1) >> _BITS
-    tops, bottoms = np.full(blocks, -np.inf), np.full(blocks, np.inf)
+    blocks = (len(high) + size - 1) >> _BITS
     wide = (blocks + size - 1) >> _BITS
-    wide_tops, wide_bottoms = np.full(wide, -np.inf), np.full(wide, np.inf)
-    for j in range(n):
+    extremes = np.full(blocks, -np.inf), np.full(blocks, np.inf), np.full(wide, -np.inf), np.full(wide, np.inf)
+    _find_extremes(high, low, *extremes)
+    return extremes
+
+
+@compiled(nogil=True)
+def _find_extremes(
+    high: Floats, low: Floats, tops: Floats, bottoms: Floats, wide_tops: Floats, wide_bottoms: Floats
+) -> None:
+    for j in range(len(high)):
         tops[j >> _BITS] = max(tops[j >> _BITS], high[j])
         bottoms[j >> _BITS] = min(bottoms[j >> _BITS], low[j])
-    for b in range(blocks):
+    for b in range(len(tops)):
         wide_tops[b >> _BITS] = max(wide_tops[b >> _BITS], tops[b])
         wide_bottoms[b >> _BITS] = min(wide_bottoms[b >> _BITS], bottoms[b])
-    return tops, bottoms, wide_tops, wide_bottoms
 
 
 @compiled(nogil=True)

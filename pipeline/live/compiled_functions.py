@@ -5,7 +5,6 @@
 
 import contextlib
 import os
-import re
 import subprocess
 import sys
 import threading
@@ -13,12 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-import pipeline
-from pipeline import machine_code
+from pipeline import code_library, machine_code
 from pipeline.live.telling import Tell
 from pipeline.machine_code import Entry
-
-_IMPORTS = re.compile(r"^from (pipeline[.\w]*) import", re.MULTILINE)
 
 
 def entries() -> list[Entry]:
@@ -115,53 +111,18 @@ def entries() -> list[Entry]:
 
 def library() -> Path | None:
     """Where the library of these sources is or would be; None where there can be none."""
-    return machine_code.library_path(_sources())
-
-
-def _sources() -> set[Path]:
-    # The modules that the functions stand in, and what these import: a constant from elsewhere is part of the code.
-    package = Path(pipeline.__file__).parent
-    waiting = [one.function.__module__ for one in entries()] + [
-        machine_code.__name__,
-        "pipeline.live.compiled_functions",
-    ]
-    found: set[Path] = set()
-    while waiting:
-        path = package.parent.joinpath(*waiting.pop().split("."))
-        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-        if path not in found and path.is_file():
-            found.add(path)
-            waiting += _IMPORTS.findall(path.read_text(encoding="utf-8"))
-    return found
+    modules = {one.function.__module__ for one in entries()}
+    return machine_code.library_path(code_library.sources_of("pipeline.live.compiled_functions", *modules))
 
 
 def install() -> bool:
     """Let the functions be called from the library. False: there is none, and the first call of each imports numba."""
-    path = library()
-    try:
-        if path is not None:
-            machine_code.load(path, entries())
-            return True
-    except (OSError, AttributeError):
-        pass
-    return False
+    return code_library.install(library(), entries())
 
 
 def make() -> str:
     """Write the library unless it is there; what has come of it."""
-    path = library()
-    if path is None:
-        return "machine code is kept on 64-bit Linux only"
-    if install():
-        return f"{path} is there"
-    try:
-        machine_code.build(path, entries())
-    except (OSError, ValueError) as error:
-        return f"machine code cannot be kept: {error}"
-    for old in path.parent.glob(f"{path.stem.rsplit('-', 1)[0]}-*"):
-        if old != path:
-            old.unlink(missing_ok=True)
-    return f"{path} is made"
+    return code_library.make(library(), entries())
 
 
 def make_later(tell: Tell, after_seconds: float = 60.0) -> None:

@@ -29,8 +29,10 @@ def plan(config: Config, layout: Layout) -> Plan:
 def run(config: Config, layout: Layout) -> Summary:
     """Label every symbol, one in memory at a time."""
     from pipeline.labels import compute, required_columns
+    from pipeline.stages import compiled_functions
 
     _require(config)
+    compiled_functions.install()
     summary = Summary("labels", next="pipeline train")
     for symbol in config.symbols:
         bars = read_table(layout.merged(symbol), "merge", ["open_time", *required_columns(config)])

@@ -49,13 +49,13 @@ def searched(
 
     rules: those of the config; each set puts its own stops and sizes in. part: that the figures shown are of.
     """
+    if choice.table is None or config.simulate.grid is None or not choice.table.num_rows:
+        return None
     from pipeline.evaluation.daily import daily_returns
     from pipeline.evaluation.effective_trials import effective_trials
     from pipeline.evaluation.significance import annual_sharpe
     from pipeline.evaluation.thresholds import variants
 
-    if choice.table is None or config.simulate.grid is None or not choice.table.num_rows:
-        return None
     table, names = choice.table, list(variants(config.simulate.grid)[0])
     rows = _sample(choice, len(history.times) * len(history.symbols), config.seed)
     sets = [{name: table[name][row].as_py() for name in ("buy", "sell", *names)} for row in rows.tolist()]

@@ -1,0 +1,45 @@
+"""The compiled functions of stages that run them for some milliseconds only, so that they do not import numba for it.
+
+`make setup` has their machine code written to a library; without it, numba compiles them as ever.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from pipeline import code_library, machine_code
+from pipeline.labels import crossing
+from pipeline.machine_code import Entry
+
+
+def entries() -> list[Entry]:
+    """The scans of `labels`, with arguments of the types that they are called with."""
+    one, two, where, which = np.ones(1), np.ones(1), np.full(1, -1, np.int64), np.zeros(1, np.int8)
+    blocks = np.full(1, -np.inf), np.full(1, np.inf), np.full(1, -np.inf), np.full(1, np.inf)
+    return [
+        Entry(crossing._find_extremes, (one, two, *blocks)),
+        Entry(crossing._scan, (one, two, one, two, 1, *blocks, 0, 1, where, which)),
+    ]
+
+
+def library() -> Path | None:
+    """Where the library of these sources is or would be; None where there can be none."""
+    modules = {one.function.__module__ for one in entries()}
+    sources = code_library.sources_of("pipeline.stages.compiled_functions", *modules)
+    return machine_code.library_path(sources, "stages")
+
+
+def install() -> bool:
+    """Let the functions be called from the library. False: there is none, and the first call of each imports numba."""
+    return code_library.install(library(), entries())
+
+
+def make() -> str:
+    """Write the library unless it is there; what has come of it."""
+    return code_library.make(library(), entries())
+
+
+if __name__ == "__main__":
+    os.nice(19)
+    print(make())
