@@ -1,7 +1,7 @@
 """The port of an exchange: what trading asks of one, real or simulated, and the clock that its adapters live by."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Protocol
 
@@ -115,6 +115,19 @@ class Permissions:
 
 
 @dataclass(frozen=True)
+class AccountLimits:
+    """What an account may have open on the whole exchange, and move in one order.
+
+    orders, stop_orders, lists: how many may be open; 0: any number. assets: most of an asset in one order.
+    """
+
+    orders: int = 0
+    stop_orders: int = 0
+    lists: int = 0
+    assets: Mapping[str, Decimal] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Quote:
     """The best prices of a symbol's book."""
 
@@ -200,6 +213,9 @@ class Exchange(Protocol):
 
     async def fees(self, symbol: str) -> tuple[Decimal, Decimal]:
         """What we pay as maker and as taker, fractions of the notional."""
+
+    async def limits(self, symbol: str) -> AccountLimits:
+        """What the account may have open, and move of a symbol in one order. Raises Refused: it is not told."""
 
     async def price(self, symbol: str) -> Decimal:
         """The last price of a symbol. Raises Refused: there is none."""

@@ -33,12 +33,13 @@ class Check:
 async def at_exchange(
     config: Config, exchange: Exchange, rules: Mapping[str, SymbolFilters], skew_ms: float, real: bool
 ) -> list[Check]:
-    """Checks of key, clock, filters, fees and balances. real: with real money. Raises Unavailable, WrongKey."""
+    """Checks of key, clock, filters, fees, limits and balances. real: with real money. Raises Unavailable, WrongKey."""
     return [
         await _key(exchange, real),
         _clock(config, skew_ms),
         *[_filters(symbol, one) for symbol, one in rules.items()],
         *[await _fees(config, exchange, symbol) for symbol in rules],
+        await _limits(config, exchange, rules),
         await _balance(config, exchange, rules),
     ]
 
@@ -120,6 +121,35 @@ async def _fees(config: Config, exchange: Exchange, symbol: str) -> Check:
             f"{taker.normalize():f} as taker, simulated with {expected.normalize():f}",
         )  # fmt: skip
     return Check(f"fees {symbol}", None, "the exchange does not tell them")
+
+
+async def _limits(config: Config, exchange: Exchange, rules: Mapping[str, SymbolFilters]) -> Check:
+    """Whether the account may have open what trading needs, and move all that is at stake in one order.
+
+    Asked for one symbol: the exchange's counts and the quote asset are those of all.
+    """
+    symbol = next(iter(rules))
+    try:
+        limits = await exchange.limits(symbol)
+    except (Refused, Unavailable) as error:
+        return Check("limits", None, f"the exchange does not tell the account's: {error}")
+    # A stop and a target rest on the exchange for each position, as a list.
+    needed = (("orders", limits.orders, 2), ("stops", limits.stop_orders, 1), ("order lists", limits.lists, 1))
+    wrong = [
+        f"{most} {word} may be open, {each * len(rules)} are needed"
+        for word, most, each in needed
+        if 0 < most < each * len(rules)
+    ]
+    if wrong:
+        return Check("limits", False, "; ".join(wrong))
+    quote, capital = symbol.removeprefix(rules[symbol].base_asset), config.serve.capital
+    most = limits.assets.get(quote)
+    if most is None:
+        return Check("limits", True, "the account may have enough open")
+    words = f"one order moves {most.normalize():f} {quote} at most"
+    if capital is None or most < Decimal(str(capital)):
+        return Check("limits", None, f"{words}: larger entries are refused")
+    return Check("limits", True, words)
 
 
 async def _balance(config: Config, exchange: Exchange, rules: Mapping[str, SymbolFilters]) -> Check:

@@ -1,11 +1,10 @@
 """Binance spot as trading sees it: orders, questions, and events that do not stop."""
 
 import asyncio
-import contextlib
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any
 
 from binance.ws.streams import BinanceSocketManager
 
@@ -16,10 +15,12 @@ from pipeline.exchange.binance.bars import Feed, klines, of_message
 from pipeline.exchange.binance.client import TIMEOUTS, WINDOW_MS, Client, Note, Timeouts
 from pipeline.exchange.binance.errors import Call
 from pipeline.exchange.binance.quotes import follow_quotes
+from pipeline.exchange.binance.replies import each, executed, understood
 from pipeline.exchange.binance.sockets import BinanceLine, Keeper, Line, Lost, Message, Watch, connect, for_klines
 from pipeline.exchange.binance.user import WATCH, subscribe
 from pipeline.exchange.port import (
     AccountChange,
+    AccountLimits,
     Clock,
     ClosedBar,
     Event,
@@ -37,7 +38,6 @@ from pipeline.exchange.port import (
 from pipeline.trading.filters import SymbolFilters, from_exchange_info
 from pipeline.trading.orders import Fill
 
-_T = TypeVar("_T")
 _NO_SUCH_ORDER, _UNKNOWN_ORDER, _UNKNOWN_SYMBOL = -2013, -2011, -1121
 # A list that is not there has a code of its own, but not in all versions.
 _NO_SUCH_LIST = (-2013, -2018)
@@ -99,7 +99,7 @@ class BinanceExchange:
     async def filters(self, symbol: str) -> SymbolFilters:
         """Rules of a symbol, asked anew. Raises Refused, Unavailable, Barred. BadInput: they make no sense."""
         reply = await self._client.read(self._client.binance._get, 20, path="exchangeInfo", data={"symbol": symbol})
-        limit = _understood(reports.weight_limit, reply)
+        limit = understood(reports.weight_limit, reply)
         if limit:
             self._client.budget.limit = limit
         entry = next((one for one in reply.get("symbols", ()) if one.get("symbol") == symbol), None)
@@ -116,7 +116,7 @@ class BinanceExchange:
             if error.code == _NO_SUCH_ORDER:
                 return None
             raise
-        return self._named(_understood(reports.found, reply))
+        return self._named(understood(reports.found, reply))
 
     async def find_list(self, symbol: str, list_client_order_id: str) -> list[Report] | None:
         """Orders of a list by its name as far as they are known, None if the exchange does not know it (yet).
@@ -130,13 +130,13 @@ class BinanceExchange:
             if error.code in _NO_SUCH_LIST:
                 return None
             raise
-        found = [await self.find(symbol, name) for name in _understood(reports.listed, reply)]
+        found = [await self.find(symbol, name) for name in understood(reports.listed, reply)]
         return [report for report in found if report is not None]
 
     async def open_orders(self, symbol: str) -> list[Report]:
         """Live orders of the account. Raises Unavailable, Barred, WrongKey."""
         reply = await self._client.read(self._client.binance.get_open_orders, 6, symbol=symbol)
-        return [self._named(one) for one in _understood(_each(reports.found), reply)]
+        return [self._named(one) for one in understood(each(reports.found), reply)]
 
     async def fills(self, symbol: str, after_trade_id: int) -> list[tuple[str, Fill]]:
         """Fills with larger trade ids, oldest first, with their order's name. Raises Unavailable, Barred, WrongKey."""
@@ -145,7 +145,7 @@ class BinanceExchange:
         while True:
             ask = self._client.binance.get_my_trades
             reply = await self._client.read(ask, 20, symbol=symbol, fromId=max(after + 1, 0), limit=_TRADES)
-            page = [row for row in _understood(_each(reports.traded), reply) if row[1].trade_id > after]
+            page = [row for row in understood(each(reports.traded), reply) if row[1].trade_id > after]
             page.sort(key=lambda row: row[1].trade_id)
             rows += page
             if len(reply) < _TRADES or not page:
@@ -156,23 +156,32 @@ class BinanceExchange:
     async def permissions(self) -> Permissions:
         """What the key may do. Raises Refused (a test exchange does not tell), Unavailable, Barred, WrongKey."""
         reply = await self._client.read(self._client.binance.get_account_api_permissions, 1)
-        return _understood(reports.permitted, reply)
+        return understood(reports.permitted, reply)
 
     async def fees(self, symbol: str) -> tuple[Decimal, Decimal]:
         """Fees as maker and as taker, fractions. Raises Refused, Unavailable, Barred, WrongKey."""
         ask = self._client.binance._get
         reply = await self._client.read(ask, 20, path="account/commission", signed=True, data={"symbol": symbol})
-        return _understood(reports.commission, reply)
+        return understood(reports.commission, reply)
+
+    async def limits(self, symbol: str) -> AccountLimits:
+        """What the account may have open, and move in one order.
+
+        Raises Refused (not every exchange tells), Unavailable, Barred, WrongKey.
+        """
+        ask = self._client.binance._get
+        reply = await self._client.read(ask, 40, path="myFilters", signed=True, data={"symbol": symbol})
+        return understood(reports.limits, reply)
 
     async def price(self, symbol: str) -> Decimal:
         """The last price of a symbol. Raises Refused, Unavailable, Barred."""
         reply = await self._client.read(self._client.binance._get, 2, path="ticker/price", data={"symbol": symbol})
-        return _understood(reports.price, reply)
+        return understood(reports.price, reply)
 
     async def balances(self) -> Mapping[str, tuple[Decimal, Decimal]]:
         """Free and locked by asset, without those of which there is nothing. Raises Unavailable, Barred, WrongKey."""
         reply = await self._client.read(self._client.binance.get_account, 20, omitZeroBalances="true")
-        return _understood(reports.held, reply)
+        return understood(reports.held, reply)
 
     async def bars(self, symbol: str, interval: str, start_ms: int, end_ms: int) -> list[ClosedBar]:
         """Closed bars with open times in [start_ms, end_ms), oldest first. Raises Refused, Unavailable, Barred."""
@@ -186,7 +195,7 @@ class BinanceExchange:
         """Send an order, once. Raises Refused, Unclear, Unavailable, Barred, WrongKey."""
         send = self._client.binance.create_order
         reply = await self._client.change(send, Call.PLACE, window_ms, reports.order_params(request))
-        return self._named(_executed(reports.placed, reply))
+        return self._named(executed(reports.placed, reply))
 
     async def place_list(self, request: ListRequest, window_ms: int) -> list[Report]:
         """Send orders as one, once. Raises Refused, Unclear, Unavailable, Barred, WrongKey."""
@@ -197,7 +206,7 @@ class BinanceExchange:
             return await self._client.binance._post(path, True, data=signed)
 
         reply = await self._client.change(send, Call.PLACE, window_ms, params)
-        return [self._named(one) for one in _executed(reports.placed_list, reply)]
+        return [self._named(one) for one in executed(reports.placed_list, reply)]
 
     async def cancel_list(self, symbol: str, list_client_order_id: str) -> list[Report]:
         """Cancel what is live of a list; it is cancelled as well if it was so before.
@@ -208,7 +217,7 @@ class BinanceExchange:
         reply, refusal = await self._remove(self._client.binance.v3_delete_order_list, params)
         if refusal is not None:
             return await self._list_was_cancelled(symbol, list_client_order_id, refusal)
-        return [self._named(one) for one in _executed(reports.cancelled_list, reply)]
+        return [self._named(one) for one in executed(reports.cancelled_list, reply)]
 
     async def test(self, request: Request) -> None:
         """Let the exchange check an order. Raises Refused, Unavailable, Barred, WrongKey."""
@@ -223,7 +232,7 @@ class BinanceExchange:
         reply, refusal = await self._remove(self._client.binance.cancel_order, params)
         if refusal is not None:
             return await self._was_cancelled(symbol, client_order_id, refusal)
-        return self._named(_executed(reports.cancelled, reply))
+        return self._named(executed(reports.cancelled, reply))
 
     async def _remove(self, send: Callable[..., Any], params: dict[str, str]) -> tuple[Any, Refused | None]:
         """The reply to a cancel, or its refusal where nothing of that name is live."""
@@ -378,23 +387,5 @@ class BinanceExchange:
                 reply = await self._client.read(self._client.binance.get_order, 4, symbol=symbol, orderId=order_id)
             except Refused:
                 return ""
-            self._named(_understood(reports.found, reply))
+            self._named(understood(reports.found, reply))
         return self._names[symbol, order_id]
-
-
-def _understood(read: Callable[[Any], _T], reply: Any) -> _T:
-    """What a reply to a question says. Raises Unavailable: it makes no sense."""
-    with contextlib.suppress(*reports.MALFORMED):
-        return read(reply)
-    raise Unavailable("a reply that is not understood")
-
-
-def _executed(read: Callable[[Any], _T], reply: Any) -> _T:
-    """What a reply to an order says. Raises Unclear: it makes no sense, so all that is known is that it came."""
-    with contextlib.suppress(*reports.MALFORMED):
-        return read(reply)
-    raise Unclear("a reply that is not understood")
-
-
-def _each(read: Callable[[Any], _T]) -> Callable[[Any], list[_T]]:
-    return lambda rows: [read(row) for row in rows]

@@ -7,7 +7,16 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from pipeline.exchange.port import AccountChange, ListRequest, Permissions, Quote, Report, Request, Traded
+from pipeline.exchange.port import (
+    AccountChange,
+    AccountLimits,
+    ListRequest,
+    Permissions,
+    Quote,
+    Report,
+    Request,
+    Traded,
+)
 from pipeline.trading.orders import Fill
 
 # What a malformed message leads to.
@@ -205,6 +214,21 @@ def commission(reply: Any) -> tuple[Decimal, Decimal]:
     parts = [reply[kind] for kind in ("standardCommission", "specialCommission", "taxCommission") if kind in reply]
     maker, taker = (sum((Decimal(part[side]) for part in parts), Decimal(0)) for side in ("maker", "taker"))
     return maker, taker
+
+
+def limits(reply: Any) -> AccountLimits:
+    """What `myFilters` says of an account."""
+    counts = {row["filterType"]: row for row in reply["exchangeFilters"]}
+
+    def count(kind: str, key: str) -> int:
+        return int(counts[kind][key]) if kind in counts else 0
+
+    return AccountLimits(
+        count("EXCHANGE_MAX_NUM_ORDERS", "maxNumOrders"),
+        count("EXCHANGE_MAX_NUM_ALGO_ORDERS", "maxNumAlgoOrders"),
+        count("EXCHANGE_MAX_NUM_ORDER_LISTS", "maxNumOrderLists"),
+        {str(row["asset"]): Decimal(row["limit"]) for row in reply["assetFilters"] if row["filterType"] == "MAX_ASSET"},
+    )
 
 
 def quoted(event: Any) -> Quote | Traded | None:

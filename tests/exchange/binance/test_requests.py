@@ -16,7 +16,7 @@ from pipeline.exchange.binance.addresses import Keys
 from pipeline.exchange.binance.budget import Budget
 from pipeline.exchange.binance.client import Timeouts
 from pipeline.exchange.binance.timing import ServerTime
-from pipeline.exchange.port import Barred, Refused, Request, Unavailable, Unclear, WrongKey
+from pipeline.exchange.port import AccountLimits, Barred, Refused, Request, Unavailable, Unclear, WrongKey
 from pipeline.testing import LocalExchange
 
 SHORT = Timeouts(0.5, 0.4, 0.8)
@@ -204,6 +204,57 @@ def test_a_halted_symbol_refuses_and_a_changed_filter_is_read_anew(local: LocalE
             await made.fault("filter_change", filter="LOT_SIZE", values={"stepSize": "0.00001"})
             with pytest.raises(Refused):
                 await made.exchange.filters("NOSUCH")
+
+    run(talk())
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "lifted"),
+    [
+        ("EXCHANGE_MAX_NUM_ORDERS", {"maxNumOrders": 1}, {"maxNumOrders": 0}),
+        ("EXCHANGE_MAX_NUM_ALGO_ORDERS", {"maxNumAlgoOrders": 1}, {"maxNumAlgoOrders": 0}),
+        ("MAX_ASSET", {"asset": "BTC", "limit": "0.0015"}, {"asset": "BTC", "limit": "0"}),
+    ],
+)
+def test_a_limit_of_the_exchange_refuses_for_good(
+    local: LocalExchange, name: str, values: dict[str, Any], lifted: dict[str, Any]
+) -> None:
+    async def talk() -> None:
+        async with adapter(local) as made:
+            await made.fault("filter_change", filter=name, values=values)
+            high = Decimal(90_000)
+            first, second = (
+                Request("BTCUSDT", "BUY", "STOP_LOSS_LIMIT", Decimal(qty), f"{name}-{qty[-1]}", high, high)
+                for qty in ("0.001", "0.002")
+            )
+            await made.exchange.place(first, 5000)
+            seen = requests_seen(local)
+            with pytest.raises(Refused) as refused:
+                await made.exchange.place(second, 5000)
+            assert (refused.value.code, refused.value.message) == (-1013, f"Filter failure: {name}")
+            assert seen == ["order.place"]
+            with pytest.raises(Refused):
+                await made.exchange.test(second)
+            await made.fault("filter_change", filter=name, values=lifted)
+            await made.exchange.cancel("BTCUSDT", first.client_order_id)
+
+    run(talk())
+
+
+def test_the_limits_of_the_account_are_told(local: LocalExchange) -> None:
+    async def talk() -> None:
+        async with adapter(local) as made:
+            assert await made.exchange.limits("BTCUSDT") == AccountLimits()
+            limits = {"EXCHANGE_MAX_NUM_ORDERS": ("maxNumOrders", 7), "EXCHANGE_MAX_NUM_ALGO_ORDERS":
+                      ("maxNumAlgoOrders", 5), "EXCHANGE_MAX_NUM_ORDER_LISTS": ("maxNumOrderLists", 3)}  # fmt: skip
+            for kind, (key, most) in limits.items():
+                await made.fault("filter_change", filter=kind, values={key: most})
+            await made.fault("filter_change", filter="MAX_ASSET", values={"asset": "USDT", "limit": "70000"})
+            told = await made.exchange.limits("BTCUSDT")
+            assert told == AccountLimits(7, 5, 3, {"USDT": Decimal(70_000)})
+            for kind, (key, _) in limits.items():
+                await made.fault("filter_change", filter=kind, values={key: 0})
+            await made.fault("filter_change", filter="MAX_ASSET", values={"asset": "USDT", "limit": "0"})
 
     run(talk())
 
