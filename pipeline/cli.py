@@ -386,7 +386,7 @@ def _report(error: Exception) -> int:
     elif hasattr(error, "format_message"):  # typer's own complaint about the command line
         usage = getattr(error, "ctx", None)
         hint = f"see `{usage.command_path} --help`" if usage else ""
-        message, code = error.format_message(), 2
+        message, code = error.format_message().replace("Value error, ", ""), 2
     elif isinstance(error, OSError) and error.strerror:  # full disk, no permission: not a bug of ours
         where = f"{error.filename}: " if error.filename else ""
         message, hint, code = f"{where}{error.strerror}", "files that were there before are intact", 2

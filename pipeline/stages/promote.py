@@ -81,6 +81,11 @@ def judge(
         )
     known = promotions(layout).standing()
     name = bundle or _newest(layout)
+    if name != TRAINED and not (layout.bundles / name).is_dir():
+        raise BadInput(
+            f"{layout.bundles}: there is no bundle '{name}'",
+            "`pipeline bundles` lists those there are; what `pipeline train` wrote is called `trained`",
+        )
     own = gate_evidence.trained_dossier(layout) if name == TRAINED else gate_evidence.dossier(layout, name)
     stage = known.stage(own.name)
     stage = CANDIDATE if stage == RETIRED else stage

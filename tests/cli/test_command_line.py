@@ -67,7 +67,7 @@ def test_version() -> None:
         (["mrge"], "Did you mean 'merge'"),
         (["merge", "--intervall", "1m"], "--interval"),
         (["merge", "-c"], "requires an argument"),
-        (["list", "nonsense"], "nonsense"),
+        (["list", "nonsense"], "'what': 'nonsense' is not one of 'features'"),
         (["merge", "-c", "missing.yaml"], "missing.yaml: no such config file"),
         (["merge", "--interval", "7m"], "'7m' is not an interval"),
         (["merge", "--symbol", "btcusdt"], "btcusdt"),

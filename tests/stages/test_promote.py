@@ -193,6 +193,12 @@ def test_failed_check_is_named_and_nothing_changes(
     assert standing.ledger_path(LAYOUT).read_bytes() == before and stage_of(bundle) == "candidate"
 
 
+def test_bundle_that_is_not_there_is_named(market: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    assert pipeline("promote", "nosuch", "-c", "t.yaml") == 2
+    said = capsys.readouterr().err
+    assert "there is no bundle 'nosuch'" in said and "`pipeline bundles" in said
+
+
 def test_expired_bundle_is_refused(
     market: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
