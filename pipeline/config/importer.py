@@ -6,11 +6,12 @@ each. Lengths that it wants typed by hand (features_horizon, label_horizon …) 
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
-from pipeline.config.features import FeatureEntry
+from pipeline.config.features import FeatureEntry, StatsFeatures
 
 Old = Mapping[str, Any]
+_STATISTICS = get_args(get_args(StatsFeatures.model_fields["functions"].annotation)[0])
 
 # pandas frequencies, old spelling and new.
 _FREQUENCY = re.compile(r"(\d*)\s*(min|T|h|H|d|D|s|S)")
@@ -114,7 +115,7 @@ def _features(c: Conversion) -> None:
     makers: dict[str, Callable[[Conversion, str, Old], dict[str, Any] | None]] = {
         "talib": _talib,
         "tsfresh": _tsfresh,
-        "itbstats": _tsfresh,
+        "itbstats": _itbstats,
         "itblib": _itblib,
     }
     features = []
@@ -169,11 +170,27 @@ def _talib(c: Conversion, key: str, spec: Old) -> dict[str, Any] | None:
 
 
 def _tsfresh(c: Conversion, key: str, spec: Old) -> dict[str, Any] | None:
+    c.note(key, "columns are called skew and kurtosis instead of skewness_…; msdc is not carried over")
+    return _stats(spec, ["skew", "kurtosis", "lsbm", "fmax"], False)
+
+
+def _itbstats(c: Conversion, key: str, spec: Old) -> dict[str, Any] | None:
+    c.take(key, spec, ("columns", "functions", "windows", "parameters"))
+    named = {str(name): re.sub("^(scipy|pandas)_", "", str(name).lower()) for name in _list(spec.get("functions"))}
+    for name, ours in named.items():
+        if ours != name or ours not in _STATISTICS:
+            known = f"is called {ours} here, also in the columns' names" if ours in _STATISTICS else "not carried over"
+            c.note(f"{key}.functions", f"'{name}' {known}")
+    parameters = _mapping(spec.get("parameters"))
+    c.take(f"{key}.parameters", {name: value for name, value in parameters.items() if value}, ("bias",))
+    functions = list(dict.fromkeys(ours for ours in named.values() if ours in _STATISTICS))
+    return _stats(spec, functions, bool(parameters.get("bias"))) if functions else None
+
+
+def _stats(spec: Old, functions: list[str], bias: bool) -> dict[str, Any]:
     columns = spec.get("columns", "close")
     column = next(iter(columns.values())) if isinstance(columns, dict) else next(iter(_list(columns)), "close")
-    c.note(key, "columns are called skew and kurtosis instead of skewness_…; msdc is not carried over")
-    functions = ["skew", "kurtosis", "lsbm", "fmax"]
-    return {"stats": {"functions": functions, "inputs": [column], "windows": _list(spec.get("windows")), "bias": False}}
+    return {"stats": {"functions": functions, "inputs": [column], "windows": _list(spec.get("windows")), "bias": bias}}
 
 
 def _itblib(c: Conversion, key: str, spec: Old) -> dict[str, Any] | None:

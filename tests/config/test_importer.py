@@ -168,3 +168,16 @@ def test_missing_file_is_one_error(tmp_path: Path) -> None:
 @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 def test_odd_sections_are_noted_and_never_a_crash(old: dict[str, Any]) -> None:
     convert(old)
+
+
+def test_statistics_are_those_that_were_asked_for() -> None:
+    spec = {"columns": ["close"], "functions": ["scipy_skew", "area", "slope", "cubes"], "windows": [10, 30]}
+    new, notes = convert(
+        {"symbol": "BTCUSDT", "freq": "1h", "feature_sets": [{"generator": "itbstats", "config": spec}]}
+    )
+    assert new["features"] == [
+        {"stats": {"functions": ["skew", "area", "slope"], "inputs": ["close"], "windows": [10, 30], "bias": False}}
+    ]
+    said = "\n".join(notes)
+    assert "'scipy_skew' is called skew here" in said
+    assert "'cubes' not carried over" in said
