@@ -106,13 +106,14 @@ def test_rehearsals_are_held_around_closes_only_and_end_with_the_first_that_fail
         follower: Any = Counted()
         rehearsal = Rehearsal(lambda: follower, life.portfolio, life.clock, lambda *a, **k: told.append(k))
         async with rehearsal.every(0.0):
-            await life.until(1, -5)
-        assert times == []
-        async with rehearsal.every(0.02):
             await life.until(1, 10)
-            assert all(OPEN + 119_800 <= at <= OPEN + 121_000 for at in times) and 50 < len(times) < 65
-            follower.last_open_ms = OPEN + 60_000
+        assert times == []
+        follower.last_open_ms = OPEN + 60_000
+        async with rehearsal.every(0.02):
             await life.until(2, 10)
+            assert all(OPEN + 179_800 <= at <= OPEN + 181_000 for at in times) and 50 < len(times) < 65
+            follower.last_open_ms = OPEN + 120_000
+            await life.until(3, 10)
         assert len(times) == 101 and "no more rehearsals" in told[0]["reason"]
 
     live(work)
