@@ -51,6 +51,17 @@ def test_other_histories_are_markets_too(market: Market, make) -> None:  # type:
     assert (low > 0).all() and not np.array_equal(close, market.numbers[CLOSE, 0])
 
 
+@pytest.mark.parametrize("make", [with_gaps, bootstrap])
+def test_the_mark_price_moves_with_the_last_price(market: Market, make) -> None:  # type: ignore[no-untyped-def]
+    off = np.array([1.001, 1.004, 0.997])[:, None, None]
+    marked = market._replace(marks=market.numbers[[OPEN, HIGH, LOW]] * off)
+    other, bare = (make(one, RULES, np.random.default_rng(0)) for one in (marked, market))
+    assert np.array_equal(other.numbers, bare.numbers, equal_nan=True) and not bare.has_marks
+    assert other.marks / other.numbers[[OPEN, HIGH, LOW]] == pytest.approx(np.broadcast_to(off, other.marks.shape))
+    rows = slice(48, 96)
+    assert np.array_equal(marked.part(rows).marks, marked.marks[:, :, rows]) and marked.at(5).marks.shape == (3, 1, 1)
+
+
 def test_resampling_keeps_changes_and_signals_together(market: Market) -> None:
     block = BLOCK_DAYS * 24
     other = bootstrap(market, RULES, np.random.default_rng(2))
