@@ -100,6 +100,7 @@ class Portfolio:
         self.unwanted: set[str] = set()
         self._trades = np.zeros(_ROWS, TRADE)
         self._orders: dict[str, list[str]] = {}
+        self._entries: dict[str, list[Leg]] = {}
         self._kept = self._marks()
 
     def position(self, symbol: str) -> np.void:
@@ -192,6 +193,8 @@ class Portfolio:
                 work=str(body.get("work", "")),
             )  # fmt: skip
             self._orders.setdefault(body["symbol"], []).append(body["id"])
+            if body["leg"] == "entry":
+                self._entries.setdefault(body["symbol"], []).append(self.legs[body["id"]])
             if len(self.legs) > 2 * _LEGS:
                 over = [name for name, leg in self.legs.items() if leg.is_over]
                 for name in over[:-_LEGS]:
@@ -257,19 +260,18 @@ class Portfolio:
             return
         leg.ended = True
         # A plan has further orders; its own end tells.
-        if leg.leg == "entry" and not leg.work and not self._entering(leg):
+        again = [one for one in self.entering(leg.symbol) if one.open_time_ms == leg.open_time_ms]
+        if leg.leg == "entry" and not leg.work and not again:
             if self.positions[self._place[leg.symbol]]["side"] == 0:
                 self._lapse({"symbol": leg.symbol})
             else:
                 self.positions[self._place[leg.symbol]]["enter"] = 0
 
-    def _entering(self, ended: Leg) -> bool:
-        """Whether another attempt at the same entry is under way."""
-        return any(
-            leg.symbol == ended.symbol and leg.leg == "entry" and leg.open_time_ms == ended.open_time_ms
-            and not leg.ended and leg.filled < leg.qty
-            for leg in self.legs.values()
-        )  # fmt: skip
+    def entering(self, symbol: str) -> list[Leg]:
+        """Entries of a symbol that may still be filled."""
+        # Asked for at each step of an order: not by a look at all legs. One that is over stays so.
+        live = self._entries[symbol] = [one for one in self._entries.get(symbol, ()) if not one.is_over]
+        return live
 
     def _lapse(self, body: Mapping[str, Any]) -> None:
         position = self._of(body)

@@ -241,10 +241,7 @@ class LiveTrader:
 
     def _is_tried(self, intent: Intent) -> bool:
         symbol, books = intent.symbol, self.desk.books
-        under_way = any(
-            leg.symbol == symbol and leg.leg == "entry" and not leg.ended and leg.filled < leg.qty
-            for leg in self.portfolio.legs.values()
-        )
+        under_way = bool(self.portfolio.entering(symbol))
         return under_way or books.is_ours(intent.client_order_id) or bool(books.works_of(symbol))
 
     def _sent(

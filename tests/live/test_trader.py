@@ -264,3 +264,15 @@ def test_a_halted_symbol_can_be_left_and_not_entered(halted):
         bench.desk.books.add("HALT", {"symbol": ONE, "reason": "x"})
     bench.sells()
     assert any(isinstance(one, CancelList) for one in bench.take())
+
+
+def test_an_entry_is_under_way_until_it_is_filled_whole_or_has_ended():
+    bench = Bench()
+    request = bench.buys(ONE)
+    bench.accepted(request)
+    assert [leg.symbol for leg in bench.portfolio.entering(ONE)] == [ONE] and bench.portfolio.entering(TWO) == []
+    bench.filled(request)
+    assert bench.portfolio.entering(ONE) == []
+    other = bench.buys(TWO)
+    bench.reports(other, "EXPIRED", ())
+    assert bench.portfolio.entering(TWO) == []
