@@ -24,6 +24,8 @@ ASK_EVERY_MS = 10_000
 SHORT_MS, SHORT_AGAIN_MS = 2000, 8000
 # How long an order that the exchange had may stay unfindable before it is taken for gone.
 GONE_MS = 60_000
+# How often open orders are asked for while one rests there for long: the word that it was filled or ended may be lost.
+LOOK_MS = 60_000
 _ENDS = {"CANCELED": Event.CANCEL, "EXPIRED": Event.EXPIRE, "EXPIRED_IN_MATCH": Event.EXPIRE, "REJECTED": Event.REJECT}
 _LIVE_WORDS = ("NEW", "PARTIALLY_FILLED", "PENDING_NEW")
 
@@ -326,6 +328,14 @@ class Clerk:
         for other in self._members(entry.list_id) if entry.list_id else []:
             if other is not entry and is_live(other.order.state):
                 self._ask(other, now_ms)
+
+    def _look(self, symbol: str, now_ms: int) -> None:
+        """Ask for the open orders now and then, while something protects a position or an order has long been open."""
+        rests = any(one.order.leg in GUARDS or now_ms - one.sent_ms >= LOOK_MS for one in self.books.open(symbol))
+        looked = self._looked_ms.setdefault(symbol, now_ms)
+        if rests and now_ms - looked >= LOOK_MS:
+            self._looked_ms[symbol] = now_ms
+            self._effects.append(AskOpen(symbol))
 
     def _ask(self, entry: Entry, now_ms: int) -> None:
         """Ask for an order, later each time."""

@@ -17,7 +17,7 @@ from pipeline.exchange.port import ListRequest, Request
 from pipeline.live import protecting
 from pipeline.live.books import GUARDS, ZERO, Books, Entry
 from pipeline.live.clerk import WINDOW_MS
-from pipeline.live.effects import Alert, AskOpen, Effect, Send, SendList, TestOrder
+from pipeline.live.effects import Alert, Effect, Send, SendList, TestOrder
 from pipeline.live.jumped import JumpedStops
 from pipeline.live.planning import Planner
 from pipeline.live.protecting import Cover
@@ -29,8 +29,6 @@ from pipeline.trading.orders import Fill, Intent, Order, State, is_live
 PARTLY_MS = 2000
 # After a stop was refused or could not be sent, it is tried again; twice as late each time.
 RETRY_MS, LONGEST_RETRY_MS = 500, 30_000
-# How often open orders are asked for while something protects a position: the word that it has ended may be lost.
-LOOK_MS = 60_000
 _NO_RULES = SymbolFilters("")
 # What the exchange says of a stop that the price has reached.
 _PASSED = "trigger immediately"
@@ -222,9 +220,7 @@ class Desk(Planner):
                 self._cancel_entry(entry)
         for symbol in self.books.symbols():
             self._act(symbol, now_ms)
-            if self.books.guards(symbol) and now_ms - self._looked_ms.setdefault(symbol, now_ms) >= LOOK_MS:
-                self._looked_ms[symbol] = now_ms
-                self._effects.append(AskOpen(symbol))
+            self._look(symbol, now_ms)
         return self._done()
 
     def priced(self, symbol: str, bid: Decimal, ask: Decimal) -> None:
@@ -281,6 +277,7 @@ class Desk(Planner):
     def _act(self, symbol: str, now_ms: int) -> None:
         """The next step towards what is wanted of a symbol, if there is one that can be taken now."""
         books = self.books
+        self._end_orphans(symbol)
         self._drop_what_adds(symbol)
         wanted = books.protections.get(symbol)
         if symbol in books.leaving or any(work.reduce_only for work in books.works_of(symbol)):

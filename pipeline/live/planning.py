@@ -150,3 +150,9 @@ class Planner(Clerk):
         self._write("WORKED", {"id": work.id, "left": str(work.plan.qty - work.plan.filled)})
         if live is not None:
             self._cancel_entry(live)
+
+    def _end_orphans(self, symbol: str) -> None:
+        """Cancel what is live of plans that are over: a crash may have come between a plan's end and that cancel."""
+        for entry in self.books.open(symbol):
+            if entry.work and entry.work not in self.books.works:
+                self._cancel_entry(entry)

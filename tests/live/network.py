@@ -10,8 +10,8 @@ from live.venue import SYMBOL, No, Placed, Venue
 
 from pipeline.exchange.port import Report
 from pipeline.live import effects as fx
-from pipeline.live.clerk import GONE_MS, WINDOW_MS
-from pipeline.live.desk import LOOK_MS, Desk
+from pipeline.live.clerk import GONE_MS, LOOK_MS, WINDOW_MS
+from pipeline.live.desk import Desk
 
 # How much longer than otherwise a position may be without its stop after a fault, ms: a lost order is proven absent
 # after 15 seconds, a fill that was not told is found by a look at the account every 30, a refused stop is tried again.

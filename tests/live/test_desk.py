@@ -18,8 +18,8 @@ from live.world import World, crossings, sometimes
 
 from pipeline.exchange.port import Report, Request
 from pipeline.live.books import Books, books_of
-from pipeline.live.clerk import GONE_MS, MARGIN_MS, WINDOW_MS
-from pipeline.live.desk import LOOK_MS, Desk
+from pipeline.live.clerk import GONE_MS, LOOK_MS, MARGIN_MS, WINDOW_MS
+from pipeline.live.desk import Desk
 from pipeline.live.effects import Alert, AskFills, AskOpen, Cancel, Find, Send, Write
 from pipeline.trading.orders import Fill, Intent, State
 

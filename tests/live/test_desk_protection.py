@@ -7,8 +7,8 @@ import pytest
 from pipeline.exchange.port import ListRequest, Report, Request
 from pipeline.live import effects as fx
 from pipeline.live.books import Books, books_of
-from pipeline.live.clerk import GONE_MS, MARGIN_MS, WINDOW_MS
-from pipeline.live.desk import LOOK_MS, PARTLY_MS, Desk, Settings
+from pipeline.live.clerk import GONE_MS, LOOK_MS, MARGIN_MS, WINDOW_MS
+from pipeline.live.desk import PARTLY_MS, Desk, Settings
 from pipeline.live.jumped import JUMPED_MS
 from pipeline.live.records import Protection
 from pipeline.trading.execution import Chase, Twap
@@ -502,6 +502,32 @@ def test_a_crash_between_the_fill_of_a_stop_and_the_end_of_the_plan_ends_the_pla
     told.records = told.records[: [kind for kind, _ in told.records].index("WORKED")]
     again, effects = told.crashed()
     assert not again.desk.books.works and fx.Cancel(SYMBOL, first.request.client_order_id) in effects
+
+
+def test_a_crash_between_the_end_of_a_plan_and_the_cancel_of_its_order_cancels_it_all_the_same():
+    # Found by a soak: it rested for minutes, was filled unheard when the price fell, and was held without a stop.
+    told = Told()
+    told(told.desk.work(chase(), ENTRY, 1, protection=STOP, expires_ms=5000))
+    (first,) = told(told.desk.tick(SYMBOL, D(99), D(100), 10))
+    told.tell(first.request.client_order_id, "NEW")
+    told(told.desk.tick(SYMBOL, D(99), D(100), 5001))
+    told.records = told.records[: [kind for kind, _ in told.records].index("CANCEL")]
+    again, effects = told.crashed()
+    assert not again.desk.books.works and fx.Cancel(SYMBOL, first.request.client_order_id) in effects
+    assert [kind for kind, _ in again.records].count("CANCEL") == 1
+
+
+def test_an_order_that_rests_for_long_is_looked_for_every_minute():
+    told = Told()
+    request = Request(SYMBOL, "BUY", "LIMIT", D(2), ENTRY.client_order_id, D(99))
+    told(told.desk.order(ENTRY, request, 0))
+    told.tell(ENTRY.client_order_id, "NEW")
+    asked = [
+        now for now in range(1000, 250_000, 1000)
+        if fx.AskOpen(SYMBOL) in told.desk.timer(now)
+        and told(told.desk.open_orders(SYMBOL, [_open(request)], now)) == []
+    ]  # fmt: skip
+    assert asked == [1000 + LOOK_MS, 1000 + 2 * LOOK_MS, 1000 + 3 * LOOK_MS, 1000 + 4 * LOOK_MS]
 
 
 # Books
