@@ -76,6 +76,7 @@ def test_schema_file_is_current() -> None:
         ("download: {source: csv}", "download.file: source csv needs it"),
         ("symbols: [A1, B1]\ndownload: {source: csv, file: {path: a.csv}}", "put {symbol} into the path"),
         ("download: {funding: true}", "download.funding: spot has no funding rates"),
+        ("download: {mark_price: true}", "download.mark_price: spot has no mark price"),
         ("interval: 1h\nmerge: {timeframes: [5m]}", "merge.timeframes[0]: '5m' is not a multiple of the interval 1h"),
         ("train: {start: '2024-02-01', end: '2024-01-01'}", "train.end: 2024-01-01 is not after train.start"),
         ("train: {algorithms: [{name: a}, {name: a}]}", "train.algorithms[1].name: 'a' is taken"),
