@@ -59,20 +59,26 @@ def of_models() -> tuple[Config, Bundle]:
     return declared, Bundle({"interval": "1h", "features": names}, models, {})
 
 
-def lived(strategy: Strategy, declared: Config, bars: dict[int, dict[str, MergedBar]]) -> Iterator[tuple[Any, ...]]:
+def lived(
+    strategy: Strategy, declared: Config, bars: dict[int, dict[str, MergedBar]], *, is_rehearsed: bool = False
+) -> Iterator[tuple[Any, ...]]:
     """Bits of what each bar says and of what becomes of the account. Some symbols have no bar, or a made-up one."""
     trader, kept = ShadowTrader(3, shadow_rules(declared, next(iter(bars))), 1000.0), list[Outlook]()
-    rng = np.random.default_rng(1)
+    rng, told = np.random.default_rng(1), 0
     for number, (time, now) in enumerate(bars.items()):
         some = {symbol: bar._replace(filled=bool(rng.random() < 0.2)) for symbol, bar in now.items()}
         behind = [symbol for symbol in some if number % 7 == 0 and rng.random() < 0.6]
         late = {symbol: some.pop(symbol) for symbol in behind}
+        if is_rehearsed and number > 1:
+            other = {s: bar._replace(values={n: 2 * v for n, v in bar.values.items()}) for s, bar in now.items()}
+            told += strategy.peek(time, other) is not None
         outlook = strategy.update(time, some)
         if number % 3 == 0:
             kept.append(outlook)
         for symbol, bar in late.items():
             strategy.catch_up(symbol, bar)
         yield seen(outlook), trader.update(outlook).equity, trader.positions.tobytes()
+    assert told > 100 or not is_rehearsed
     # What somebody keeps is not written over by later bars.
     yield tuple(seen(outlook) for outlook in kept)
 
@@ -90,7 +96,7 @@ def test_it_says_what_the_parts_say(case: str, monkeypatch: pytest.MonkeyPatch) 
         return Strategy(declared, models, {s: t.slice(0, 100) for s, t in merged.items()}, next(iter(bars)))
 
     together = made()
-    whole = list(lived(together, declared, bars))
+    whole = list(lived(together, declared, bars, is_rehearsed=True))
     assert together._one_call is not None
     monkeypatch.setattr(Strategy, "_in_one_call", lambda *_: None)
     alone = made()
