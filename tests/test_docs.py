@@ -47,3 +47,9 @@ def test_links_between_the_guides_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
         if not re.match(r"[a-z]+:", target):
             assert (path.parent / target).exists(), target
+
+
+def test_the_wrong_variants_are_as_many_as_the_readme_says():
+    from live.mutants import MUTANTS
+
+    assert f"{len(MUTANTS)} wrong variants" in (ROOT / "README.md").read_text(encoding="utf-8")
