@@ -11,7 +11,7 @@ EXTRAS := report,jsonc,service,tune,test
 # The interpreter for .venv; the first of these that is 3.11 or newer, unless PYTHON=… names one.
 PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# Where this is set, each of hundreds of processes would compile every module anew: the tests' alone take 20 s.
+# Where this is set, each of hundreds of processes would compile every module anew: our own and the tests' take 10 s.
 unexport PYTHONDONTWRITEBYTECODE
 
 help:
