@@ -62,9 +62,8 @@ class Holdings:
         symbol, rules = next(iter(self._desk.rules.items()))
         try:
             price = await self._exchange.price(_DISCOUNT + symbol.removeprefix(rules.base_asset))
-        except Unavailable:
-            return
-        except Refused:
+        except (Unavailable, Refused):
+            # What it was a minute ago may be far from what it is.
             self._desk.fee_prices.pop(_DISCOUNT, None)
             return
         self._desk.fee_prices[_DISCOUNT] = price
