@@ -372,32 +372,12 @@ def main() -> None:
     except KeyboardInterrupt:
         code = 130
     except Exception as error:
-        code = _report(error)
+        from pipeline.cli_errors import report
+
+        code = report(error)
     if code == 130:
         print("interrupted: nothing is half-written; run the same command to go on", file=sys.stderr)
     sys.exit(code)
-
-
-def _report(error: Exception) -> int:
-    from pipeline.errors import PipelineError
-
-    if isinstance(error, PipelineError):
-        message, hint, code = error.message, error.hint, error.exit_code
-    elif hasattr(error, "format_message"):  # typer's own complaint about the command line
-        usage = getattr(error, "ctx", None)
-        hint = f"see `{usage.command_path} --help`" if usage else ""
-        message, code = error.format_message().replace("Value error, ", ""), 2
-    elif isinstance(error, OSError) and error.strerror:  # full disk, no permission: not a bug of ours
-        where = f"{error.filename}: " if error.filename else ""
-        message, hint, code = f"{where}{error.strerror}", "files that were there before are intact", 2
-    else:
-        raise error
-    if "--json" in sys.argv[1:]:
-        import json
-
-        print(json.dumps({"error": message, "hint": hint, "exit_code": code}))
-    print(f"error: {message}" + (f"\n       {hint}" if hint else ""), file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

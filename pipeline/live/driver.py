@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.errors import BadInput, ExchangeError
+from pipeline.errors import BadInput
 from pipeline.exchange.port import Clock, Exchange, Refused, Unavailable, Unclear, WrongKey
 from pipeline.live.desk import Desk
 from pipeline.live.effects import (
@@ -28,7 +28,7 @@ from pipeline.live.effects import (
     Write,
 )
 from pipeline.live.seams import Journal
-from pipeline.live.telling import Tell
+from pipeline.live.telling import Tell, in_our_words
 
 # An order that breaks a filter, or has too many digits.
 _RULES_BROKEN = (-1013, -1111)
@@ -386,20 +386,6 @@ class Driver:
             # Five minutes are looked at.
             while times and times[0] < now - 300_000:
                 times.pop(0)
-
-
-def in_our_words(error: BaseException) -> BaseException:
-    """An error of the exchange that trading cannot go on with, as a person is told of it; others as they are."""
-    if isinstance(error, WrongKey):
-        return ExchangeError(f"the exchange refuses the key: {error}", "check the key and its permissions")
-    if isinstance(error, Refused):
-        return ExchangeError(f"the exchange refuses a question: {error}", "does it still list all symbols?")
-    if isinstance(error, Unavailable | Unclear):
-        return ExchangeError(
-            f"the exchange cannot be reached: {error}",
-            "look at the network, `serve.exchange` and the exchange's own status; a new start recovers by itself",
-        )
-    return error
 
 
 async def _directly(work: Callable[[], Any]) -> Any:

@@ -24,7 +24,7 @@ from pipeline.exchange.port import (
 )
 from pipeline.exchange.waiting import woken_within
 from pipeline.live.desk import Desk
-from pipeline.live.driver import Driver, in_our_words
+from pipeline.live.driver import Driver
 from pipeline.live.effects import Effect, Write
 from pipeline.live.gathering import Gathered, Gatherer
 from pipeline.live.higher_bars import HigherBars
@@ -34,7 +34,7 @@ from pipeline.live.minds import Mind, Succession
 from pipeline.live.portfolio import Portfolio
 from pipeline.live.quoting import wants_quotes
 from pipeline.live.saying import Days, say_bar
-from pipeline.live.telling import Tell
+from pipeline.live.telling import Tell, in_our_words
 from pipeline.live.trader_port import Trader
 from pipeline.trading.reasons import BREAKER_CODES, CODES
 from pipeline.trading.records import BREAKER

@@ -160,3 +160,14 @@ def _hold(held: dict[str, float], prefix: str, bar: Bar | None) -> None:
         bar = _flat(close)
     for name in COLUMNS:
         held[f"{prefix}_{name}"] = bar[name]
+
+
+def bars_of(table: pa.Table, names: list[str]) -> list[MergedBar]:
+    """The rows of a merged table with some of their columns."""
+    times, filled = candles.times_ms(table).tolist(), table.column("is_filled").to_pylist()
+    columns = [candles.column(table, name).tolist() for name in names]
+    rows = zip(*columns, strict=True) if columns else (() for _ in times)
+    return [
+        MergedBar(time, dict(zip(names, row, strict=True)), made)
+        for time, made, row in zip(times, filled, rows, strict=True)
+    ]

@@ -23,8 +23,10 @@ from pipeline.trading.records import (
     TAKE_PROFIT,
     TRADE,
     TRAILING_STOP,
+    halt,
     new_account,
     new_positions,
+    reset,
 )
 from pipeline.trading.rules import Rules
 
@@ -291,8 +293,7 @@ class Portfolio:
         return None if place is None else self.positions[place]
 
     def _breaker(self, body: Mapping[str, Any]) -> None:
-        self.account["halted"] = int(body["code"])
-        self.account["halts"] += 1
+        halt(self.account, int(body["code"]))
 
     def _command(self, body: Mapping[str, Any]) -> None:
         # Flattening pauses: what was closed by hand is not opened by the next signal.
@@ -344,11 +345,7 @@ class Portfolio:
                 position["stop"], position["stop_reason"] = stop, TRAILING_STOP
 
     def _reset(self, body: Mapping[str, Any]) -> None:
-        account = self.account
-        account["halted"] = 0
-        account["day_start"] = account["day_peak"] = account["equity"]
-        account["losses_in_a_row"] = 0
-        account["resume_bar"] = -(1 << 40)
+        reset(self.account)
         for position in self.positions:
             if position["leave"] == BREAKER and position["side"] == 0:
                 position["leave"] = 0

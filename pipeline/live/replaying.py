@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.config import Config
-from pipeline.live.merging import MergedBar
+from pipeline.live.merging import MergedBar, bars_of
 from pipeline.live.shadow import ShadowTrader, shadow_rules
-from pipeline.live.strategy import Outlook, Strategy, Thresholds, bars_of, columns_of
+from pipeline.live.strategy import Outlook, Strategy, Thresholds, columns_of
 from pipeline.market import candles
 from pipeline.models.bundle import Bundle
 from pipeline.trading.market import FLAGS, MARKS, NUMBERS

@@ -20,7 +20,7 @@ from pipeline.features import FeatureStream, FeatureStreams, compute, feature_na
 from pipeline.live.by_symbol import Rows, Scores
 from pipeline.live.day_correlation import DayCorrelation
 from pipeline.live.market_rows import MarketRows
-from pipeline.live.merging import MergedBar
+from pipeline.live.merging import MergedBar, bars_of
 from pipeline.live.one_call import OneCall
 from pipeline.live.row_scores import RowScores
 from pipeline.market import candles
@@ -379,17 +379,6 @@ def columns_of(config: Config) -> list[str]:
     if config.download.marks:
         names += MARKS
     return list(dict.fromkeys(names))
-
-
-def bars_of(table: pa.Table, names: list[str]) -> list[MergedBar]:
-    """The rows of a merged table with some of their columns."""
-    times, filled = candles.times_ms(table).tolist(), table.column("is_filled").to_pylist()
-    columns = [candles.column(table, name).tolist() for name in names]
-    rows = zip(*columns, strict=True) if columns else (() for _ in times)
-    return [
-        MergedBar(time, dict(zip(names, row, strict=True)), made)
-        for time, made, row in zip(times, filled, rows, strict=True)
-    ]
 
 
 def _first(table: pa.Table) -> tuple[int, bool]:

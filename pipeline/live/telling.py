@@ -3,6 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from pipeline.errors import ExchangeError
+from pipeline.exchange.port import Refused, Unavailable, Unclear, WrongKey
+
 # What is told, and how loud it is in the log.
 LEVELS: Mapping[str, str] = {
     "bar": "debug",
@@ -74,3 +77,17 @@ class FanOut:
 
 def tell_nobody(event: str, /, **fields: Any) -> None:
     """A `Tell` that nobody hears."""
+
+
+def in_our_words(error: BaseException) -> BaseException:
+    """An error of the exchange that trading cannot go on with, as a person is told of it; others as they are."""
+    if isinstance(error, WrongKey):
+        return ExchangeError(f"the exchange refuses the key: {error}", "check the key and its permissions")
+    if isinstance(error, Refused):
+        return ExchangeError(f"the exchange refuses a question: {error}", "does it still list all symbols?")
+    if isinstance(error, Unavailable | Unclear):
+        return ExchangeError(
+            f"the exchange cannot be reached: {error}",
+            "look at the network, `serve.exchange` and the exchange's own status; a new start recovers by itself",
+        )
+    return error

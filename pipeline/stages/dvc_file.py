@@ -112,6 +112,7 @@ RECIPES = {
             "stages/simulation_result.py",
             "stages/significance.py",
             "stages/times.py",
+            "market/cleaning.py",
             "trading",
             "signals",
             "evaluation/baselines.py",

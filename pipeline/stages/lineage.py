@@ -263,7 +263,8 @@ def _compute(
     config: Config, bundle: "Bundle | None", symbol: str, table: "pa.Table", row: int
 ) -> "tuple[list[str], npt.NDArray[np.float32], float]":
     """Features and score of a row by the live strategy, opened on the rows before it."""
-    from pipeline.live.strategy import Strategy, bars_of, columns_of
+    from pipeline.live.merging import bars_of
+    from pipeline.live.strategy import Strategy, columns_of
     from pipeline.market import candles
 
     alone = config.model_copy(update={"symbols": [symbol]})

@@ -125,7 +125,7 @@ async def _run(config: Config, layout: Layout, wish: Wish) -> Summary:
 
 def _explained(error: Exception, log: Path, tell: "Tell") -> PipelineError:
     """An error that was not foreseen, as a person is told of it; its traceback goes to the log."""
-    from pipeline.live.driver import in_our_words
+    from pipeline.live.telling import in_our_words
 
     known = in_our_words(error)
     if isinstance(known, PipelineError):

@@ -167,7 +167,7 @@ class Session:
         """Show what was checked, and ask. Raises CheckFailed: something is wrong. BadInput: the answer was no."""
         from pipeline.exchange.port import Unavailable, WrongKey
         from pipeline.live import preflight
-        from pipeline.live.driver import in_our_words
+        from pipeline.live.telling import in_our_words
 
         bundle = self._bundle
         fault, promoted = evidence(self.config, self.layout, loop.mind.bundle, bundle)
@@ -255,7 +255,7 @@ class Session:
 
     async def _filters(self, symbol: str) -> Any:
         from pipeline.exchange.port import Refused, Unavailable
-        from pipeline.live.driver import in_our_words
+        from pipeline.live.telling import in_our_words
 
         try:
             return await self.exchange.filters(symbol)
@@ -271,7 +271,7 @@ class Session:
         rules = await self._filters(self.config.symbols[0])
         quote = self.config.symbols[0].removeprefix(rules.base_asset)
         from pipeline.exchange.port import Unavailable, WrongKey
-        from pipeline.live.driver import in_our_words
+        from pipeline.live.telling import in_our_words
 
         try:
             free = float((await self.exchange.balances()).get(quote, (0, 0))[0])
@@ -285,7 +285,7 @@ class Session:
 
     async def _think(self, begin_ms: int, origin_ms: int, wanted: str | None = None) -> "tuple[Mind, Bundle | None]":
         from pipeline.exchange.port import Unavailable
-        from pipeline.live.driver import in_our_words
+        from pipeline.live.telling import in_our_words
 
         try:
             return await make_mind(
@@ -331,7 +331,7 @@ class Session:
 
     async def _market_ms(self) -> int:
         from pipeline.exchange.port import Unavailable, WrongKey
-        from pipeline.live.driver import in_our_words
+        from pipeline.live.telling import in_our_words
 
         try:
             return int(await self.exchange.server_ms())

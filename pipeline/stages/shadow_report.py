@@ -264,7 +264,7 @@ class _Simulation:
 
     def _bar(self, symbol: str, time_ms: int) -> "MergedBar | None":
         # As objects bars take ten times the room of a table: some at a time.
-        from pipeline.live.strategy import bars_of
+        from pipeline.live.merging import bars_of
 
         table = self._tables[symbol]
         if time_ms not in self._waiting[symbol] and self._next[symbol] < table.num_rows:

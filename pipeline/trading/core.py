@@ -388,17 +388,3 @@ def finish(
             refused[LAPSED] += 1
     account.equity = account.cash
     return account.cash
-
-
-def halt(account: np.ndarray, breaker: int) -> None:
-    """Stop trading from outside: a code of `reasons.BREAKERS`; positions are left from the next step on."""
-    account["halted"] = breaker
-    account["halts"] += 1
-
-
-def reset(account: np.ndarray) -> None:
-    """Take up trading again after a breaker: a person's decision. The day's anchors start anew."""
-    account["halted"] = 0
-    account["day_start"] = account["day_peak"] = account["equity"]
-    account["losses_in_a_row"] = 0
-    account["resume_bar"] = account["resume_bar"].dtype.type(-(1 << 40))

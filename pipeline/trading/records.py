@@ -132,3 +132,17 @@ def new_positions(symbols: int) -> np.ndarray:
     positions = np.zeros(symbols, POSITION)
     positions["exit_bar"] = LONG_AGO
     return positions
+
+
+def halt(account: np.ndarray, breaker: int) -> None:
+    """Stop trading from outside: a code of `reasons.BREAKERS`; positions are left from the next step on."""
+    account["halted"] = breaker
+    account["halts"] += 1
+
+
+def reset(account: np.ndarray) -> None:
+    """Take up trading again after a breaker: a person's decision. The day's anchors start anew."""
+    account["halted"] = 0
+    account["day_start"] = account["day_peak"] = account["equity"]
+    account["losses_in_a_row"] = 0
+    account["resume_bar"] = LONG_AGO

@@ -12,10 +12,10 @@ from live.batch import HOUR, LAYOUT, MODELS, RULES, config, run_batch, write_dow
 from pipeline.artifacts import read_table
 from pipeline.config import Config
 from pipeline.errors import BadInput
-from pipeline.live.merging import MergedBar
+from pipeline.live.merging import MergedBar, bars_of
 from pipeline.live.scoring import row_scorer
 from pipeline.live.shadow import ShadowTrader, shadow_rules
-from pipeline.live.strategy import Outlook, Strategy, Thresholds, bars_of, columns_of, signal_memory
+from pipeline.live.strategy import Outlook, Strategy, Thresholds, columns_of, signal_memory
 from pipeline.models import bundle
 from pipeline.stages.history import read_history
 from pipeline.trading.correlation import daily_correlation

@@ -22,10 +22,11 @@ from pipeline.errors import BadInput
 from pipeline.evaluation.promotions import PROMOTE, RETRAIN
 from pipeline.live.journal import create
 from pipeline.live.journal_chain import encode
+from pipeline.live.merging import bars_of
 from pipeline.live.portfolio import Portfolio
 from pipeline.live.preflight import of_bundle
 from pipeline.live.shadow import shadow_rules
-from pipeline.live.strategy import Strategy, bars_of, columns_of
+from pipeline.live.strategy import Strategy, columns_of
 from pipeline.live.trading import PaperTrader
 from pipeline.market import candles
 from pipeline.stages import retrain, standing

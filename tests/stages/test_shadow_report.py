@@ -13,9 +13,10 @@ from pipeline.config import Config, utc_ms
 from pipeline.errors import BadInput, CheckFailed
 from pipeline.live.journal import create
 from pipeline.live.journal_chain import encode
+from pipeline.live.merging import bars_of
 from pipeline.live.portfolio import Portfolio
 from pipeline.live.shadow import shadow_rules
-from pipeline.live.strategy import Strategy, bars_of, columns_of
+from pipeline.live.strategy import Strategy, columns_of
 from pipeline.live.trading import PaperTrader
 from pipeline.market import candles
 from pipeline.stages.runner import Options, run_stage

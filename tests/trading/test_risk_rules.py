@@ -8,11 +8,11 @@ from trading.markets import as_market, at, market, rules
 
 from pipeline.config.risk import Risk
 from pipeline.trading.bars import Bars
-from pipeline.trading.core import halt, reset, step_once
+from pipeline.trading.core import step_once
 from pipeline.trading.gates import INPUTS, GateRules, gate_rules, refusal, refusals, windows_at
 from pipeline.trading.market import market_of, signals_of
 from pipeline.trading.reasons import BREAKER_CODES, CODES, COUNT, REASONS
-from pipeline.trading.records import EXIT_REASONS, TRADE, new_account, new_positions
+from pipeline.trading.records import EXIT_REASONS, TRADE, halt, new_account, new_positions, reset
 from pipeline.trading.rules import DAY_MS, Rules
 from pipeline.trading.simulation import Simulation, simulate
 
