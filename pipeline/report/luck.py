@@ -12,7 +12,7 @@ def luck(data: ReportData) -> str:
     """Deflated Sharpe ratio, overfitting, random entries, buy & hold; each as a sentence and as figures."""
     found, title = data.metrics.get("significance"), "Skill or luck"
     if found is None:
-        return section("luck", title, note(f"Not judged. `{data.stage('simulate')}`, then `{data.command}` add it."))
+        return section("luck", title, note(f"Not judged. Run `{data.stage('simulate')}`, then `{data.command}`."))
     lead = (
         f"Of the {text.number(found['n'])} daily returns {text.in_words(data.metrics, found['part'])}; Sharpe "
         "ratios here are of those returns, for a year. Every parameter set that was ever simulated for this config "

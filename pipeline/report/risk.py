@@ -81,7 +81,7 @@ def stress(data: ReportData) -> str:
     """The table of stress runs; empty where none were made."""
     outcomes = data.metrics.get("stress")
     if not outcomes:
-        said = f"Not run. `{data.stage('simulate')} --stress`, then `{data.command}` add the table."
+        said = f"No table of stress yet. Run `{data.stage('simulate')} --stress`, then `{data.command}`."
         return section("stress", "Stress", note(said))
     rows = [
         [
