@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import gc
 import importlib
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -84,6 +85,8 @@ def keep_small() -> None:
 
     pyarrow is to allocate where `settle` can give back what it has freed, and threads where the others do.
     """
+    # Arrow's own code, the reader of Parquet above all, asks for its pool when it is loaded, and not for Python's.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     import pyarrow as pa
 
     if allocate := _of_glibc("mallopt"):
