@@ -61,8 +61,9 @@ class PastBar:
 class PastRun:
     """An account's life.
 
-    origin_ms: from which its bars are counted. capital: at the start. starts: each start's first bar number and
-    bundle. bars: in order. trades: of the account. orders: by client id.
+    origin_ms: from which its bars are counted. capital: at the start. exchange: where it was traded, empty if that was
+    not written down. starts: each start's first bar number and bundle. bars: in order. trades: of the account. orders:
+    by client id.
     """
 
     mode: str
@@ -70,6 +71,7 @@ class PastRun:
     origin_ms: int
     capital: float
     config: str
+    exchange: str = ""
     starts: list[tuple[int, str]] = field(default_factory=list)
     bars: list[PastBar] = field(default_factory=list)
     trades: list[Body] = field(default_factory=list)
@@ -107,8 +109,9 @@ def _started(runs: dict[str, PastRun], body: Body) -> PastRun:
     mode = str(body["mode"])
     if mode not in runs or body.get("fresh"):
         runs[mode] = PastRun(
-            mode, str(body["interval"]), int(body["origin"]), float(body["capital"]), str(body["config"])
-        )
+            mode, str(body["interval"]), int(body["origin"]), float(body["capital"]), str(body["config"]),
+            str(body.get("exchange") or ""),
+        )  # fmt: skip
     run = runs[mode]
     run.starts.append((len(run.bars), str(body["bundle"])))
     return run

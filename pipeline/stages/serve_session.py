@@ -20,7 +20,7 @@ from pipeline.stages.serve_bars import fetched_of
 from pipeline.stages.serve_minds import make_mind
 from pipeline.stages.serve_models import UNTRAINED, allowed, config_hash, evidence, variant_of
 from pipeline.stages.serve_place import KEY, SECRET, Place
-from pipeline.stages.serve_wish import Wish
+from pipeline.stages.serve_wish import REHEARSAL, Wish
 from pipeline.stages.times import iso
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Session:
         facts = {
             "version": __version__, "pid": os.getpid(), "since": iso(self.clock.now_ms()),
             "quote_asset": self._quote(loop),
-            "exchange": {"name": "rehearsal" if self.wish.rehearse else self.config.serve.exchange, "connected": True},
+            "exchange": {"name": REHEARSAL if self.wish.rehearse else self.config.serve.exchange, "connected": True},
         }  # fmt: skip
         commands = Commands(loop, self.clock, self.tell, facts)
         server = ControlServer(control_file(self.layout), commands.by_name(), self.tell)
@@ -146,7 +146,7 @@ class Session:
             "name": config.name, "symbols": sorted(config.symbols), "interval": config.interval,
             "at": self.clock.now_ms(), "origin": first, "capital": await self._capital(),
             "fresh": not portfolio.knows(mode),
-            "exchange": "rehearsal" if self.wish.rehearse else config.serve.exchange,
+            "exchange": REHEARSAL if self.wish.rehearse else config.serve.exchange,
         }  # fmt: skip
         succession = Succession(self._current, lambda wanted, last: self._rethink(wanted, last, origin))
         return Loop(
@@ -229,7 +229,7 @@ class Session:
 
     def _require_same_exchange(self, start: Mapping[str, Any]) -> None:
         """Raises BadInput: orders in the journal are another exchange's, where nobody would find them."""
-        before, now = start.get("exchange"), "rehearsal" if self.wish.rehearse else self.config.serve.exchange
+        before, now = start.get("exchange"), REHEARSAL if self.wish.rehearse else self.config.serve.exchange
         if self.wish.live and start["mode"] == "live" and before not in (None, now):
             raise BadInput(
                 f"the journal is of live trading at {before}, and serve.exchange is {now}",

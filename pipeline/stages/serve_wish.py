@@ -7,6 +7,14 @@ from pipeline.artifacts import Layout
 from pipeline.config import Config, utc_ms
 from pipeline.errors import BadInput
 
+# What the journal of a rehearsal names as its exchange, and its folder.
+REHEARSAL = "rehearsal"
+
+
+def folder_of(layout: Layout, exchange: str) -> Path:
+    """Where a run at an exchange leaves its files: a rehearsal's are not mixed with those of the real market."""
+    return layout.run / "serve" / REHEARSAL if exchange == REHEARSAL else layout.run / "serve"
+
 
 @dataclass(frozen=True)
 class Wish:
@@ -51,8 +59,8 @@ class Wish:
         return times[0], times[1]
 
     def folder(self, layout: Layout) -> Path:
-        """Where journal, log and tables go: a rehearsal's are not mixed with those of the real market."""
-        return layout.run / "serve" / "rehearsal" if self.rehearse else layout.run / "serve"
+        """Where journal, log and tables go."""
+        return folder_of(layout, REHEARSAL if self.rehearse else "")
 
     def journal(self, config: Config, layout: Layout) -> "str | Path":
         """The journal's file, or its database."""

@@ -26,6 +26,7 @@ from pipeline.stages.past_bundle import PastBundle, load_past
 from pipeline.stages.reporting import print_json, progress
 from pipeline.stages.runner import Options
 from pipeline.stages.serve_models import config_hash
+from pipeline.stages.serve_wish import folder_of
 from pipeline.stages.times import iso
 
 if TYPE_CHECKING:
@@ -55,9 +56,10 @@ class Costs:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that is shown."""
+    """Everything that is shown. exchange: where the run traded, empty if its journal does not say."""
 
     run: ShadowRun
+    exchange: str
     checks: list[Check]
     first_ms: int
     last_ms: int
@@ -72,14 +74,15 @@ class Report:
 
 
 def shadow_report(options: Options, mode: str | None, store: str | None) -> None:
-    """Compare, print, and write serve/shadow-report.html. Raises CheckFailed: a check of the gate has failed."""
+    """Compare, print, and write shadow-report.html where the run left its files. Raises CheckFailed: a check of the
+    gate has failed."""
     from pipeline.stages.shadow_page import page, table
 
     try:
         config, layout = options.load()
         began = time.perf_counter()
         report = compare(config, layout, mode, store)
-        path = layout.run / "serve" / "shadow-report.html"
+        path = folder_of(layout, report.exchange) / "shadow-report.html"
         write_text(path, page(config.name, report))
     except PipelineError as error:
         options.explain(error)
@@ -125,7 +128,7 @@ def _compared(
     )  # fmt: skip
     limits = Limits(age_ms=config.serve.max_decision_age * 1000)
     return Report(
-        found, shadow_checks(found, limits), bars[0].open_time_ms, bars[-1].open_time_ms, list(bundles),
+        found, run.exchange, shadow_checks(found, limits), bars[0].open_time_ms, bars[-1].open_time_ms, list(bundles),
         spread(found.age_ms), _latency(run), _costs(config, run, merged, again.closes),
     )  # fmt: skip
 
@@ -137,6 +140,7 @@ def as_json(report: Report) -> dict[str, Any]:
     return {
         "stage": "shadow-report",
         "mode": run.mode,
+        "exchange": report.exchange,
         "passed": report.passed,
         "bars": run.bars,
         "first": iso(report.first_ms),

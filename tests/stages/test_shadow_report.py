@@ -172,6 +172,26 @@ def test_the_command_writes_a_page_and_one_line_of_json(config: Config, capsys: 
         compare(config, LAYOUT, "live")
 
 
+def test_the_page_of_a_rehearsal_leaves_that_of_the_market_alone(
+    config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = paper_run(config)
+    write(records)
+    shadow_report(Options(Path("t.yaml")), None, None)
+    page = LAYOUT.run / "serve" / "shadow-report.html"
+    page.write_text("of the market")
+    for kind, body in records:
+        if kind == "START":
+            body["exchange"] = "rehearsal"
+    write(records)
+    capsys.readouterr()
+    shadow_report(Options(Path("t.yaml"), json=True), None, str(LAYOUT.journal))
+    told = json.loads(capsys.readouterr().out)
+    assert told["exchange"] == "rehearsal"
+    assert Path(told["report"]) == LAYOUT.run / "serve" / "rehearsal" / "shadow-report.html"
+    assert "Checks" in Path(told["report"]).read_text() and page.read_text() == "of the market"
+
+
 def test_live_orders_give_latencies_and_shortfall(config: Config) -> None:
     records = paper_run(config)
     start = next(body for kind, body in records if kind == "START")
