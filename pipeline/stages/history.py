@@ -20,6 +20,8 @@ from pipeline.trading.market import MARKS, Market, market_of, signals_of
 # Of one column, whatever its numbers are.
 Array = npt.NDArray[Any]
 PRICES = ("open", "high", "low", "close")
+# What happens within a bar, rather than stands at it: there is none of it where a symbol has no bars.
+FLOWS = ("volume", "funding")
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def read_history(config: Config, layout: Layout) -> History:
     stop = [begin + len(times) for begin, (times, _) in zip(first, parts, strict=True)]
     names = list(parts[0][1])
     columns = {
-        name: np.stack([_spread(own[name], begin, bars) for begin, (_, own) in zip(first, parts, strict=True)])
+        name: np.stack([_spread(name, own[name], begin, bars) for begin, (_, own) in zip(first, parts, strict=True)])
         for name in names
     }
     in_sample = columns.pop("in_sample") > 0
@@ -89,14 +91,13 @@ def _market(config: Config, columns: dict[str, Array], filled: npt.NDArray[np.bo
     return market_of(bars, columns["signal"], **context)
 
 
-def _spread(values: Array, first: int, bars: int) -> Array:
+def _spread(name: str, values: Array, first: int, bars: int) -> Array:
     # Before a symbol's first bar and after its last there are made-up bars, on which nothing is traded.
     if first == 0 and len(values) == bars:
         return values
-    whole = np.full(bars, values[0] if values.dtype == np.float64 else 0, values.dtype)
-    whole[first : first + len(values)] = values
-    whole[first + len(values) :] = values[-1] if values.dtype == np.float64 else 0
-    return whole
+    if name in FLOWS or values.dtype != np.float64:
+        return np.pad(values, (first, bars - first - len(values)))
+    return np.pad(values, (first, bars - first - len(values)), "edge")
 
 
 def _filters(config: Config, symbol: str) -> list[float]:

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from live.batch import LAYOUT, MODELS, RULES, config, run_batch, write_downloads
+from builders import START_MS
+from live.batch import HOUR, LAYOUT, MODELS, RULES, config, run_batch, write_downloads
 
 from pipeline.artifacts import read_table, write_table
 from pipeline.config import Config
@@ -80,6 +81,23 @@ def test_rules_with_every_gate_and_a_symbol_that_begins_later(workspace: Path, r
     metrics = json.loads((LAYOUT.simulation / "metrics.json").read_text())
     refused = metrics["signals"]["refused"]
     assert {"outside_session", "cool_down", "min_score", "correlated_exposure", "maintenance"} <= set(refused)
+
+
+@pytest.mark.parametrize("restart_every", [None, 61])
+def test_a_symbol_that_ends_at_a_settlement_of_funding_pays_it_once(workspace: Path, restart_every: int | None) -> None:
+    # Nobody can leave its position any more, and impact counts by the volume of the bar at the end: there is none.
+    simulate = RULES["simulate"] | {"costs": {"impact": 0.5}, "exits": {}}
+    declared = config(RULES, risk={"enabled": False}, simulate=simulate)
+    write_downloads(declared, 400)
+    end = START_MS + 240 * HOUR
+    (path,) = LAYOUT.bars("synthetic", "spot", "ETHUSDT", "1h").glob("*.parquet")
+    bars = pq.read_table(path)
+    write_table(path, bars.filter(pa.array(candles.times_ms(bars) <= end)))
+    run_batch(declared)
+    assert_equal(replayed(declared, ("2024-01-01", "2024-04-01"), restart_every))
+    trades = pq.read_table(LAYOUT.simulation / "trades.parquet").to_pylist()
+    (last,) = [one for one in trades if one["symbol"] == "ETHUSDT" and one["exit_reason"] == "end"]
+    assert last["entry_time"].timestamp() * 1000 < end
 
 
 def test_futures_that_are_liquidated_by_the_mark_price_of_one_symbol(workspace: Path) -> None:
