@@ -11,7 +11,7 @@ from pipeline.live.trader_port import Trader
 
 _NOTHING = (Decimal(0), Decimal(0))
 # Who has some of it, and lets the exchange, pays fees in it whatever is traded.
-_DISCOUNT = "BNB"
+DISCOUNT_ASSET = "BNB"
 _PRICE_MS = 60_000
 # How long an event of the account may be behind the replies to our orders.
 _DOUBT_SECONDS = 1.0
@@ -59,17 +59,18 @@ class Holdings:
         if not self._pays_in_discount():
             return
         self._priced_ms = self._clock.now_ms()
+        # All symbols have one quote asset, or the checks before live trading had failed.
         symbol, rules = next(iter(self._desk.rules.items()))
         try:
-            price = await self._exchange.price(_DISCOUNT + symbol.removeprefix(rules.base_asset))
+            price = await self._exchange.price(DISCOUNT_ASSET + symbol.removeprefix(rules.base_asset))
         except (Unavailable, Refused):
             # What it was a minute ago may be far from what it is.
-            self._desk.fee_prices.pop(_DISCOUNT, None)
+            self._desk.fee_prices.pop(DISCOUNT_ASSET, None)
             return
-        self._desk.fee_prices[_DISCOUNT] = price
+        self._desk.fee_prices[DISCOUNT_ASSET] = price
 
     def _pays_in_discount(self) -> bool:
-        return bool(self._trader.balances.get(_DISCOUNT)) and _DISCOUNT not in self._assets()
+        return bool(self._trader.balances.get(DISCOUNT_ASSET)) and DISCOUNT_ASSET not in self._assets()
 
     def doubt(self) -> None:
         """Balances were told: if the account now has less than our books say, somebody else has sold, or the word is

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.config import Config
 from pipeline.exchange.port import Exchange, Refused, Unavailable
+from pipeline.live.holdings import DISCOUNT_ASSET
 from pipeline.trading.filters import SymbolFilters
 from pipeline.trading.rules import rules_of
 
@@ -40,7 +41,7 @@ async def at_exchange(
         *[_filters(symbol, one) for symbol, one in rules.items()],
         *[await _fees(config, exchange, symbol) for symbol in rules],
         await _limits(config, exchange, rules),
-        await _balance(config, exchange, rules),
+        *await _balances(config, exchange, rules),
     ]
 
 
@@ -152,8 +153,20 @@ async def _limits(config: Config, exchange: Exchange, rules: Mapping[str, Symbol
     return Check("limits", True, words)
 
 
-async def _balance(config: Config, exchange: Exchange, rules: Mapping[str, SymbolFilters]) -> Check:
+async def _balances(config: Config, exchange: Exchange, rules: Mapping[str, SymbolFilters]) -> list[Check]:
     balances = await exchange.balances()
+    checks = [_balance(config, balances, rules)]
+    traded = [symbol for symbol, one in rules.items() if one.base_asset == DISCOUNT_ASSET]
+    if traded and len(rules) > len(traded):
+        # Books count by symbol what was bought of its base asset: what others take of it looks as if it had been sold.
+        found = f"the other symbols' must not be taken in {DISCOUNT_ASSET}, or {traded[0]} may be halted: switch that off"
+        checks.append(Check("fees' asset", None, found))
+    return checks
+
+
+def _balance(
+    config: Config, balances: Mapping[str, tuple[Decimal, Decimal]], rules: Mapping[str, SymbolFilters]
+) -> Check:
     quotes = {symbol.removeprefix(one.base_asset) for symbol, one in rules.items()}
     if len(quotes) != 1:
         return Check(

@@ -21,7 +21,7 @@ class Account:
         self._limits = limits
 
     async def limits(self, symbol: str) -> AccountLimits:
-        assert symbol in PAIR
+        assert symbol.startswith(("BTC", "BNB"))
         if self._limits is None:
             raise Refused(-1104, "there is no such thing")
         return self._limits
@@ -36,12 +36,16 @@ class Account:
         return {"USDT": (Decimal(10_000), Decimal(0))}
 
 
-def checked(limits: AccountLimits | None, symbols: tuple[str, ...] = PAIR, capital: float | None = 1000.0) -> Check:
+def all_checks(limits: AccountLimits | None, symbols: tuple[str, ...], capital: float | None = 1000.0) -> list[Check]:
     config: Any = Config.model_validate({"symbols": list(symbols), "serve": {"capital": capital}})
     unit = Range(step=Decimal("0.01"))
-    rules = {name: SymbolFilters(name, unit, unit, base_asset=name.removesuffix("USDT")) for name in symbols}
+    rules = {name: SymbolFilters(name, unit, unit, base_asset=name[:3]) for name in symbols}
     exchange: Any = Account(limits)
-    checks = asyncio.run(at_exchange(config, exchange, rules, 0.0, True))
+    return asyncio.run(at_exchange(config, exchange, rules, 0.0, True))
+
+
+def checked(limits: AccountLimits | None, symbols: tuple[str, ...] = PAIR, capital: float | None = 1000.0) -> Check:
+    checks = all_checks(limits, symbols, capital)
     assert all(one.passed for one in checks if one.name != "limits")
     return next(one for one in checks if one.name == "limits")
 
@@ -69,3 +73,17 @@ def test_limits_of_the_account(limits: AccountLimits | None, passed: bool | None
 def test_one_symbol_needs_less_and_all_that_is_free_may_be_too_much_for_an_order() -> None:
     assert checked(AccountLimits(2, 1, 1), PAIR[:1]).passed is True
     assert checked(AccountLimits(assets={"USDT": Decimal(10**9)}), capital=None).passed is None
+
+
+def test_symbols_of_several_quote_assets_are_not_traded_with_one_balance() -> None:
+    wrong = [one for one in all_checks(AccountLimits(), ("BTCUSDT", "ETHBTC")) if one.passed is False]
+    assert [one.name for one in wrong] == ["balance"] and "these have BTC, USDT" in wrong[0].found
+
+
+@pytest.mark.parametrize(("symbols", "told"), [(("BNBUSDT", "ETHUSDT"), True), (("BNBUSDT",), False), (PAIR, False)])
+def test_an_asset_that_fees_may_be_taken_in_is_told_of_if_it_is_traded_beside_others(
+    symbols: tuple[str, ...], told: bool
+) -> None:
+    noted = [one for one in all_checks(AccountLimits(), symbols) if one.passed is None]
+    assert [one.name for one in noted] == (["fees' asset"] if told else [])
+    assert all("BNBUSDT may be halted" in one.found for one in noted)
