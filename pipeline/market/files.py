@@ -124,8 +124,7 @@ def read_funding(source: FileSource, symbol: str) -> tuple[npt.NDArray[np.int64]
                 raise BadInput(f"{path}: has no rows", "delete the file, or fetch it again")
             rates.append(pc.cast(table.column(_funding_column(path, table, source, "funding_rate")), pa.float64()))
         except (OSError, EOFError, ValueError, zipfile.BadZipFile, pa.ArrowException) as error:
-            text = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise BadInput(f"{path}: cannot be read: {text}", "the file is damaged: fetch it again") from None
+            raise BadInput(f"{path}: cannot be read: {_reason(error)}", "the file is damaged: fetch it again") from None
         times.append(_utc(table.column(_funding_column(path, table, source, "open_time")), source, path))
     stamps = np.concatenate([pc.cast(column, pa.int64()).to_numpy(zero_copy_only=False) for column in times])
     order = np.argsort(stamps, kind="stable")
@@ -151,7 +150,7 @@ def _one_file(
     try:
         table = load(path, source)
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, pa.ArrowException) as error:
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        text = _reason(error)
         raise BadInput(f"{path}: cannot be read: {text}", _reading_hint(path, source, load, text)) from None
     if table.num_rows == 0:
         raise BadInput(f"{path}: has no rows", "delete the file, or fetch it again")
@@ -160,6 +159,13 @@ def _one_file(
     }
     columns["open_time"] = _utc(columns["open_time"], source, path)
     return pa.table(columns)
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what a library says; up to the bytes of a file that is no text, which a terminal would obey."""
+    text = (str(error).splitlines() or [type(error).__name__])[0]
+    unreadable = next((n for n, char in enumerate(text) if char == "\ufffd" or not char.isprintable()), None)
+    return text if unreadable is None else f"{text[:unreadable]}…"
 
 
 def _reading_hint(path: Path, source: FileSource, load: Callable[[Path, FileSource], pa.Table], text: str) -> str:

@@ -9,7 +9,7 @@ from pipeline.artifacts import Layout, exclusive
 from pipeline.config import Config, interval_ms, utc_ms
 from pipeline.errors import BadInput
 from pipeline.market import candles, marks, sources
-from pipeline.market.ranges import clip, subtract
+from pipeline.market.ranges import Range, clip, subtract, union
 from pipeline.market.store import DAY_MS, FUNDING_SCHEMA, Month, Series, Stored, months
 from pipeline.stages.reporting import Plan, Summary, progress
 
@@ -34,7 +34,8 @@ class Told:
     last_ms: int | None = None
     gaps: list[tuple[int, int, int]] = field(default_factory=list)
     months: dict[str, int] = field(default_factory=dict)
-    uncovered: int = 0
+    step_ms: int = 0
+    uncovered: list[Range] = field(default_factory=list)
     sources: set[str] = field(default_factory=set)
 
 
@@ -83,7 +84,7 @@ def _update_all(config: Config, layout: Layout, source: sources.Source) -> dict[
             lock = layout.raw / ".locks" / f"{config.download.venue}-{config.download.market}-{wanted.symbol}.lock"
             with exclusive(lock, f"a download of {wanted.symbol}"):
                 name = f"{wanted.symbol} {wanted.interval}"
-                told[name] = Told()
+                told[name] = Told(step_ms=wanted.series.step_ms or 0)
                 for month, stored, change in sources.update(
                     source, wanted.series, wanted.symbol, wanted.interval, start, end
                 ):
@@ -179,7 +180,7 @@ def _note(told: Told, series: Series, month: Month, stored: Stored, change: str,
         else:
             told.gaps.append((gap["start"], gap["end"], gap["bars"]))
     told.months[change] = told.months.get(change, 0) + 1
-    told.uncovered += sum(b - a for a, b in subtract([(first, last)], stored.covered))
+    told.uncovered = union([*told.uncovered, *subtract([(first, last)], stored.covered)])
     told.sources |= {sources.kind_of(part) for part in stored.parts}
 
 
@@ -213,12 +214,11 @@ def _summary(config: Config, layout: Layout, told: dict[str, Told], source: sour
         summary.figures[f"{head}rows"] = series.rows
         summary.figures[f"{head}range"] = f"{candles.iso(series.first_ms)} to {candles.iso(series.last_ms)}"
         if not name.endswith(" funding"):
-            summary.figures[f"{head}gaps"] = _gaps_text(gaps)
+            summary.figures[f"{head}gaps"] = _gaps_text(gaps) + (" in what the source has" if series.uncovered else "")
         summary.figures[f"{head}months"] = ", ".join(f"{n} {change}" for change, n in sorted(series.months.items()))
         summary.figures[f"{head}from"] = ", ".join(sorted(series.sources))
         if series.uncovered:
-            bars = series.uncovered // config.step_ms
-            summary.warnings.append(f"{name}: {bars:,} bars of the range are not to be had yet at the source")
+            summary.warnings.append(f"{name}: {_uncovered_text(series)}")
     summary.warnings += source.warnings
     return summary
 
@@ -229,3 +229,12 @@ def _gaps_text(gaps: list[tuple[int, int, int]]) -> str:
     start, end, bars = max(gaps, key=lambda gap: gap[2])
     missing = sum(gap[2] for gap in gaps)
     return f"{len(gaps)} ({missing:,} bars missing; the longest {bars:,}, {candles.iso(start)} to {candles.iso(end)})"
+
+
+def _uncovered_text(series: Told) -> str:
+    first, last = max(series.uncovered, key=lambda part: part[1] - part[0])
+    where = f"{candles.iso(first)} to {candles.iso(last)}"
+    if len(series.uncovered) > 1:
+        where = f"{len(series.uncovered)} stretches, the longest {where}"
+    bars = sum(b - a for a, b in series.uncovered) // series.step_ms if series.step_ms else 0
+    return f"the source does not have {f'{bars:,} bars' if bars else 'a part'} of the range, or not yet: {where}"

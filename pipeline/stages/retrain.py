@@ -29,7 +29,7 @@ from pipeline.config import Config
 from pipeline.errors import BadInput, CheckFailed, MissingInput, PipelineError, StorageError
 from pipeline.evaluation.certificate import Certificate, valid_for
 from pipeline.evaluation.leaks.findings import table
-from pipeline.evaluation.promotions import RETRAIN
+from pipeline.evaluation.promotions import RETIRED, RETRAIN
 from pipeline.stages.drift import look
 from pipeline.stages.reporting import Plan, print_json
 from pipeline.stages.runner import Options, plan_stage, run_stage
@@ -103,9 +103,11 @@ def _finish(config: Config, layout: Layout, work: Layout, keep: int, start: floa
     bundle = store_bundle(work, layout)
     # What sends orders is replaced by `pipeline promote` alone.
     known = promotions(layout).standing()
-    takes_over = known.gives_way(bundle, known.stage(bundle))
+    stage = known.stage(bundle)
+    # The same bars give the bundle again that `pipeline rollback` has left: who went back from it did not want it.
+    takes_over = stage != RETIRED and known.gives_way(bundle, stage)
     manifest = read_json(layout.bundles / bundle / "manifest.json", "retrain")
-    enter(layout, RETRAIN, bundle, known.stage(bundle), takes_over, str(manifest["created"]), content(layout, bundle))
+    enter(layout, RETRAIN, bundle, stage, takes_over, str(manifest["created"]), content(layout, bundle))
     # The new one stays, too, where it is not the current one.
     prune_bundles(layout, keep if takes_over else keep + 1)
     _say(config, layout, work, bundle, time.perf_counter() - start, as_json)

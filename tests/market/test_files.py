@@ -167,6 +167,8 @@ def test_the_wrong_kind_of_file_is_told_to_the_user(tmp_path: Path, plain: Path)
     with pytest.raises(BadInput) as error:
         read(tmp_path / "x.parquet", "csv")
     assert error.value.hint == "set download.source: parquet"
+    # Bytes of such a file can be commands to a terminal.
+    assert error.value.message.isprintable() and "\ufffd" not in error.value.message
 
 
 def test_a_mapped_column_that_is_not_there_names_the_key(plain: Path) -> None:

@@ -277,7 +277,11 @@ def test_rate_limits_are_waited_for(exchange: Exchange, monkeypatch: pytest.Monk
 def test_an_archive_without_rest_says_what_it_does_not_have(exchange: Exchange) -> None:
     summary = download.run(config(exchange, {"rest": False}, end="2024-02-02T12:00"), LAYOUT)
     assert times()[-1] == utc_ms("2024-02-01T23:59")
-    assert summary.warnings == ["BTCUSDT 1m: 720 bars of the range are not to be had yet at the source"]
+    assert summary.warnings == [
+        "BTCUSDT 1m: the source does not have 720 bars of the range, or not yet: 2024-02-02T00:00Z to 2024-02-02T12:00Z"
+    ]
+    # "none" alone beside that warning would be read as a complete series.
+    assert summary.figures["gaps"] == "none in what the source has"
 
 
 def test_without_a_start_the_last_thirty_days_come(exchange: Exchange) -> None:

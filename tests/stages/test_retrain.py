@@ -16,6 +16,7 @@ from pipeline.config import Config
 from pipeline.errors import BadInput, CheckFailed, ExchangeError, StorageError
 from pipeline.evaluation.certificate import Certificate, read, valid_for
 from pipeline.evaluation.leaks.findings import CHECKS, Finding
+from pipeline.evaluation.promotions import ROLLBACK
 from pipeline.stages import retrain as subject
 from pipeline.stages.drift import Looked
 from pipeline.stages.reporting import Summary
@@ -92,6 +93,27 @@ def test_success_stores_a_bundle_and_switches_to_it(
     out = capsys.readouterr()
     assert len(out.out.splitlines()) == 1 and " retrain small ok bundle=20240101T0000-" in out.out
     assert out.err == ""
+
+
+def test_a_bundle_that_was_rolled_back_from_does_not_come_back_by_itself(
+    options: Options, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    switched_to = []
+    for model in ("first", "second"):
+        monkeypatch.setattr(subject, "run_stage", fake_stage(model))
+        subject.retrain(options, 10)
+        switched_to.append(str(subject.current_bundle(LAYOUT)))
+    first, left = switched_to
+    enter(LAYOUT, ROLLBACK, first, "candidate", True, "2024-01-01", {})
+    capsys.readouterr()
+    # The night after, without a new bar: the same training gives the same bundle.
+    subject.retrain(options, 10)
+    assert left != first == subject.current_bundle(LAYOUT) == promotions(LAYOUT).standing().current
+    assert promotions(LAYOUT).standing().stage(left) == "retired"
+    assert f"bundle={left}" in (out := capsys.readouterr().out) and f"current={first} (stays)" in out
+    monkeypatch.setattr(subject, "run_stage", fake_stage("third"))
+    subject.retrain(options, 10)
+    assert subject.current_bundle(LAYOUT) not in (left, first)
 
 
 def test_bundle_carries_the_certificate_of_exactly_its_models(
