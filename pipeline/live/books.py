@@ -76,6 +76,8 @@ class Books:
     protections: dict[str, Protection] = field(default_factory=dict)
     leaving: dict[str, tuple[Order, Request]] = field(default_factory=dict)
     works: dict[str, Work] = field(default_factory=dict)
+    # The last trade of others that a person knew of when a symbol was resumed: they are listed for ever.
+    looked_at: dict[str, int] = field(default_factory=dict)
     # How many stops a position has had, by symbol, bundle and bar of its entry.
     stops: dict[tuple[str, str, int], int] = field(default_factory=dict)
     # Sums of fills, so that what was long ago need not be added up again, nor remembered.
@@ -213,7 +215,9 @@ class Books:
         self.halted[str(body["symbol"])] = str(body["reason"])
 
     def _resume(self, body: Mapping[str, Any]) -> None:
-        self.halted.pop(str(body["symbol"]), None)
+        symbol = str(body["symbol"])
+        self.halted.pop(symbol, None)
+        self.looked_at[symbol] = max(int(body.get("trade", -1)), self.looked_at.get(symbol, -1))
 
     def _protect(self, body: Mapping[str, Any]) -> None:
         self.protections[str(body["symbol"])] = protection_of(body)

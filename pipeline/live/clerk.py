@@ -50,6 +50,16 @@ class Clerk:
         # Since when an order that the exchange had is not found any more; when a symbol's open orders were last told.
         self._missed_since: dict[str, int] = {}
         self._looked_ms: dict[str, int] = {}
+        # When a symbol was resumed, and the last trade of others until then: a person has seen what there was.
+        self._resumed_ms: dict[str, int] = {}
+        self._met: dict[str, int] = {}
+
+    def resume(self, symbol: str, now_ms: int | None = None) -> list[Effect]:
+        """The user has looked, and lets a halted symbol trade again."""
+        if symbol in self.books.halted:
+            self._write("RESUME", {"symbol": symbol, "trade": self._met.get(symbol, -1)})
+            self._resumed_ms[symbol] = now_ms or 0
+        return self._done(symbol, now_ms)
 
     def replied(self, report: Report, now_ms: int) -> list[Effect]:
         """A reply, an event of the user stream, or an order that was found: they all say the same thing."""
@@ -146,19 +156,29 @@ class Clerk:
             entry = self.books.entries.get(client_order_id)
             if entry is not None:
                 self._fill(entry, fill)
-            elif not self.books.is_ours(client_order_id):
+            elif not self.books.is_ours(client_order_id) and fill.trade_id > self.books.looked_at.get(symbol, -1):
+                self._met[symbol] = max(fill.trade_id, self._met.get(symbol, -1))
                 self._meet(symbol, f"trade {fill.trade_id} belongs to order {client_order_id}, which is not ours")
         return self._done(symbol, now_ms)
 
-    def open_orders(self, symbol: str, told: Iterable[Report], now_ms: int) -> list[Effect]:
-        """All live orders of a symbol at the exchange: ours that are missing are asked for, others halt it."""
+    def open_orders(self, symbol: str, told: Iterable[Report], asked_ms: int, now_ms: int) -> list[Effect]:
+        """All live orders of a symbol at the exchange: ours that are missing are asked for, others halt it.
+
+        asked_ms: when the exchange was asked, at the latest. If the symbol was resumed since, others may be gone, and
+        it is asked again.
+        """
         there = {report.client_order_id: report for report in told}
         self._looked_ms[symbol] = now_ms
+        is_old = asked_ms <= self._resumed_ms.get(symbol, -1)
         for client_order_id, report in there.items():
             if client_order_id in self.books.entries:
                 self._take(self.books.entries[client_order_id], report, now_ms)
                 self._cancel_again(self.books.entries[client_order_id], report)
-            elif not self.books.is_ours(client_order_id):
+            elif self.books.is_ours(client_order_id):
+                continue
+            elif is_old:
+                self._effects.append(AskOpen(symbol))
+            else:
                 self._meet(symbol, f"order {client_order_id} is not ours")
         for entry in self.books.open(symbol):
             if is_live(entry.order.state) and entry.order.client_order_id not in there:

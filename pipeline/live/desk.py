@@ -143,12 +143,6 @@ class Desk(Planner):
             self._cancel_entry(entry)
         return self._done(None if entry is None else entry.order.symbol, now_ms)
 
-    def resume(self, symbol: str, now_ms: int | None = None) -> list[Effect]:
-        """The user has looked, and lets a halted symbol trade again."""
-        if symbol in self.books.halted:
-            self._write("RESUME", {"symbol": symbol})
-        return self._done(symbol, now_ms)
-
     # Protection
 
     def protect(self, symbol: str, wanted: Protection, now_ms: int) -> list[Effect]:
@@ -234,7 +228,7 @@ class Desk(Planner):
 
     def _send(self, request: Request, now_ms: int) -> None:
         self._write_sent(request.client_order_id, request.symbol, now_ms)
-        self._effects.append(Send(request, WINDOW_MS))
+        self._effects.append(Send(request, WINDOW_MS, now_ms))
 
     def _write_sent(self, name: str, symbol: str, now_ms: int) -> None:
         after = self.books.last_trade.get(symbol, -1)
@@ -335,9 +329,12 @@ class Desk(Planner):
             self._write("INTENT", intent_record(order, request, self._rules(symbol).base_asset, guard.list_id))
         name = guard.list_id or guard.orders[0][0].client_order_id
         self._write_sent(name, symbol, now_ms)
+        self._jumped.rests(symbol)
         request_ = guard.request
         self._effects.append(
-            SendList(request_, WINDOW_MS) if isinstance(request_, ListRequest) else Send(request_, WINDOW_MS)
+            SendList(request_, WINDOW_MS, now_ms)
+            if isinstance(request_, ListRequest)
+            else Send(request_, WINDOW_MS, now_ms)
         )
 
     def _send_exit(self, symbol: str, now_ms: int) -> None:

@@ -215,34 +215,32 @@ class Driver:
     async def _send(self, effect: Send) -> None:
         request = effect.request
         name, symbol = request.client_order_id, request.symbol
-        report = await self._changed(
-            lambda: self._exchange.place(request, effect.window_ms), symbol, name, self.desk.unsent
-        )  # fmt: skip
+        report = await self._changed(lambda left_ms: self._exchange.place(request, left_ms), symbol, name, effect)
         if report is not None:
             await self.do(lambda: self.desk.replied(report, self._clock.now_ms()), [symbol])
 
     async def _send_list(self, effect: SendList) -> None:
         request = effect.request
         name, symbol = request.list_client_order_id, request.symbol
-        reports = await self._changed(
-            lambda: self._exchange.place_list(request, effect.window_ms), symbol, name, self.desk.unsent
-        )  # fmt: skip
+        reports = await self._changed(lambda left_ms: self._exchange.place_list(request, left_ms), symbol, name, effect)
         if reports is not None:
             await self.do(lambda: self.desk.replied_list(name, reports, self._clock.now_ms()), [symbol])
 
     async def _changed(
-        self,
-        send: Callable[[], Awaitable[Any]],
-        symbol: str,
-        name: str,
-        unsent: Callable[[str, int], list[Effect]],
+        self, send: Callable[[int], Awaitable[Any]], symbol: str, name: str, effect: Send | SendList
     ) -> Any:
         """The answer to an order that is sent now; None if there was none, of which the desk has been told."""
-        now = self._clock.now_ms
+        now, unsent = self._clock.now_ms, self.desk.unsent
+        # The disk may have held it up, and where it is not found is proof by the time that was written down.
+        left_ms = min(effect.sent_ms + effect.window_ms - now(), effect.window_ms)
+        if left_ms <= 0:
+            self._tell("error", symbol=symbol, client_order_id=name, reason="not sent: writing it down took too long")
+            await self.do(lambda: unsent(name, now()), [symbol])
+            return None
         self.sent.append((name, now()))
         del self.sent[:-1000]
         try:
-            answer = await send()
+            answer = await send(left_ms)
         except Refused as error:
             code, message = error.code, error.message
             self._count(True)
@@ -346,8 +344,9 @@ class Driver:
         await self.do(lambda: self.desk.fills(effect.symbol, told, self._clock.now_ms()), [effect.symbol])
 
     async def _open(self, effect: AskOpen) -> None:
-        _, told = await self._answer(("open", effect.symbol), lambda: self._exchange.open_orders(effect.symbol))
-        await self.do(lambda: self.desk.open_orders(effect.symbol, told, self._clock.now_ms()), [effect.symbol])
+        symbol = effect.symbol
+        asked, told = await self._answer(("open", symbol), lambda: self._exchange.open_orders(symbol))
+        await self.do(lambda: self.desk.open_orders(symbol, told, asked, self._clock.now_ms()), [symbol])
 
     async def _answer(self, key: Key, ask: Callable[[], Awaitable[Any]]) -> tuple[int, Any]:
         """When the exchange was asked, and what it said; asked until it says something."""

@@ -1,7 +1,7 @@
 """What the order desk wants done, and what it is told of it: values between the pure part and the world.
 
-Effects are carried out one after another in the order given; a `Write` is on disk before the next one begins. Requests
-may be under way at the same time. Where an answer does not come (`Unclear`), or nothing was executed (`Unavailable`,
+All `Write`s of a turn are on disk before its other effects begin, which they do in the order given. Requests may be
+under way at the same time. Where an answer does not come (`Unclear`), or nothing was executed (`Unavailable`,
 `Barred`), each effect says below what the desk is told.
 """
 
@@ -32,13 +32,16 @@ class TestOrder:
 
 @dataclass(frozen=True)
 class Send:
-    """Send an order that cannot be accepted later than `window_ms` after (`Exchange.place`).
+    """Send an order that cannot be accepted later than `window_ms` after `sent_ms` (`Exchange.place`): from then on its
+    absence is proof, however long the disk took to write down that it is sent.
 
-    Tell the desk with `replied`; `refused` after Refused; `lost` after Unclear; `unsent` after Unavailable.
+    Tell the desk with `replied`; `refused` after Refused; `lost` after Unclear; `unsent` after Unavailable, and if
+    nothing is left of the window.
     """
 
     request: Request
     window_ms: int
+    sent_ms: int
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class SendList:
 
     request: ListRequest
     window_ms: int
+    sent_ms: int
 
 
 @dataclass(frozen=True)

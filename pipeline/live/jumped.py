@@ -21,6 +21,10 @@ class JumpedStops:
         """The best prices of a symbol, or the close of a bar as both."""
         self._prices[symbol] = bid, ask
 
+    def rests(self, symbol: str) -> None:
+        """A stop is sent: prices of before say nothing of it, and who told them may have fallen silent since."""
+        self._prices.pop(symbol, None)
+
     def is_due(self, symbol: str, guards: Iterable[Entry], now_ms: int) -> bool:
         """Whether what protects a symbol has been jumped over for too long."""
         if symbol not in self._prices or not any(is_jumped(one, *self._prices[symbol]) for one in guards):

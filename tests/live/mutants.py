@@ -56,13 +56,15 @@ class SendsAgainWithTheSameId(Desk):
     def lost(self, client_order_id: str, now_ms: int) -> list[Effect]:
         (entry, *others) = self._members(client_order_id)
         if entry.order.state == State.SENT and not entry.cancelled and not others:
-            return [Send(entry.request, entry.window_ms)]
+            return [Send(entry.request, entry.window_ms, entry.sent_ms)]
         return super().lost(client_order_id, now_ms)
 
 
 class SendsAgainAfterAStart(Desk):
     def recover(self, symbols: Iterable[str], now_ms: int) -> list[Effect]:
-        again = [Send(e.request, e.window_ms) for e in self.books.entries.values() if e.order.state == State.SENT]
+        again = [
+            Send(e.request, e.window_ms, e.sent_ms) for e in self.books.entries.values() if e.order.state == State.SENT
+        ]  # fmt: skip
         return [*again, *super().recover(symbols, now_ms)]
 
 
@@ -194,7 +196,7 @@ class TakesALostCancelForDone(Desk):
 
 
 class TakesAMissingOrderForCancelled(Desk):
-    def open_orders(self, symbol: str, told: Iterable[Report], now_ms: int) -> list[Effect]:
+    def open_orders(self, symbol: str, told: Iterable[Report], asked_ms: int, now_ms: int) -> list[Effect]:
         there = {report.client_order_id for report in told}
         for entry in self.books.of(symbol):
             if is_live(entry.order.state) and entry.order.client_order_id not in there:
@@ -401,7 +403,8 @@ class SendsAListAgain(Desk):
         entries = self._members(client_order_id)
         if len(entries) > 1 and entries[0].order.state == State.SENT and entries[0].order.reduce_only:
             legs = tuple(entry.request for entry in entries)
-            return [SendList(ListRequest(legs[0].symbol, client_order_id, legs), entries[0].window_ms)]
+            first = entries[0]
+            return [SendList(ListRequest(legs[0].symbol, client_order_id, legs), first.window_ms, first.sent_ms)]
         return super().lost(client_order_id, now_ms)
 
 

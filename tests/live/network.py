@@ -10,7 +10,7 @@ from live.venue import SYMBOL, No, Placed, Venue
 
 from pipeline.exchange.port import Report
 from pipeline.live import effects as fx
-from pipeline.live.clerk import GONE_MS, LOOK_MS, WINDOW_MS
+from pipeline.live.clerk import GONE_MS, LOOK_MS
 from pipeline.live.desk import Desk
 
 # How much longer than otherwise a position may be without its stop after a fault, ms: a lost order is proven absent
@@ -19,7 +19,7 @@ EXCUSES = {
     "never_arrives": 17_000, "reply_lost": 17_000, "arrives_late": 17_000, "unavailable": 10_000, "refused": 10_000,
     "lag": 10_000, "query_fails": 2_000, "partial": 5_000, "cancel_lost": 12_000,
     "cancel_never_arrives": 12_000, "crash": 20_000, "event_lost": LOOK_MS + 3000, "cancel": LOOK_MS + 3000,
-    "forget": LOOK_MS + GONE_MS + 12_000,
+    "forget": LOOK_MS + GONE_MS + 12_000, "stalled": 20_000,
 }  # fmt: skip
 # Whatever was not told, one look at the open orders tells.
 TOLD_AT_ONCE = ("event_lost", "cancel", "forget")
@@ -45,6 +45,7 @@ class Faults:
     foreign: float = 0.1
     slow: float = 0.1
     gap: float = 0.01
+    stalled: float = 0.03
 
 
 class Network:
@@ -87,6 +88,14 @@ class Network:
 
     def send(self, name: str, place: Callable[[], list[Placed]], effect: fx.Send | fx.SendList) -> None:
         desk = self.desk
+        left = effect.sent_ms + effect.window_ms - self.now
+        if left <= 0:
+            self.hear(0, lambda: desk.unsent(name, self.now))
+            return
+        if left == effect.window_ms and self.chance("stalled"):
+            # The disk takes so long to write down that it is sent.
+            self.later(self.random.randint(100, 20_000), lambda: self.send(name, place, effect))
+            return
         if self.now < self.down_until or self.chance("unavailable"):
             self.hear(10, lambda: desk.unsent(name, self.now))
             return
@@ -94,7 +103,7 @@ class Network:
             self.hear(6000, lambda: desk.lost(name, self.now))
             return
         late = self.chance("arrives_late")
-        delay = self.random.randint(10, WINDOW_MS - 10) if late else self.random.randint(5, 50)
+        delay = self.random.randint(10, max(left - 10, 10)) if late else self.random.randint(5, 50)
         reply = not self.chance("reply_lost")
         life = self.life
 
@@ -187,7 +196,7 @@ class Network:
                 self.hear(wait, lambda: desk.fills(SYMBOL, told, self.now))
             case fx.AskOpen():
                 live = [one.report() for one in venue.live.values()]
-                self.hear(wait, lambda: desk.open_orders(SYMBOL, live, self.now))
+                self.hear(wait, lambda: desk.open_orders(SYMBOL, live, asked, self.now))
 
     def seen(self, name: str) -> Report | None:
         order = self.venue.orders.get(name)

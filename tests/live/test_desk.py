@@ -189,7 +189,7 @@ def test_a_fill_counts_once_however_often_it_is_told():
 
 def test_orders_and_trades_of_others_halt_the_symbol():
     for tell in (
-        lambda desk: desk.open_orders(SYMBOL, [Report(SYMBOL, "theirs", "NEW", Decimal(0))], 1),
+        lambda desk: desk.open_orders(SYMBOL, [Report(SYMBOL, "theirs", "NEW", Decimal(0))], 1, 1),
         lambda desk: desk.fills(SYMBOL, [("theirs", Fill(9, Decimal(1), Decimal(100)))]),
         lambda desk: desk.replied(Report(SYMBOL, "theirs", "NEW", Decimal(0)), 1),
     ):
@@ -199,6 +199,33 @@ def test_orders_and_trades_of_others_halt_the_symbol():
         assert tell(desk) == []
         desk.resume(SYMBOL)
         assert desk.is_clear(SYMBOL)
+
+
+def test_open_orders_of_before_a_symbol_was_resumed_do_not_halt_it_again():
+    theirs, desk = [Report(SYMBOL, "theirs", "NEW", Decimal(0))], Desk(Books())
+    desk.open_orders(SYMBOL, theirs, 1000, 1100)
+    desk.resume(SYMBOL, 2000)
+    # Asked before, and answered after: it may be gone.
+    for asked_ms in (1999, 2000):
+        assert desk.open_orders(SYMBOL, theirs, asked_ms, 2100) == [AskOpen(SYMBOL)] and desk.is_clear(SYMBOL)
+    assert desk.open_orders(SYMBOL, [], 2001, 2200) == [] and desk.is_clear(SYMBOL)
+    # It is there still, or another one is.
+    desk.open_orders(SYMBOL, theirs, 2001, 2200)
+    assert not desk.is_clear(SYMBOL)
+
+
+def test_a_trade_of_others_halts_a_symbol_once_and_the_next_one_again():
+    desk, records = Desk(Books()), []
+    theirs = [("theirs", Fill(7, Decimal(1), Decimal(100))), ("", Fill(8, Decimal(1), Decimal(100)))]
+    for effects in (desk.recover([SYMBOL], 1000), desk.fills(SYMBOL, theirs, 1100), desk.resume(SYMBOL, 2000)):
+        records += [(effect.kind, effect.body) for effect in effects if isinstance(effect, Write)]
+    assert [kind for kind, _ in records] == ["HALT", "RESUME"]
+    # The exchange lists them at each comparison, before a new start and after it.
+    for one in (desk, Desk(books_of(records))):
+        assert AskFills(SYMBOL, -1) in one.recover([SYMBOL], 3_600_000)
+        assert one.fills(SYMBOL, theirs, 3_600_100) == [] and one.is_clear(SYMBOL)
+        one.fills(SYMBOL, [*theirs, ("theirs too", Fill(9, Decimal(1), Decimal(100)))], 7_200_000)
+        assert not one.is_clear(SYMBOL)
 
 
 def test_a_cancel_is_sent_once_and_believed_only_when_told():

@@ -113,6 +113,21 @@ def test_a_stop_that_was_jumped_over_is_cancelled_and_sold_at_market():
     assert (sent.request.kind, sent.request.side, sent.request.qty) == ("MARKET", "SELL", D(1))
 
 
+def test_a_price_of_before_a_stop_was_sent_does_not_jump_over_it():
+    told = Told()
+    stop = told.bought("2", Protection("b", 0, D(95), stop_limit=D(94)))
+    told.live(stop)
+    told.desk.priced(SYMBOL, D(100), D("100.1"))
+    told(told.desk.move_stop(SYMBOL, D(115), 1000))
+    (moved,) = told.tell(stop.client_order_id, "CANCELED")
+    told.live(moved.request)
+    for now in (2000, 2000 + JUMPED_MS):
+        assert told(told.desk.timer(now)) == []
+    told.desk.priced(SYMBOL, D(100), D("100.1"))
+    told(told.desk.timer(9000))
+    assert [type(e) for e in told(told.desk.timer(9000 + JUMPED_MS))] == [fx.Alert, fx.Cancel]
+
+
 def test_a_stop_without_a_limit_is_never_jumped_over():
     told = Told()
     told.live(told.bought())
@@ -124,12 +139,13 @@ def test_what_protects_a_position_is_looked_for_every_minute():
     told = Told()
     stop = told.bought()
     told.live(stop)
+    there = [_open(stop)]
     asked = [
         now for now in range(0, 200_000, 1000)
-        if fx.AskOpen(SYMBOL) in told.desk.timer(now) and told(told.desk.open_orders(SYMBOL, [_open(stop)], now)) == []
+        if fx.AskOpen(SYMBOL) in told.desk.timer(now) and told(told.desk.open_orders(SYMBOL, there, now, now)) == []
     ]  # fmt: skip
     assert asked == [LOOK_MS, 2 * LOOK_MS, 3 * LOOK_MS]
-    assert told(told.desk.open_orders(SYMBOL, [], 200_000)) == []
+    assert told(told.desk.open_orders(SYMBOL, [], 200_000, 200_000)) == []
     cancelled = Report(SYMBOL, stop.client_order_id, "CANCELED", D(0))
     effects = told(told.desk.found(stop.client_order_id, cancelled, 200_500, 200_600))
     assert [type(e) for e in effects] == [fx.Alert, fx.Send] and SYMBOL in told.desk.books.halted
@@ -234,7 +250,7 @@ def test_an_exit_that_fails_gives_the_position_its_stop_back():
 def test_an_exit_is_possible_on_a_halted_symbol_and_an_entry_is_not():
     told = Told()
     told.live(stop := told.bought())
-    told(told.desk.open_orders(SYMBOL, [Report(SYMBOL, "theirs", "NEW", D(0))], 20))
+    told(told.desk.open_orders(SYMBOL, [Report(SYMBOL, "theirs", "NEW", D(0))], 20, 20))
     later = Intent("b", SYMBOL, 60_000)
     request = Request(SYMBOL, "BUY", "MARKET", D(1), later.client_order_id)
     assert [e.code for e in told(told.desk.order(later, request, 25))] == ["not_clear"]
@@ -481,7 +497,7 @@ def test_a_plan_is_ended_by_its_id_by_its_age_and_by_a_halt():
     for end in (
         lambda desk: desk.cancel(ENTRY.client_order_id, 20),
         lambda desk: desk.tick(SYMBOL, D(99), D(100), 5001),
-        lambda desk: [*desk.open_orders(SYMBOL, theirs, 20), *desk.tick(SYMBOL, D(99), D(100), 20)],
+        lambda desk: [*desk.open_orders(SYMBOL, theirs, 20, 20), *desk.tick(SYMBOL, D(99), D(100), 20)],
     ):  # fmt: skip
         told = Told()
         told(told.desk.work(chase(), ENTRY, 1, expires_ms=5000))
@@ -525,7 +541,7 @@ def test_an_order_that_rests_for_long_is_looked_for_every_minute():
     asked = [
         now for now in range(1000, 250_000, 1000)
         if fx.AskOpen(SYMBOL) in told.desk.timer(now)
-        and told(told.desk.open_orders(SYMBOL, [_open(request)], now)) == []
+        and told(told.desk.open_orders(SYMBOL, [_open(request)], now, now)) == []
     ]  # fmt: skip
     assert asked == [1000 + LOOK_MS, 1000 + 2 * LOOK_MS, 1000 + 3 * LOOK_MS, 1000 + 4 * LOOK_MS]
 

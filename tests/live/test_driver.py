@@ -9,18 +9,19 @@ from live.bench import ONE, TWO
 from live.virtual import Clock, Exchange, live
 
 from pipeline.errors import ExchangeError, StorageError
-from pipeline.exchange.port import Refused, Request, Unavailable, Unclear, WrongKey
+from pipeline.exchange.port import Refused, Report, Request, Unavailable, Unclear, WrongKey
 from pipeline.live.books import Books, books_of
 from pipeline.live.desk import Desk
 from pipeline.live.driver import Driver
-from pipeline.live.effects import Find, Write
+from pipeline.live.effects import AskOpen, Find, Write
 from pipeline.trading.orders import Intent, State
 
 
 class Life:
     """A driver with its desk, over one log of what is written and what is asked, in order."""
 
-    def __init__(self, slow: bool = False) -> None:
+    def __init__(self, slow: bool = False, stalls: float = 1.0) -> None:
+        self.stalls = stalls
         self.log: list[Any] = []
         self.told: list[tuple[str, dict[str, Any]]] = []
         self.exchange, self.desk = Exchange(self.log), Desk(Books())
@@ -36,7 +37,7 @@ class Life:
         )  # fmt: skip
 
     async def _slowly(self, work: Any) -> Any:
-        await asyncio.sleep(1)
+        await asyncio.sleep(self.stalls)
         return work()
 
     def append_all(self, records: Any) -> int:
@@ -67,6 +68,28 @@ def test_what_is_sent_is_on_disk_before_and_its_answer_after():
         assert life.steps() == ["INTENT", "SENT", "place", "OUTCOME", "FILL"]
         assert life.folded == ["INTENT", "SENT", "OUTCOME", "FILL"]
         assert life.state(name) == State.FILLED
+
+    live(work)
+
+
+@pytest.mark.parametrize("stalls", [0.0, 1.0, 4.999, 5.0, 20.0])
+def test_an_order_that_the_disk_holds_up_is_accepted_inside_its_window_or_not_sent(stalls):
+    async def work():
+        life, begun, windows = Life(slow=True, stalls=stalls), Clock().now_ms(), []
+        real = life.exchange.place
+
+        async def place(request, window_ms):
+            windows.append(window_ms)
+            return await real(request, window_ms)
+
+        life.exchange.place = place
+        name = await life.order()
+        life.stalls = 0.0
+        await life.driver.settle(10)
+        sent = life.desk.books.entries[name]
+        assert sent.sent_ms == begun and windows == ([5000 - round(1000 * stalls)] if stalls < 5 else [])
+        assert life.state(name) == (State.FILLED if stalls < 5 else State.REJECTED)
+        assert life.desk.is_clear(ONE) and not life.driver.failed.done()
 
     live(work)
 
@@ -283,5 +306,28 @@ def test_requests_of_five_minutes_are_counted_and_no_more():
             await life.driver.do(lambda: [Find(ONE, "x", 0)])
             await asyncio.sleep(100)
         assert len(life.driver.failures) == 3 and len(life.driver.requests) == 7
+
+    live(work)
+
+
+def test_an_answer_that_was_asked_for_before_a_symbol_was_resumed_does_not_halt_it_again():
+    async def work():
+        life, theirs = Life(), Report(ONE, "theirs", "NEW", Decimal(0))
+        life.exchange.orders["theirs"] = theirs
+        real = life.exchange.open_orders
+
+        async def open_orders(symbol):
+            found = await real(symbol)
+            await asyncio.sleep(2)
+            return found
+
+        life.exchange.open_orders = open_orders
+        await life.driver.do(lambda: life.desk.replied(theirs, Clock().now_ms()))
+        await life.driver.do(lambda: [AskOpen(ONE)])
+        await asyncio.sleep(1)
+        del life.exchange.orders["theirs"]
+        await life.driver.do(lambda: life.desk.resume(ONE, Clock().now_ms()))
+        await life.driver.settle(10)
+        assert life.steps() == ["HALT", "RESUME"] and life.desk.is_clear(ONE)
 
     live(work)
