@@ -75,6 +75,9 @@ class Commands:
             raise BadInput(f"'{unknown[0]}' is not a breaker", f"they are {', '.join(filter(None, BREAKERS))}")
         if not word or (wanted and word not in wanted):
             raise BadInput(f"no such breaker has tripped{f'; {word} has' if word else ''}", "see `pipeline status`")
+        if word == "kill_switch" and (thrown := self._loop.killed()):
+            # It would trip again with the next bar.
+            raise BadInput(f"{thrown}: the file is still there", "remove it, then reset the breaker")
         await self._command("reset-breaker", args, lambda: [Write("RESET", {"breaker": word})])
         return {"message": f"reset: {word}; trading goes on with the next bar"}
 

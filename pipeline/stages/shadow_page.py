@@ -26,13 +26,14 @@ _PAGE = (
 
 def table(report: "Report") -> str:
     """The pass/fail table, and the figures below it."""
-    width = max(len(check.name) for check in report.checks)
+    figures = _figures(report)
+    width = max(len(name) for name in [*(check.name for check in report.checks), *(name for name, _ in figures)])
     found = max(len(check.found) for check in report.checks)
     lines = [f"shadow-report: {'PASS' if report.passed else 'FAIL'} ({_span(report)})"]
     for check in report.checks:
         word = "pass" if check.passed else "FAIL"
         lines.append(f"  {word}  {check.name:<{width}}  {check.found:<{found}}  {check.wanted}".rstrip())
-    for name, values in _figures(report):
+    for name, values in figures:
         lines.append(f"        {name:<{width}}  {values}")
     return "\n".join(lines)
 

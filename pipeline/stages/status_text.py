@@ -96,24 +96,30 @@ def _cents(amount: float) -> float:
     return round(amount, 2) + 0.0
 
 
+def _number(text: str) -> str:
+    # As the exchange writes it, 44608.77000000, without what says nothing.
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
 def _position(one: PositionStatus) -> str:
-    text = f"{one.get('symbol', '')} {one.get('side', '')} {one.get('qty', '')} from {one.get('entry_price', '?')}"
-    text += f" at {one['price']}" if one.get("price") else ""
+    entry = _number(one.get("entry_price", "?"))
+    text = f"{one.get('symbol', '')} {one.get('side', '')} {_number(one.get('qty', ''))} from {entry}"
+    text += f" at {_number(one['price'])}" if one.get("price") else ""
     text += f": {one['pnl']:+,.2f}" if one.get("pnl") is not None else ""
     if one.get("stop"):
         where = {True: " on the exchange", False: " NOT ON THE EXCHANGE"}.get(one.get("protected"), "")  # type: ignore[arg-type]
-        text += f", stop {one['stop']}{where}"
+        text += f", stop {_number(one['stop'])}{where}"
     else:
         text += ", no stop"
-    return text + (f", target {one['target']}" if one.get("target") else "")
+    return text + (f", target {_number(one['target'])}" if one.get("target") else "")
 
 
 def _order(one: OrderStatus) -> str:
-    at = [f"at {one['price']}"] if one.get("price") else []
-    at += [f"stop {one['stop_price']}"] if one.get("stop_price") else []
+    at = [f"at {_number(one['price'])}"] if one.get("price") else []
+    at += [f"stop {_number(one['stop_price'])}"] if one.get("stop_price") else []
     leg = f"{one['leg']}: " if one.get("leg") else ""
-    what = f"{one.get('symbol', '')} {leg}{one.get('side', '')} {one.get('qty', '')} {one.get('kind', '')}"
-    filled = f", filled {one['filled']}" if one.get("filled") not in (None, "0") else ""
+    what = f"{one.get('symbol', '')} {leg}{one.get('side', '')} {_number(one.get('qty', ''))} {one.get('kind', '')}"
+    filled = f", filled {_number(one['filled'])}" if _number(one.get("filled") or "0") != "0" else ""
     return f"{' '.join([what, *at])}, {one.get('state', '')}{filled} [{one.get('client_order_id', '')}]"
 
 

@@ -3,13 +3,13 @@
 import asyncio
 import io
 import json
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from commands import pipeline
 
 from pipeline.errors import BadInput, CheckFailed
 from pipeline.live.control import ControlServer
@@ -26,7 +26,7 @@ FULL: Status = {
     "paused": "", "kill_switch": "",
     "positions": [
         {"symbol": "BTCUSDT", "side": "long", "qty": "0.1", "entry_price": "60000", "price": "60123.4", "pnl": 12.34,
-         "stop": "59000", "target": "62000", "protected": True},
+         "stop": "59000.00000000", "target": "62000", "protected": True},
         {"symbol": "ETHUSDT", "side": "long", "qty": "1", "entry_price": "3000", "pnl": -1.5, "stop": None},
         {"symbol": "BNBUSDT", "side": "long", "qty": "2", "entry_price": "300", "stop": "290", "protected": False},
     ],
@@ -76,11 +76,6 @@ def serve(workspace: Path) -> Iterator[Serve]:
     running = Serve(workspace / "data/default/serve/control.json")
     yield running
     running.stop()
-
-
-def pipeline(*arguments: str, typed: str | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipeline.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, input=typed)
 
 
 def test_status_shows_what_a_running_serve_does(serve):
@@ -214,7 +209,7 @@ default: live, stopped by a breaker
   position   ETHUSDT long 1 from 3000: -1.50, no stop
   position   BNBUSDT long 2 from 300, stop 290 NOT ON THE EXCHANGE
   order      BTCUSDT stop: SELL 0.1 STOP_LOSS stop 59000, OPEN [x-1]
-  order      ETHUSDT entry: BUY 2 LIMIT at 3000.10, PARTIALLY_FILLED, filled 1 [x-2]
+  order      ETHUSDT entry: BUY 2 LIMIT at 3000.1, PARTIALLY_FILLED, filled 1 [x-2]
   latency    p50 3.2 ms, p99 12.0 ms from bar to decision, last 1,200
   counted    bars 1,234, orders 24
   running    since 2024-01-31 09:00:00 UTC, process 42"""

@@ -23,6 +23,7 @@ from pipeline.exchange.port import (
     WrongKey,
 )
 from pipeline.live.books import Books
+from pipeline.live.commands import Commands
 from pipeline.live.desk import Desk
 from pipeline.live.driver import Driver
 from pipeline.live.loop import Limits, Loop
@@ -285,6 +286,28 @@ def test_a_fee_in_a_third_asset_is_booked_at_its_price_of_that_time(price, costs
         fee = 1000 - float(life.portfolio.account["cash"][0]) - spent
         assert fee == pytest.approx(costs or spent * 0.001, abs=1e-6)
         assert fill.get("fee_price") == (None if price is None else "300")
+
+    live(work)
+
+
+def test_the_kill_switch_is_not_reset_while_its_file_is_there():
+    async def work():
+        life, thrown = Life(limits=Limits(bars=2)), ["kill switch: odd"]
+        life.loop.killed = lambda: thrown[-1]
+        commands = Commands(life.loop, life.clock, life.loop._tell, {})
+        running = asyncio.ensure_future(life.run())
+        await life.until(0, 1)
+        life.close_bar()
+        await life.until(0, 5)
+        with pytest.raises(BadInput, match="kill switch: odd: the file is still there"):
+            await commands.reset_breaker({"breakers": ["kill_switch"]})
+        assert life.bodies("RESET") == []
+        thrown.append("")
+        assert "trading goes on" in (await commands.reset_breaker({}))["message"]
+        await life.until(1, 1)
+        life.close_bar(1)
+        await running
+        assert len(life.bodies("BREAKER")) == len(life.bodies("RESET")) == 1
 
     live(work)
 
