@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 import pytest
 from builders import START_MS, random_walk
+from commands import pipeline
 
 from pipeline.artifacts import sha256_file
 
@@ -53,9 +54,7 @@ def _write(rows: list[list[float]], header: str = HEADER) -> None:
 
 
 def _pipeline(*arguments: str, config: str | None = "c.yaml") -> subprocess.CompletedProcess:
-    chosen = ["-c", config] if config else []
-    command = [sys.executable, "-m", "pipeline.cli", *arguments, *chosen]
-    return subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    return pipeline(*arguments, *(["-c", config] if config else []))
 
 
 def _refused(result: subprocess.CompletedProcess, *words: str) -> None:

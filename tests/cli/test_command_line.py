@@ -10,14 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+from commands import pipeline
 
 HEAVY = ("pandas", "numpy", "pyarrow", "talib", "lightgbm", "sklearn", "numba", "binance", "pydantic", "ruamel", "rich")
 ROOT = Path(__file__).parents[2]
-
-
-def pipeline(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipeline.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
 
 
 def commands() -> list[str]:
@@ -58,7 +54,16 @@ def test_examples_name_configs_that_exist() -> None:
 
 
 def test_version() -> None:
-    assert re.fullmatch(r"pipeline \d+\.\d+\.\d+\n", pipeline("--version").stdout)
+    command = [sys.executable, "-m", "pipeline.cli", "--version"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"pipeline \d+\.\d+\.\d+\n", run.stdout)
+
+
+def test_a_bad_argument_is_the_end_of_the_process_with_2_and_without_a_traceback() -> None:
+    command = [sys.executable, "-m", "pipeline.cli", "mrge"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.startswith("error: ") and "Traceback" not in run.stderr
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,6 @@ def test_a_centred_window_would_be_caught():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_all_talib_functions_and_all_families_agree_on_a_year_of_real_bars(real_data):
     table = pq.read_table(real_data / "spot/BTCUSDT_5m.parquet")
     n, rng = table.num_rows, np.random.default_rng(0)

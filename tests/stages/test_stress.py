@@ -21,7 +21,6 @@ def told(*results: Result) -> dict[str, Any]:
     return {"created": "2024-01-01T00:00:00+00:00", "patterns": [one.json() for one in results]}
 
 
-@pytest.mark.timeout(180)
 def test_orders_go_all_the_way_and_the_second_run_is_compared_with_the_first(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
