@@ -74,6 +74,8 @@ from pipeline.stages.serve_wish import Wish
 PORT = 8080
 _LEAST_NOTIONAL = Decimal(5)
 # Bars of trouble, bars until all must have settled, bars in which it must be found settled.
+# How often the disk hangs when a turn is written down, while there is trouble.
+STALLS = 0.02
 TROUBLE_BARS, CALM_BARS, LOOK_BARS = 12, 5, 3
 BEGIN_MS = START_MS + HISTORY * STEP
 BARS = HISTORY + TROUBLE_BARS + CALM_BARS + LOOK_BARS + 10
@@ -281,6 +283,7 @@ class World:
         self.server.pace = Steady(1.0, self.server.venue.engine.now, self.loop.time)
         self.server._spawn(self.server._go_on(self.server.pace))
         self.network.weather = CALM if self.quiet else STORM
+        self.loop.stalls = 0.0 if self.quiet else STALLS
         self.loop.call_later(self.bars * STEP / 1000, self._calm_down)
         self._begin()
         await asyncio.sleep((self.bars + CALM_BARS) * STEP / 1000)
@@ -304,6 +307,7 @@ class World:
         """From now on nothing goes wrong any more."""
         self._calm = True
         self.network.weather = CALM
+        self.loop.stalls = 0.0
         waiting = [one["id"] for one in self.server.venue.faults.view()]
         for number in waiting:
             self.server.venue.faults.remove(number)
@@ -499,7 +503,7 @@ def lived(seed: int, asked: argparse.Namespace) -> Came:
     wrong = world.run()
     kinds = Counter(row.kind for row in world.disk.rows_)
     digest = hashlib.sha256(world.text.encode()).hexdigest()[:16]
-    faults = sum(world.happened.values()) + world.network.troubles
+    faults = sum(world.happened.values()) + world.network.troubles + world.loop.stalled
     words = (
         f"seed {seed}: {world.crashed} crashes, {world.exits} exits, {faults} faults, {kinds['BAR']} bars, "
         f"{kinds['FILL']} fills, {len(world.trace)} lines {digest}, {time.monotonic() - begun:.1f} s {wrong or 'well'}"

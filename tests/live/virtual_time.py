@@ -100,6 +100,7 @@ class _Jump:
 class VirtualLoop(asyncio.BaseEventLoop):
     """Time begins at 0 s. draw: how long work in a thread takes; the work itself is done at once, by nobody else.
 
+    stalls: probability that it takes up to 20 seconds, as of a disk that hangs; stalled: how often it did.
     faults: what callbacks and tasks raised that nobody took, other than crashes.
     """
 
@@ -108,6 +109,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.faults: list[str] = []
         self.signals: dict[int, Callable[[], None]] = {}
         self._now = 0.0
+        self.stalls, self.stalled = 0.0, 0
         self._draw = draw
         self._graveyard: list[asyncio.Task[Any]] = []
         # What BaseEventLoop asks its subclasses for.
@@ -162,7 +164,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
             except Exception as error:
                 future.set_exception(error)
 
-        self.call_later(self._draw.uniform(0.0001, 0.003), work)
+        seconds = self._draw.uniform(0.0001, 0.003)
+        if self._draw.random() < self.stalls:
+            seconds, self.stalled = self._draw.uniform(0.1, 20), self.stalled + 1
+        self.call_later(seconds, work)
         return future
 
     def add_signal_handler(self, sig: int, callback: Callable[..., Any], *args: Any) -> None:
