@@ -17,8 +17,11 @@ RULES = {"rules": {"name": "rule", "long": [{"column": "both", "op": "crosses_ab
 ABSTAIN = {"abstain": {"name": "sure", "column": "average", "models": ["up"], "max_width": 0.5}}
 
 
-def threshold(column: str) -> dict[str, Any]:
-    return {"threshold": {"column": column, "buy": 0.5, "sell": -0.1}}
+POINTS = {"smooth": {"columns": ["up"], "name": "points", "window": 2, "point_threshold": 0.5}}
+
+
+def threshold(column: str, sell: float = -0.1) -> dict[str, Any]:
+    return {"threshold": {"column": column, "buy": 0.5, "sell": sell}}
 
 
 @pytest.mark.parametrize(
@@ -28,8 +31,9 @@ def threshold(column: str) -> dict[str, Any]:
         [COMBINE, RULES, {"smooth": {"columns": ["rule"], "name": "smooth", "window": 3}}, threshold("smooth")],
         [COMBINE | {"combine": COMBINE["combine"] | {"combine": "larger"}}, AVERAGE, ABSTAIN, threshold("sure")],
         [COMBINE | {"combine": COMBINE["combine"] | {"combine": "difference"}}, threshold("both")],
+        [POINTS, threshold("points", sell=0.0)],
     ],
-    ids=["smooth", "rules", "abstain", "difference"],
+    ids=["smooth", "rules", "abstain", "difference", "points"],
 )
 def test_symbols_asked_together_have_the_signals_of_each_alone(steps: list[dict[str, Any]]) -> None:
     signals = Signals.model_validate({"predictions": "predict", "steps": steps})
@@ -43,13 +47,18 @@ def test_symbols_asked_together_have_the_signals_of_each_alone(steps: list[dict[
     rows = SignalRows(own, reads)
     for bar in range(60):
         scores, filled = rng.random((3, 4)), rng.random(3) < 0.2
+        if bar % 2:
+            # Some stand on the thresholds.
+            scores = np.round(4 * scores) / 4
         scores[rng.random((3, 4)) < 0.05] = np.nan
         scores[rng.random((3, 4)) < 0.05] = 0.0
         which = rng.permutation(3)[: 3 if bar % 5 else 2]
         wanted = {
             int(s): alone[s].update(dict(zip(reads, scores[s].tolist(), strict=True)), bool(filled[s])) for s in which
         }
+        peeked = [array.tobytes() for array in rows.peek(which, scores[which], filled[which])]
         columns, sides = rows.update(which, scores[which], filled[which])
+        assert peeked == [columns.tobytes(), sides.tobytes()] or not rows.is_whole
         for row, side, s in zip(columns, sides.tolist(), which.tolist(), strict=True):
             found = dict(zip(rows.names, row.tolist(), strict=True)) | {
                 "buy_signal": side & 1 > 0,

@@ -119,6 +119,28 @@ def test_it_stands_beside_the_bars_and_the_last_price_where_it_is_missing(exchan
         merge.run(config(exchange, max_filled=0.0, mark_price=True), LAYOUT)
 
 
+def test_its_clock_may_be_a_little_off(exchange: Exchange) -> None:
+    download.run(config(exchange), LAYOUT)
+    exact = merge.run(config(exchange), LAYOUT) and merged()
+    path = LAYOUT.bars("binance", "um", "BTCUSDT", "1m-mark") / "2024-02.parquet"
+    part = pq.read_table(path)
+    write_table(path, part.set_column(0, "open_time", time_array(times_ms(part) + 700)))
+    with pytest.raises(BadInput, match=r"1m-mark.*grid"):
+        merge.run(config(exchange), LAYOUT)
+    strict = config(exchange)
+    merge.run(strict.model_copy(update={"merge": strict.merge.model_copy(update={"on_misaligned": "snap"})}), LAYOUT)
+    assert merged().select(list(marks.COLUMNS)).equals(exact.select(list(marks.COLUMNS)))
+
+
+def test_without_a_row_of_it_the_last_price_stands_everywhere(exchange: Exchange) -> None:
+    download.run(config(exchange), LAYOUT)
+    merge.run(config(exchange), LAYOUT)
+    columns, missing = marks.beside(marks.SCHEMA.empty_table(), merged())
+    assert missing.all()
+    for name, mark in zip(PRICES, marks.COLUMNS, strict=True):
+        assert np.array_equal(columns[mark], column(merged(), name))
+
+
 def test_files_bring_it_in_columns_of_their_own(workspace: Path) -> None:
     def write(last: str, names: str = "mark_open,mark_high,mark_low,mark_close") -> None:
         lines = [f"{START + k * MINUTE},10,11,9,10,1,10,10.5,9.5,10.1" for k in range(9)]
