@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 from pipeline.config.labels import HighLow2
 from pipeline.labels.column import LabelColumn
-from pipeline.labels.crossing import BOTH, LOWER, NEITHER, UPPER, first_crossing
+from pipeline.labels.crossing import LOWER, NEITHER, UPPER, first_crossing
 
 Floats = npt.NDArray[np.float64]
 
@@ -29,12 +29,12 @@ def compute(spec: HighLow2, horizon: int, close: Floats, high: Floats, low: Floa
         theta = abs(threshold)
         away, against = theta / 100, theta * spec.tolerance / 100
         if spec.function == "high":
-            upper, lower, wanted = close * (1 + away), close * (1 - against), UPPER
+            over, under, wanted = 1 + away, 1 - against, UPPER
         else:
-            upper, lower, wanted = close * (1 + against), close * (1 - away), LOWER
-        where, which = first_crossing(high, low, upper, lower, horizon)
-        success = (which == wanted) | ((which == BOTH) & (spec.tie == "success"))
-        full = np.arange(n, dtype=np.int64) + horizon
-        decided = which != NEITHER
-        columns.append(LabelColumn(success, decided | (full < n), np.where(decided, where, full)))
+            over, under, wanted = 1 + against, 1 - away, LOWER
+        end, which = first_crossing(close, high, low, over, under, horizon)
+        success = (which & wanted) != NEITHER if spec.tie == "success" else which == wanted
+        known = which != NEITHER
+        known[: max(n - horizon, 0)] = True
+        columns.append(LabelColumn(success, known, end))
     return columns

@@ -31,18 +31,15 @@ def compute(spec: TripleBarrier, horizon: int, span: int, close: Floats, high: F
     stop = np.maximum(spec.stop_loss * sigma, spec.min_return) if spec.stop_loss else np.full(n, np.inf)
     usable = np.isfinite(sigma) & (sigma > 0)
     above, below = (take, stop) if spec.side == "long" else (stop, take)
-    upper = np.where(usable, close * (1 + above), np.nan)
-    lower = np.where(usable, close * (1 - below), np.nan)
-    where, which = first_crossing(high, low, upper, lower, horizon)
+    over, under = np.where(usable, 1 + above, np.nan), np.where(usable, 1 - below, np.nan)
+    end, which = first_crossing(close, high, low, over, under, horizon)
     profit_side, loss_side = (UPPER, LOWER) if spec.side == "long" else (LOWER, UPPER)
     won = (which == profit_side) | ((which == BOTH) & (spec.tie == "success"))
     lost = (which == loss_side) | ((which == BOTH) & (spec.tie == "failure"))
     timed = np.arange(n, dtype=np.int64) + horizon
-    decided = which != NEITHER
-    known = usable & (decided | (timed < n))
+    known = usable & ((which != NEITHER) | (timed < n))
     if spec.events == "cusum":
         known &= cusum_events(close, spec.cusum * sigma)
-    end = np.where(decided, where, timed)
     if spec.output == "bool":
         values: npt.NDArray = won
     elif spec.output == "class":

@@ -14,13 +14,9 @@ from pipeline.machine_code import Entry
 
 
 def entries() -> list[Entry]:
-    """The scans of `labels`, with arguments of the types that they are called with."""
-    one, two, where, which = np.ones(1), np.ones(1), np.full(1, -1, np.int64), np.zeros(1, np.int8)
-    blocks = np.full(1, -np.inf), np.full(1, np.inf), np.full(1, -np.inf), np.full(1, np.inf)
-    return [
-        Entry(crossing._find_extremes, (one, two, *blocks)),
-        Entry(crossing._scan, (one, two, one, two, 1, *blocks, 0, 1, where, which)),
-    ]
+    """The scan of `labels`, with arguments of the types that it is called with."""
+    bar, band, end, which = np.ones(1), np.ones(1), np.zeros(1, np.int64), np.zeros(1, np.int8)
+    return [Entry(crossing._scan, (bar, bar, bar, band, band, 1, end, which, 0, 1))]
 
 
 def library() -> Path | None:
