@@ -106,17 +106,23 @@ def test_it_stands_beside_the_bars_and_the_last_price_where_it_is_missing(exchan
     download.run(config(exchange), LAYOUT)
     path = LAYOUT.bars("binance", "um", "BTCUSDT", "1m-mark") / "2024-02.parquet"
     part = pq.read_table(path)
-    write_table(path, part.take([k for k in range(len(part)) if k not in (3, 4, 5, 60)]))
-    (warning,) = merge.run(config(exchange), LAYOUT).warnings
+    write_table(path, part.take([k for k in range(len(part)) if k not in (3, 4, 5, 60, 70)]))
+    # Where there is no bar there need be no mark price.
+    own = path.parent.with_name("1m") / path.name
+    bars = pq.read_table(own)
+    write_table(own, bars.take([k for k in range(len(bars)) if k != 70]))
+    summary = merge.run(config(exchange), LAYOUT)
+    (warning,) = [one for one in summary.warnings if "mark price" in one]
     assert "mark price of 4 bars is missing" in warning and "the first that of 2024-02-01T00:03Z, at most 3" in warning
     table = merged()
-    assert table.column_names[-4:] == list(marks.COLUMNS)
+    assert table.column_names[-4:] == list(marks.COLUMNS) == merge.plan(config(exchange), LAYOUT).columns[-4:]
+    assert summary.figures["columns"] == len(table.column_names)
     row = int(np.searchsorted(times_ms(table), FEBRUARY + 3 * MINUTE))
     for name, mark in zip(PRICES, marks.COLUMNS, strict=True):
         assert column(table, mark)[row] == column(table, name)[row]
         assert column(table, mark)[row - 1] == column(part, name)[2] != column(table, name)[row - 1]
     with pytest.raises(BadInput, match=r"mark price of 4 bars is missing .* merge\.max_filled is 0%"):
-        merge.run(config(exchange, max_filled=0.0, mark_price=True), LAYOUT)
+        merge.run(config(exchange, max_filled=0.0003, mark_price=True), LAYOUT)
 
 
 def test_its_clock_may_be_a_little_off(exchange: Exchange) -> None:
@@ -130,6 +136,13 @@ def test_its_clock_may_be_a_little_off(exchange: Exchange) -> None:
     strict = config(exchange)
     merge.run(strict.model_copy(update={"merge": strict.merge.model_copy(update={"on_misaligned": "snap"})}), LAYOUT)
     assert merged().select(list(marks.COLUMNS)).equals(exact.select(list(marks.COLUMNS)))
+
+
+def test_it_is_fetched_for_what_is_traded_alone(workspace: Path) -> None:
+    source = {"source": "synthetic", "start": "2024-01-30", "end": "2024-01-31", "also_symbols": ["ETHUSDT"]}
+    download.run(config(**source), LAYOUT)
+    found = {path.parent.name for path in LAYOUT.raw.rglob("1m-mark")}
+    assert found == {"BTCUSDT"} and LAYOUT.bars("synthetic", "um", "ETHUSDT", "1m").is_dir()
 
 
 def test_without_a_row_of_it_the_last_price_stands_everywhere(exchange: Exchange) -> None:
@@ -177,7 +190,15 @@ def test_a_table_whose_mark_price_cannot_be_is_refused_by_its_first_bar() -> Non
     good = {"mark_open": np.full(n, 10.0), "mark_high": np.full(n, 11.0), "mark_low": np.full(n, 9.0)}
     real = np.array([True] * 5 + [False])
     marks.check(good, real, times)
-    for name, value in (("mark_open", np.nan), ("mark_low", -1.0), ("mark_high", 8.0), ("mark_low", 0.0)):
+    for name, value in (
+        ("mark_open", np.nan),
+        ("mark_low", -1.0),
+        ("mark_high", 8.0),
+        ("mark_low", 0.0),
+        ("mark_low", 10.5),
+        ("mark_high", np.inf),
+        ("mark_high", 9.5),
+    ):
         bad = good | {name: np.r_[good[name][:2], value, value, good[name][4:]]}
         with pytest.raises(BadInput, match=r"^2 bars have no possible mark price, the first that of 2024-01-30T00:02Z"):
             marks.check(bad, real, times)
@@ -199,6 +220,10 @@ def test_the_synthetic_one_is_smoother_than_the_last_price_and_the_same_in_piece
     (high, low), (last_high, last_low) = ([column(t, n) for n in ("high", "low")] for t in (whole, last))
     assert (high - low).mean() < 0.8 * (last_high - last_low).mean()
     assert np.abs(column(whole, "close") / column(last, "close") - 1).max() < 0.02
+    own, others = column(whole, "close"), column(last, "close")
+    # Each month begins by itself.
+    mean = (others[2:] + others[1:-1] + others[:-2]) / 3
+    assert own[2:720] == pytest.approx(mean[:718], rel=1e-6)
     hours = synthetic.marks(source, "BTCUSDT", "1h", begin, end)
     assert column(hours, "high")[0] == high[:60].max() and column(hours, "close")[0] == column(whole, "close")[59]
     assert times_ms(hours)[0] == candles.times_ms(pa.table({"open_time": time_array(times_ms(whole)[:1])}))[0]
