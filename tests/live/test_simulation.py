@@ -95,18 +95,20 @@ def sends_again_what_was_not_answered(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("mutate", "kinds"),
+    ("mutate", "kinds", "likely"),
     [
-        (forgets_at_the_start, ()),
-        (sends_before_it_writes, ()),
-        (acts_on_what_came_late, ("outage",)),
-        (sends_again_what_was_not_answered, ("lose_reply", "not_accepted", "report_lost", "not_found")),
+        (forgets_at_the_start, (), 7),
+        (sends_before_it_writes, (), 12),
+        (acts_on_what_came_late, ("outage",), 1),
+        (sends_again_what_was_not_answered, ("lose_reply", "not_accepted", "report_lost", "not_found"), 2),
     ],
     ids=lambda one: getattr(one, "__name__", ""),
 )
-def test_a_mistake_is_found(mutate, kinds, monkeypatch):
+def test_a_mistake_is_found(mutate, kinds, likely, monkeypatch):
     mutate(monkeypatch)
-    assert any(World(seed, 8, menu=24, kinds=kinds).run() for seed in range(1, 13))
+    # First with the seed that has last found it; any other will do.
+    seeds = sorted(range(1, 13), key=lambda seed: seed != likely)
+    assert any(World(seed, 8, menu=24, kinds=kinds).run() for seed in seeds)
 
 
 def test_the_same_seed_gives_the_same_bytes_whatever_hashes_and_addresses_are():
