@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup code demo test compile soak bench conformance lint clean
+.PHONY: help setup code code-live code-stages demo test compile compile-core compile-others soak bench conformance lint clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -31,15 +31,20 @@ $(READY): pyproject.toml constraints.txt
 	@.ci/install $(VENV) "$(EXTRAS)" $(PYTHONS)
 	@touch $@
 
-# The machine code that `serve` and `labels` load, and for tests all of the core, once instead of in each of their
-# processes; nothing to do the second time.
-code: $(READY)
-	@python -m pipeline.live.compiled_functions | sed '/ is there$$/d'
-	@python -m pipeline.stages.compiled_functions | sed '/ is there$$/d'
-compile: $(READY)
-	@PYTHONPATH=tests python tests/compile.py
-	@python -m pipeline.live.compiled_functions | sed '/ is there$$/d'
-	@python -m pipeline.stages.compiled_functions | sed '/ is there$$/d'
+# The machine code that `serve` and `labels` load; nothing to do the second time.
+code: code-live code-stages
+code-live: $(READY)
+	@python -c 'from pipeline.live.compiled_functions import make; print(make())' | sed '/ is there$$/d'
+code-stages: $(READY)
+	@python -c 'from pipeline.stages.compiled_functions import make; print(make())' | sed '/ is there$$/d'
+# For tests all of the core besides, once instead of in each of their processes; `make -j3 compile` uses all processors.
+# The library of `labels` is small and comes last.
+compile: code-live compile-core compile-others
+compile-core: $(READY)
+	@PYTHONPATH=tests python tests/compile.py core
+	@$(MAKE) --no-print-directory code-stages
+compile-others: $(READY)
+	@PYTHONPATH=tests python tests/compile.py others
 
 demo: code
 	@git rev-parse --git-dir > /dev/null 2>&1 || dvc config --quiet --local core.no_scm true
