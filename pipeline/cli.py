@@ -12,6 +12,7 @@ import typer
 
 from pipeline import cli_control, cli_drift, cli_evaluation, cli_gate, cli_lineage, cli_live, cli_search, cli_validation
 from pipeline.cli_options import ConfigFile, DryRun, IntervalOption, Json, Overrides, Symbols, Workdir
+from pipeline.lean import collect_seldom
 
 app = typer.Typer(
     name="pipeline",
@@ -361,6 +362,7 @@ def show(config: ConfigFile = None, json: Json = False, workdir: Workdir = None)
 
 def main() -> None:
     """Entry point: runs a command and turns errors into a message and an exit code."""
+    collect_seldom()
     try:
         code = app(standalone_mode=False) or 0
         sys.stdout.flush()

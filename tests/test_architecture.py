@@ -21,6 +21,7 @@ NO_RESULT = (
     "pipeline.code_library",
     "pipeline.machine_code",
     "pipeline.stages.compiled_functions",
+    "pipeline.stages.simulate_functions",
     "pipeline.lean",
     "pipeline.stages.reporting",
     "pipeline.cli",

@@ -104,6 +104,16 @@ import pyarrow as pa
 print(len(pa.table({"a": [1, 2]}).to_pandas()))
 """
 
+THRESHOLD = """
+import gc
+from pipeline.lean import collect_seldom, settle
+before = gc.get_threshold()
+collect_seldom()
+print(gc.get_threshold()[0] > 10 * before[0])
+settle()
+print(gc.get_threshold() == before)
+"""
+
 
 def out_of(script: str) -> str:
     return subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.strip()
@@ -131,3 +141,7 @@ def test_serving_imports_what_it_needs() -> None:
 
 def test_what_is_put_off_is_imported_when_it_is_used() -> None:
     assert out_of(LATE).split("\n") == ["[]", "&lt; open True False", "True"]
+
+
+def test_a_server_collects_as_often_as_ever_once_it_has_started() -> None:
+    assert out_of(THRESHOLD).split() == ["True", "True"]

@@ -64,8 +64,14 @@ def random_growth(bars: Bars, held: Holdings, rules: Rules, share: float, n: int
         return np.ones(n)
     # Seeds far apart: streams of the generator whose seeds are neighbours are not independent.
     seeds = np.random.default_rng(seed).integers(0, 1 << 32, n, dtype=np.uint32)
-    fees, slip = rules.taker_fee, rules.slip
-    return np.asarray(_random_growth(price, lengths, sides, n_bars - 1, share / (1 + fees), fees, slip, seeds))
+    fees, slip, m = rules.taker_fee, rules.slip, len(lengths)
+    draws, choices, order = np.random.RandomState(), np.arange(m, 1, -1), np.arange(m)
+    growth = np.empty(n)
+    for i, own in enumerate(seeds):
+        draws.seed(own)
+        swaps, waits = draws.randint(0, choices), draws.exponential(1.0, m + 1)
+        growth[i] = _growth(price, lengths, sides, order, swaps, waits, n_bars - 1, share / (1 + fees), fees, slip)
+    return growth
 
 
 def p_value(actual: float, random: Array) -> float:
@@ -80,32 +86,26 @@ def _next_real(filled: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
 
 
 @compiled(nogil=True)
-def _random_growth(price, lengths, sides, bars, share, fee, slip, seeds):  # type: ignore[no-untyped-def]
+def _growth(price, lengths, sides, order, swaps, waits, bars, share, fee, slip):  # type: ignore[no-untyped-def]
+    # Of one strategy. order: of the trades, shuffled anew. swaps: which of the first m, m - 1 … 2 comes last of them.
     m = len(lengths)
     free = bars - lengths.sum()
-    growth = np.empty(len(seeds))
-    order = np.arange(m)
-    wait = np.empty(m + 1)
-    for i in range(len(seeds)):
-        np.random.seed(seeds[i])
-        for j in range(m - 1, 0, -1):
-            k = np.random.randint(0, j + 1)
-            order[j], order[k] = order[k], order[j]
-        # Exponential waits, scaled to the free bars: sorted uniform points without sorting.
-        total = 0.0
-        for j in range(m + 1):
-            wait[j] = np.random.exponential(1.0)
-            total += wait[j]
-        waited, held = 0.0, 0
-        factor = 1.0
-        for j in range(m):
-            waited += wait[j]
-            entry = 1 + held + int(np.floor(waited / total * (free + 1)))
-            held += lengths[order[j]]
-            side = sides[order[j]]
-            paid = price[entry] * (1 + side * slip)
-            got = price[entry + lengths[order[j]]] * (1 - side * slip)
-            change = side * (got / paid - 1) - fee * (1 + got / paid)
-            factor *= max(0.0, 1 + share * change)
-        growth[i] = factor
-    return growth
+    for j in range(m - 1, 0, -1):
+        k = swaps[m - 1 - j]
+        order[j], order[k] = order[k], order[j]
+    # Exponential waits, scaled to the free bars: sorted uniform points without sorting.
+    total = 0.0
+    for j in range(m + 1):
+        total += waits[j]
+    waited, held = 0.0, 0
+    factor = 1.0
+    for j in range(m):
+        waited += waits[j]
+        entry = 1 + held + int(np.floor(waited / total * (free + 1)))
+        held += lengths[order[j]]
+        side = sides[order[j]]
+        paid = price[entry] * (1 + side * slip)
+        got = price[entry + lengths[order[j]]] * (1 - side * slip)
+        change = side * (got / paid - 1) - fee * (1 + got / paid)
+        factor *= max(0.0, 1 + share * change)
+    return factor

@@ -73,11 +73,13 @@ def plan(config: Config, layout: Layout) -> Plan:
 def run(config: Config, layout: Layout) -> Summary:
     """Choose thresholds on the selection part, trade the whole range, write simulation/."""
     from pipeline.evaluation.thresholds import variants
+    from pipeline.stages import simulate_functions
     from pipeline.stages.history import read_history
     from pipeline.stages.significance import record_trials, searched, significance
 
     plan(config, layout)
-    if not _compiled_before():
+    kept = simulate_functions.install() and len(config.symbols) == 1 and config.simulate.grid is None
+    if not kept and not _compiled_before():
         print("simulate: compiling the trading core, once after each change of it; half a minute", file=sys.stderr)
     history = read_history(config, layout)
     periods = _periods(config, history)

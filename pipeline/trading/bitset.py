@@ -4,13 +4,26 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba.cpython.unsafe import numbers
 
 from pipeline.trading.compiled import compiled
 
 Bits = npt.NDArray[np.uint64]
 WORD = 64
-trailing_zeros: Any = numbers.trailing_zeros
+
+
+class _TrailingZeros:
+    # numba's own function, which is imported when the first of those below is compiled.
+    @property
+    def _numba_type_(self) -> Any:
+        from numba.core.registry import cpu_target
+        from numba.cpython.unsafe import numbers
+
+        cpu_target.typing_context.refresh()
+        cpu_target.target_context.refresh()
+        return cpu_target.typing_context.resolve_value_type(numbers.trailing_zeros)
+
+
+trailing_zeros: Any = _TrailingZeros()
 
 
 def packed(flags: npt.NDArray[np.bool_]) -> Bits:

@@ -46,12 +46,11 @@ def simulate(market: Market, rules: Rules, cash: float) -> Simulation:
     equity, now = np.empty(n), np.zeros(symbols, np.uint8)
     # For one symbol a ledger row for each bar and one is enough: a position closes and the next one opens on a bar.
     trades = np.empty(n + 2 if symbols == 1 else EXITS_PER_BAR * symbols * (min(n, 1 << 16) + 1), TRADE)
-    books = account[0], positions, trades, refused, now, equity
     if symbols == 1:
         signals = Signals(packed(market.signal[0] & BUY != 0), packed(market.signal[0] & SELL != 0))
-        _run_one(market, signals, rules.record(), *books)
+        _run_one(market, signals, rules.array(), account, positions, trades, refused, now, equity)
     else:
-        bar = _run_all(market, rules.record(), *books, 0)
+        bar = _run_all(market, rules.record(), account[0], positions, trades, refused, now, equity, 0)
         while bar < n:
             trades = np.concatenate([trades, np.empty_like(trades)])
             bar = _run_all(market, rules.record(), account[0], positions, trades, refused, now, equity, bar)
@@ -67,9 +66,10 @@ def quantities(trades: np.ndarray, symbol: int, bars: int) -> Array:
 
 
 @compiled(nogil=True)
-def _run_one(market, signals, rules, account, positions, trades, refused, now, equity):  # type: ignore[no-untyped-def]
+def _run_one(market, signals, ruled, accounts, positions, trades, refused, now, equity):  # type: ignore[no-untyped-def]
+    # Arrays of one ACCOUNT and one RULES, as of `step_once`.
     n = len(equity)
-    position = positions[0]
+    rules, account, position = ruled[0], accounts[0], positions[0]
     t = 0
     while t < n:
         if idle(account, position):
