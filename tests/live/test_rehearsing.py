@@ -1,5 +1,6 @@
 """Rehearsals of the decision: nothing comes of them but what they are for."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -112,8 +113,22 @@ def test_rehearsals_are_held_around_closes_only_and_end_with_the_first_that_fail
         async with rehearsal.every(0.02):
             await life.until(2, 10)
             assert all(OPEN + 179_800 <= at <= OPEN + 181_000 for at in times) and 50 < len(times) < 65
+            assert times[0] < OPEN + 180_000 < OPEN + 180_900 < times[-1]
             follower.last_open_ms = OPEN + 120_000
             await life.until(3, 10)
         assert len(times) == 101 and "no more rehearsals" in told[0]["reason"]
+
+    live(work)
+
+
+def test_no_rehearsal_is_held_after_the_end() -> None:
+    async def work() -> None:
+        life, times = Life(), list[int]()
+        follower: Any = SimpleNamespace(last_open_ms=OPEN, step_ms=60_000, peek=lambda: times.append(0))
+        async with Rehearsal(lambda: follower, life.portfolio, life.clock, lambda *a, **k: None).every(0.02):
+            await life.until(1, 0.1)
+        held = len(times)
+        await life.until(1, 0.9)
+        assert len(times) == held > 10
 
     live(work)
