@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args
 
 from pipeline.config.features import FeatureEntry, StatsFeatures
+from pipeline.config.importer_values import Old, as_list, as_mapping, as_numbers
 
-Old = Mapping[str, Any]
 _STATISTICS = get_args(get_args(StatsFeatures.model_fields["functions"].annotation)[0])
 
 # pandas frequencies, old spelling and new.
@@ -48,9 +48,9 @@ class Conversion:
 
     def entries(self, key: str) -> Iterator[tuple[str, Old, Old]]:
         """Each object in the list `key`: where it stands, itself, and its `config`."""
-        for number, entry in enumerate(_list(self.old.get(key))):
+        for number, entry in enumerate(as_list(self.old.get(key))):
             if isinstance(entry, Mapping):
-                yield f"{key}[{number}]", entry, _mapping(entry.get("config"))
+                yield f"{key}[{number}]", entry, as_mapping(entry.get("config"))
             else:
                 self.note(f"{key}[{number}]", f"not carried over: {entry!r} is not an object")
 
@@ -101,7 +101,7 @@ def _sources(c: Conversion) -> None:
             others.append(folder)
             c.note(key, f"its columns are called {folder}_close and so on here")
         elif file == "futures":
-            if len(_list(c.old["data_sources"])) == 1:
+            if len(as_list(c.old["data_sources"])) == 1:
                 c.new["download"] = {"market": "um"}
             else:
                 c.note(key, "not carried over: one config reads spot or futures of a symbol, not both")
@@ -150,15 +150,15 @@ def _other_symbol(c: Conversion, prefix: str | None) -> str:
 def _talib(c: Conversion, key: str, spec: Old) -> dict[str, Any] | None:
     c.take(key, spec, ("columns", "functions", "windows", "parameters", "names"))
     columns = spec.get("columns", [])
-    body: dict[str, Any] = {"functions": _list(spec.get("functions"))}
-    body["inputs"] = list(columns.values()) if isinstance(columns, dict) else _list(columns)
-    periods = [w for w in _list(spec.get("windows")) if w]
+    body: dict[str, Any] = {"functions": as_list(spec.get("functions"))}
+    body["inputs"] = list(columns.values()) if isinstance(columns, dict) else as_list(columns)
+    periods = [w for w in as_list(spec.get("windows")) if w]
     if 1 in periods:
         c.note(f"{key}.windows", "period 1, which stood for the column itself, is left out: TA-Lib begins at 2")
         periods = [w for w in periods if w != 1]
     if periods:
         body["periods"] = periods
-    parameters = _mapping(spec.get("parameters"))
+    parameters = as_mapping(spec.get("parameters"))
     if parameters.get("rel_base"):
         body |= {"relative": parameters.get("rel_func", "rel"), "relative_base": parameters["rel_base"]}
         if parameters["rel_base"] == "first":
@@ -176,12 +176,12 @@ def _tsfresh(c: Conversion, key: str, spec: Old) -> dict[str, Any] | None:
 
 def _itbstats(c: Conversion, key: str, spec: Old) -> dict[str, Any] | None:
     c.take(key, spec, ("columns", "functions", "windows", "parameters"))
-    named = {str(name): re.sub("^(scipy|pandas)_", "", str(name).lower()) for name in _list(spec.get("functions"))}
+    named = {str(name): re.sub("^(scipy|pandas)_", "", str(name).lower()) for name in as_list(spec.get("functions"))}
     for name, ours in named.items():
         if ours != name or ours not in _STATISTICS:
             known = f"is called {ours} here, also in the columns' names" if ours in _STATISTICS else "not carried over"
             c.note(f"{key}.functions", f"'{name}' {known}")
-    parameters = _mapping(spec.get("parameters"))
+    parameters = as_mapping(spec.get("parameters"))
     c.take(f"{key}.parameters", {name: value for name, value in parameters.items() if value}, ("bias",))
     functions = list(dict.fromkeys(ours for ours in named.values() if ours in _STATISTICS))
     return _stats(spec, functions, bool(parameters.get("bias"))) if functions else None
@@ -189,33 +189,35 @@ def _itbstats(c: Conversion, key: str, spec: Old) -> dict[str, Any] | None:
 
 def _stats(spec: Old, functions: list[str], bias: bool) -> dict[str, Any]:
     columns = spec.get("columns", "close")
-    column = next(iter(columns.values())) if isinstance(columns, dict) else next(iter(_list(columns)), "close")
-    return {"stats": {"functions": functions, "inputs": [column], "windows": _list(spec.get("windows")), "bias": bias}}
+    column = next(iter(columns.values())) if isinstance(columns, dict) else next(iter(as_list(columns)), "close")
+    return {
+        "stats": {"functions": functions, "inputs": [column], "windows": as_list(spec.get("windows")), "bias": bias}
+    }
 
 
 def _itblib(c: Conversion, key: str, spec: Old) -> dict[str, Any] | None:
     if "itblib" not in FeatureEntry.model_fields:
         c.note(key, "'itblib' not carried over: write the columns you use as talib and stats")
         return None
-    windows = _list(spec.get("windows") or spec.get("agg_windows"))
+    windows = as_list(spec.get("windows") or spec.get("agg_windows"))
     base = spec.get("base_window") or (max(windows) if windows else None)
     return {"itblib": {"windows": [w for w in windows if w != base], "base_window": base}}
 
 
 def _labels(c: Conversion) -> None:
     labels: list[dict[str, Any]] = []
-    wanted = [str(name) for name in _list(c.old.get("labels"))]
+    wanted = [str(name) for name in as_list(c.old.get("labels"))]
     for key, entry, spec in c.entries("label_sets"):
         generator = str(entry.get("generator"))
         if generator == "highlow2":
             body = {k: spec[k] for k in ("function", "tolerance", "horizon") if k in spec}
-            body |= {"thresholds": _list(spec.get("thresholds")), "tie": "success"}
-            labels.append({generator: body | ({"names": _list(spec["names"])} if spec.get("names") else {})})
+            body |= {"thresholds": as_list(spec.get("thresholds")), "tie": "success"}
+            labels.append({generator: body | ({"names": as_list(spec["names"])} if spec.get("names") else {})})
         elif generator == "topbot2":
             body = {k: spec[k] for k in ("function", "level") if k in spec}
-            body |= {"level": abs(spec.get("level", 0.02)), "tolerances": _list(spec.get("tolerances"))}
+            body |= {"level": abs(spec.get("level", 0.02)), "tolerances": as_list(spec.get("tolerances"))}
             body |= {"column": spec["columns"]} if isinstance(spec.get("columns"), str) else {}
-            labels.append({generator: body | ({"names": _list(spec["names"])} if spec.get("names") else {})})
+            labels.append({generator: body | ({"names": as_list(spec["names"])} if spec.get("names") else {})})
         elif generator == "topbot":
             labels += [_topbot(name) for name in wanted if _TOPBOT.fullmatch(name)]
             c.note(key, "only those of its labels that `labels` names are made, by topbot2")
@@ -262,7 +264,7 @@ def _train(c: Conversion) -> None:
 def _algorithm(c: Conversion, key: str, spec: Old) -> tuple[dict[str, Any], int]:
     kind = spec.get("algo", "gb")
     # Which of the two holds the model's own parameters changed between its versions.
-    given = {**_mapping(spec.get("params")), **_mapping(spec.get("train"))}
+    given = {**as_mapping(spec.get("params")), **as_mapping(spec.get("train"))}
     length = int(given.pop("length", 0) or 0)
     for ignored in ("is_scale", "shifts", "solver", "penalty", "objective", "metric", "is_regression"):
         given.pop(ignored, None)
@@ -291,7 +293,7 @@ def _signals(c: Conversion) -> None:
     steps: list[dict[str, Any]] = []
     for key, entry, spec in c.entries("signal_sets"):
         generator = str(entry.get("generator"))
-        columns, names = _list(spec.get("columns")), spec.get("names", "trade_score")
+        columns, names = as_list(spec.get("columns")), spec.get("names", "trade_score")
         if generator == "combine":
             how = spec.get("combine")
             body = {
@@ -306,7 +308,7 @@ def _signals(c: Conversion) -> None:
             body |= {k: spec[k] for k in ("point_threshold", "window") if spec.get(k)}
             steps.append({"smooth": body})
         elif generator in ("threshold_rule", "threshold_rule2"):
-            parameters = _mapping(spec.get("parameters"))
+            parameters = as_mapping(spec.get("parameters"))
             buy, sell = parameters.get("buy_signal_threshold"), parameters.get("sell_signal_threshold")
             steps.append({"threshold": {"column": next(iter(columns), "trade_score"), "buy": buy, "sell": sell}})
             if generator == "threshold_rule2":
@@ -325,7 +327,7 @@ def _simulate(c: Conversion) -> None:
     key = next((k for k in ("simulate_model", "train_signal_model") if c.old.get(k)), None)
     if key is None:
         return
-    spec = _mapping(c.old[key])
+    spec = as_mapping(c.old[key])
     c.take(key, spec, ("data_start", "data_end", "direction", "grid", "signal_generator"))
     simulate: dict[str, Any] = {}
     if spec.get("direction") in ("long", "short", "both"):
@@ -333,8 +335,12 @@ def _simulate(c: Conversion) -> None:
     simulate |= _dates(c, key, spec, {"data_start": "start", "data_end": "end"})
     axes = {}
     for ours, theirs in (("buy", "buy_signal_threshold"), ("sell", "sell_signal_threshold")):
-        values = sorted(_list(_mapping(spec.get("grid")).get(theirs)))
-        if values:
+        values = as_numbers(given := as_mapping(spec.get("grid")).get(theirs))
+        if values is None:
+            c.note(
+                f"{key}.grid.{theirs}", f"not carried over: {given!r} is no list of numbers; write simulate.grid.{ours}"
+            )
+        elif values:
             axes[ours] = {"start": values[0], "stop": values[-1], "n": len(values)}
     if len(axes) == 2:
         simulate["grid"] = axes
@@ -346,13 +352,13 @@ def _simulate(c: Conversion) -> None:
 
 
 def _rolling(c: Conversion) -> None:
-    spec = _mapping(c.old.get("rolling_predict"))
+    spec = as_mapping(c.old.get("rolling_predict"))
     rolling: dict[str, Any] = {}
-    length = c.new.get("train", {}).get("length")
+    length = spec.get("train_length") or c.new.get("train", {}).get("length")
     if length:
         rolling |= {"train_length": length, "window": "sliding"}
     if spec:
-        known = ("data_start", "data_end", "prediction_start", "prediction_size", "prediction_steps")
+        known = ("data_start", "data_end", "prediction_start", "prediction_size", "prediction_steps", "train_length")
         c.take("rolling_predict", spec, (*known, "use_multiprocessing", "max_workers"))
         rolling |= {"window": "sliding" if length else "expanding"}
         rolling |= {"prediction_size": spec["prediction_size"]} if spec.get("prediction_size") else {}
@@ -390,11 +396,3 @@ def _rest(c: Conversion) -> None:
             c.note(key, "not needed: it follows from the features, labels and models")
         elif key not in _KNOWN:
             c.note(key, "not carried over: there is no such thing here")
-
-
-def _list(value: Any) -> list[Any]:
-    return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _mapping(value: Any) -> Old:
-    return value if isinstance(value, Mapping) else {}

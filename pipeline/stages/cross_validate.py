@@ -338,13 +338,14 @@ def _summary(layout: Layout, report: dict[str, Any]) -> Summary:
         summary.figures[name] = f"{metric.upper()} {_range(spreads[metric])}"
     for metric in ("sharpe", "total_return", "max_drawdown"):
         if (found := report["distribution"]["trading"].get(metric)) is not None:
-            summary.figures[metric.replace("_", " ")] = _range(found)
+            summary.figures[metric.replace("_", " ")] = _range(found, ".4g" if metric == "sharpe" else "+.2%")
     if not report["distribution"]["trading"]:
         summary.warnings.append("signals.steps is empty: the paths are scored, not traded")
     return summary
 
 
-def _range(found: dict[str, float | None]) -> str:
+def _range(found: dict[str, float | None], shape: str = ".4g") -> str:
     if found["median"] is None:
         return "not defined on any path"
-    return f"{found['median']:.4g} (5-95 % of the paths: {found['p5']:.4g} to {found['p95']:.4g})"
+    median, low, high = (format(found[key], shape) for key in ("median", "p5", "p95"))
+    return f"{median} (5-95 % of the paths: {low} to {high})"

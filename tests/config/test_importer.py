@@ -104,6 +104,36 @@ def test_what_is_lost_is_said(sample: dict[str, Any], key: str, says: str) -> No
     assert any(note.startswith(f"{key}: ") and says in note for note in notes), notes
 
 
+@pytest.mark.parametrize(
+    ("given", "axis"),
+    [
+        ("np.arange(0.02, 0.1, 0.01).tolist()", (0.02, 0.09, 8)),
+        ("[0.1, 0.05, 0.2]", (0.05, 0.2, 3)),
+        (0.3, (0.3, 0.3, 1)),
+    ],
+)
+def test_a_grid_may_be_what_its_scripts_evaluate(
+    sample: dict[str, Any], given: Any, axis: tuple[float, float, int]
+) -> None:
+    sample["simulate_model"]["grid"]["buy_signal_threshold"] = given
+    grid = validate(convert(sample)[0], "new", "the sample").simulate.grid
+    assert grid is not None and (grid.buy.start, grid.buy.stop, grid.buy.n) == axis
+
+
+@pytest.mark.parametrize("given", ["__import__('os').getcwd()", "np.arange(1, 2, 0)", ["low", "high"], {}])
+def test_a_grid_that_is_none_is_left_out_and_said(sample: dict[str, Any], given: Any) -> None:
+    sample["simulate_model"]["grid"]["sell_signal_threshold"] = given
+    new, notes = convert(sample)
+    assert "grid" not in new["simulate"]
+    assert any(note.startswith("simulate_model.grid.sell_signal_threshold: not carried over") for note in notes)
+
+
+def test_a_length_of_training_may_stand_in_either_place(sample: dict[str, Any]) -> None:
+    sample["rolling_predict"]["train_length"] = 7000
+    new, notes = convert(sample)
+    assert new["predict_rolling"]["train_length"] == 7000 and not any("train_length" in note for note in notes)
+
+
 def test_secrets_are_not_copied(sample: dict[str, Any]) -> None:
     new, notes = convert(sample)
     assert "secret" not in str(new) + str([note.partition(": ")[2] for note in notes])
