@@ -162,13 +162,18 @@ def _one_side(  # noqa: PLR0912
             bar = stack_bars[at]
             for r in range(rows):
                 found[r] = bar if levels[r] >= price else found[r]
-        # Bars of the group itself lie before all these, and of them the nearest counts, which comes last.
+        # Bars of the group itself come before all these.
         if highest > lowest_level:
-            for later in range(rows - 1, 0, -1):
-                price, bar = sign * values[first + later], first + later
-                if price > lowest_level:
-                    for r in range(later):
-                        found[r] = bar if price > levels[r] else found[r]
+            ahead = -np.inf
+            for r in range(rows - 1, -1, -1):
+                level = levels[r]
+                if ahead > level:
+                    bar = first + r + 1
+                    while not sign * values[bar] > level:
+                        bar += 1
+                    found[r] = bar
+                price = sign * values[first + r]
+                ahead = price if price > ahead else ahead
     while stack[top] <= highest:
         top -= 1
     for r in range(_GROUP - place):
