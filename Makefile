@@ -46,13 +46,15 @@ compile-core: $(READY)
 compile-others: $(READY)
 	@PYTHONPATH=tests python tests/compile.py others
 
+# What DVC advises after each run (git add, a remote) has no place in a demonstration; errors go past this.
+ADVICE := /^To track the changes with git, run:$$/,/^Use `dvc push`/d; /^Use `dvc push`/d
 demo: code
 	@git rev-parse --git-dir > /dev/null 2>&1 || dvc config --quiet --local core.no_scm true
 	@pipeline dvc -c configs/demo.yaml
-	@dvc repro train simulate
+	@dvc repro train simulate | sed '$(ADVICE)'
 	@echo "serving two weeks of it bar by bar, in shadow, on a local exchange …"
 	@pipeline serve -c configs/demo.yaml --rehearse 2023-12-10 2023-12-24
-	@dvc repro
+	@dvc repro | sed '$(ADVICE)'
 	@pipeline show -c configs/demo.yaml
 
 test: compile
