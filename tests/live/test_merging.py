@@ -67,6 +67,8 @@ def streamed(symbol: str, table: pa.Table, cut: int, native: str | None, stop: i
     stream = MergeStream(DECLARED, symbol, table.slice(0, cut), [native] if native else [])
     feed, made = Feed(symbol, native), []
     for time in candles.times_ms(table)[cut:stop].tolist():
+        # A rehearsal before each bar changes nothing.
+        assert stream.peek(dict.fromkeys(COLUMNS, 7.0)).open_time_ms == time
         bar = stream.update(time, feed.arrived(time))
         values = {name: np.float64(value).tobytes() for name, value in bar.values.items()}
         made.append(values | {"filled": bar.filled, "time": bar.open_time_ms})

@@ -132,3 +132,19 @@ def test_no_rehearsal_is_held_after_the_end() -> None:
         assert len(times) == held > 10
 
     live(work)
+
+
+def test_a_trade_that_a_rehearsal_closes_lies_within_its_own_ledger() -> None:
+    declared = declared_config(PLAIN)
+    merged = tables(60)
+    origin = next(iter(by_time(declared, merged)))
+    follower = Follower(declared, None, {s: t.slice(0, 50) for s, t in merged.items()}, origin)
+    portfolio = Portfolio(declared.symbols, shadow_rules(declared, follower.last_open_ms), 1000.0)
+    rehearsal = Rehearsal(lambda: follower, portfolio, Bench().trader, lambda *a, **k: None)  # type: ignore[arg-type]
+    bar = dict.fromkeys(COLUMNS, 10.0)
+    follower.update(Gathered(follower.last_open_ms + follower.step_ms, dict.fromkeys(declared.symbols, bar)))
+    portfolio.account["trades"] = 1  # of which live trading may have had any number
+    for name, value in {"side": 1, "qty": 2.0, "entry_price": 10.0, "mark": 10.0, "stop": 0.0, "leave": 1}.items():
+        portfolio.positions[name] = value
+    rehearsal.once()
+    assert rehearsal._trades["qty"].tolist()[0] == 2.0 and portfolio.account["trades"][0] == 1
