@@ -144,7 +144,7 @@ opened = BinanceExchange._streams
 BinanceExchange._streams = lambda self, names: opened(self, list(set(names)))
 """
     # Hashes under which the two streams of the book and the trades come in different orders.
-    first, second = (_traced(8, hashes, planted) for hashes in SET_ORDERS)
+    first, second = (_traced(8, hashes, planted, bars=1) for hashes in SET_ORDERS)
     assert first != second
 
 
@@ -156,7 +156,7 @@ def _is_steady() -> bool:
     return worlds[0].text == worlds[1].text
 
 
-def _traced(seed: int, hashes: str, planted: str = "") -> str:
+def _traced(seed: int, hashes: str, planted: str = "", bars: int = 5) -> str:
     """The trace of a world in a process of its own."""
     script = f"""
 import sys
@@ -164,7 +164,7 @@ sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from live.simulation import World, prepared
 {planted}
 with prepared():
-    world = World({seed}, bars=5)
+    world = World({seed}, bars={bars})
     world.run()
     sys.stdout.write(world.text)
 """
