@@ -96,9 +96,9 @@ def _cents(amount: float) -> float:
     return round(amount, 2) + 0.0
 
 
-def _number(text: str) -> str:
+def _number(text: str | None) -> str:
     # As the exchange writes it, 44608.77000000, without what says nothing.
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    return text.rstrip("0").rstrip(".") if text and "." in text else text or ""
 
 
 def _position(one: PositionStatus) -> str:
