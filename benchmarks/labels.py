@@ -1,9 +1,10 @@
-"""highlow2 over a year of minutes against the ancestor's algorithm as it describes itself.
+"""highlow2 over a year of minutes against the ancestor's algorithm, compiled and plain.
 
 The ancestor rolls a window over the reversed close and price columns (pandas, method="table", its numba
 engine), takes the first crossing in each, and compares the two crossings row by row with DataFrame.apply.
 Its window functions are compiled anew for each label; what its rows take without that is the difference between a
-longer and a shorter sample, and scaled to all; ours is timed on all.
+longer and a shorter sample, and scaled to all; ours is timed on all. The plain way is the algorithm as it describes
+itself, a scan of each row's window: numpy looks for the first crossing in the next bars, timed on a sample and scaled.
 """
 
 import time
@@ -17,7 +18,7 @@ from pipeline.config.labels import HighLow2
 from pipeline.labels import high_low2
 from pipeline.market import candles
 
-SAMPLE, LONGER = 20_000, 120_000
+SAMPLE, LONGER, PLAIN = 20_000, 120_000, 50_000
 
 
 def crossing(frame: pd.DataFrame, price: str, horizon: int, threshold: float) -> pd.Series:
@@ -49,6 +50,19 @@ def ancestor(frame: pd.DataFrame, horizon: int, up: float, down: float) -> np.nd
     return both.apply(earlier, raw=True, axis=1).to_numpy()
 
 
+def plain(
+    close: np.ndarray, high: np.ndarray, low: np.ndarray, rows: int, horizon: int, up: float, down: float
+) -> list:
+    """The label of each of the first rows, window by window."""
+    labels = []
+    for t in range(rows):
+        above = high[t + 1 : t + 1 + horizon] > close[t] * (1 + up / 100)
+        below = low[t + 1 : t + 1 + horizon] < close[t] * (1 + down / 100)
+        first, second = above.argmax(), below.argmax()
+        labels.append(bool(above[first] and (not below[second] or first <= second)))
+    return labels
+
+
 def main() -> None:
     table = year_of_minutes()
     close, high, low = (candles.column(table, name) for name in ("close", "high", "low"))
@@ -63,20 +77,19 @@ def main() -> None:
             theirs = ancestor(frame.iloc[: rows + horizon], horizon, threshold, -0.2 * threshold)[:SAMPLE]
             taken[rows] = time.perf_counter() - start
         peer = (taken[LONGER] - taken[SAMPLE]) / (LONGER - SAMPLE) * len(close)
+        start = time.perf_counter()
+        scanned = plain(close, high, low, PLAIN, horizon, threshold, -0.2 * threshold)
+        by_window = (time.perf_counter() - start) / PLAIN * len(close)
         label = high_low2.compute(spec, horizon, close, high, low)[0]
         differ = int((theirs != label.values[:SAMPLE])[label.known[:SAMPLE]].sum())
         per_row = ours / len(close) * 1e9
         print(f"h = {horizon}: {per_row:.1f} ns a row (goal ≤ {limit}); {differ} of {SAMPLE} labels differ")
+        differ = int((np.array(scanned) != label.values[:PLAIN])[label.known[:PLAIN]].sum())
+        print(f"h = {horizon}: {differ} of {PLAIN} labels of the plain scan differ")
         record("labels", {"name": f"ns a row, h = {horizon}", "ours": per_row, "goal": limit, "unit": "ns"})
-        report(
-            f"highlow2, h = {horizon}, times faster",
-            1 / ours,
-            1 / peer,
-            1000,
-            True,
-            unit="1/s",
-            of="the ancestor's way",
-        )
+        for peer_seconds, of in ((peer, "the ancestor's way, compiled"), (by_window, "a scan of each window, numpy")):
+            name = f"highlow2, h = {horizon}, times faster" + (" than plain" if of.endswith("numpy") else "")
+            report(name, 1 / ours, 1 / peer_seconds, 1000, True, unit="1/s", of=of)
 
 
 if __name__ == "__main__":
