@@ -31,14 +31,15 @@ $(READY): pyproject.toml constraints.txt
 	@.ci/install $(VENV) "$(EXTRAS)" $(PYTHONS)
 	@touch $@
 
-# The machine code that `serve` and `labels` load; nothing to do the second time.
+# The machine code that `serve`, `labels` and `simulate` load; nothing to do the second time.
 code: code-live code-stages
 code-live: $(READY)
 	@python -c 'from pipeline.live.compiled_functions import make; print(make())' | sed '/ is there$$/d'
 code-stages: $(READY)
 	@python -c 'from pipeline.stages.compiled_functions import make; print(make())' | sed '/ is there$$/d'
+	@python -c 'from pipeline.stages.simulate_functions import make; print(make())' | sed '/ is there$$/d'
 # For tests all of the core besides, once instead of in each of their processes; `make -j3 compile` uses all processors.
-# The library of `labels` is small and comes last.
+# The library of `simulate` comes after the core, which has compiled most of it.
 compile: code-live compile-core compile-others
 compile-core: $(READY)
 	@PYTHONPATH=tests python tests/compile.py core
