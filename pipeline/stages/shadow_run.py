@@ -8,13 +8,11 @@ from pipeline.config import utc_ms
 from pipeline.errors import PipelineError
 from pipeline.market.candles import times_ms
 from pipeline.report.data import ShadowRun
-from pipeline.stages.serve_wish import REHEARSAL, folder_of
 
 
 def read_shadow(layout: Layout) -> ShadowRun | None:
     """The shadow run on the market, else the last rehearsal; None if there is neither."""
-    for rehearsed in (False, True):
-        folder = folder_of(layout, REHEARSAL if rehearsed else "")
+    for folder, rehearsed in ((layout.run / "serve", False), (layout.run / "serve" / "rehearsal", True)):
         paths = folder / "decisions.parquet", folder / "trades.parquet"
         if not all(path.is_file() for path in paths):
             continue
