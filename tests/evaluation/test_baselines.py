@@ -77,3 +77,12 @@ def test_p_values_of_random_strategies_are_uniform() -> None:
     rivals = random_growth(bars, held, rules(), 1.0, 500, 1)
     p = np.array([p_value(g, rivals) for g in random_growth(bars, held, rules(), 1.0, 400, 2)])
     assert abs(p.mean() - 0.5) < 0.06 and abs((p < 0.1).mean() - 0.1) < 0.05
+
+
+def test_each_random_strategy_shuffles_the_order_that_the_one_before_has_left() -> None:
+    # Figures of an earlier form, in which compiled code drew the numbers itself.
+    bars, held = random_market(500, 3), Holdings(np.array([3, 1, 7, 20, 5, 5]), np.array([1, -1, 1, 1, -1, 1]))
+    growth = random_growth(bars, held, rules(taker_fee=0.001, slip=0.0002), 0.7, 300, 5)
+    assert growth[[0, 1, 2, -1]] == pytest.approx(
+        [1.0349983673811414, 1.0119447081181465, 1.0365947652157466, 1.0259268466947062]
+    )
