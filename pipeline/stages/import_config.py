@@ -33,7 +33,7 @@ def import_config(old: Path, to: Path | None) -> None:
     print_or_write(_text(old.name, new, notes), to)
     for note in notes:
         print(f"  {note}", file=sys.stderr)
-    count = f"{len(notes)} notes above" if notes else "everything was carried over"
+    count = f"{len(notes)} note{'s' * (len(notes) > 1)} above" if notes else "everything was carried over"
     print(f"{old}: converted; {count}", file=sys.stderr)
 
 

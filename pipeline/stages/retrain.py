@@ -30,6 +30,7 @@ from pipeline.errors import BadInput, CheckFailed, MissingInput, PipelineError, 
 from pipeline.evaluation.certificate import Certificate, valid_for
 from pipeline.evaluation.leaks.findings import table
 from pipeline.evaluation.promotions import RETIRED, RETRAIN
+from pipeline.stages.chain import learns
 from pipeline.stages.drift import look
 from pipeline.stages.reporting import Plan, print_json
 from pipeline.stages.runner import Options, plan_stage, run_stage
@@ -53,9 +54,9 @@ def retrain(options: Options, keep: int) -> None:
 
     keep: bundles that stay, newest first; the current one always does.
     Raises BadInput: another retraining of this config is running. Otherwise the error of the stage that
-    failed, with its name.
+    failed, with its name. BadInput as well: there is no model.
     """
-    config, layout = options.load()
+    config, layout = _loaded(options)
     work = _work(config)
     if options.dry_run:
         print(_plan(config, layout, work).text())
@@ -71,7 +72,7 @@ def retrain_if_drift(options: Options, keep: int) -> None:
 
     Prints one line in either case. Arguments and errors are those of `retrain`.
     """
-    config, layout = options.load()
+    config, layout = _loaded(options)
     work = _work(config)
     if options.dry_run:
         print(_plan(config, layout, work, [f"only if there is drift, looked for after {DATA[-1]}"]).text())
@@ -87,6 +88,19 @@ def retrain_if_drift(options: Options, keep: int) -> None:
             print(f"retrain: {reason}", file=sys.stderr, flush=True)
         _run(config, layout, work, [stage for stage in stages_of(config) if stage not in DATA], "a")
         _finish(config, layout, work, keep, start, options.json)
+
+
+def _loaded(options: Options) -> tuple[Config, Layout]:
+    config, layout = options.load()
+    if not learns(config):
+        # Said before years of bars are fetched for a training that cannot be.
+        error = BadInput(
+            "signals.predictions: features: there is no model to retrain",
+            "rules need no bundle: `pipeline serve` trades them as they stand in the config",
+        )
+        options.explain(error)
+        raise error
+    return config, layout
 
 
 def _work(config: Config) -> Layout:

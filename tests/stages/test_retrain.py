@@ -116,6 +116,19 @@ def test_a_bundle_that_was_rolled_back_from_does_not_come_back_by_itself(
     assert subject.current_bundle(LAYOUT) not in (left, first)
 
 
+@pytest.mark.parametrize("command", ["retrain", "retrain_if_drift"])
+def test_rules_are_not_retrained_and_no_bar_is_fetched_for_it(
+    options: Options, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    def run(stage: str, config: Config, layout: Layout) -> Summary:
+        raise AssertionError(stage)
+
+    monkeypatch.setattr(subject, "run_stage", run)
+    rules = replace(options, overrides=["signals.predictions=features"])
+    with pytest.raises(BadInput, match="no model to retrain"):
+        getattr(subject, command)(rules, 10)
+
+
 def test_bundle_carries_the_certificate_of_exactly_its_models(
     options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
