@@ -40,6 +40,22 @@ def test_every_sentence_and_figure_is_on_the_page(data: ReportData) -> None:
     assert "strategies that entered at random did at least as well" in shown
 
 
+def test_each_figure_stands_at_its_name(data: ReportData) -> None:
+    pbo = {**data.metrics["significance"]["overfitting"], "pbo": 0.25, "loss": 0.75}
+    shown = luck.luck(changed(data, min_trl=365.0, sr0=1.23, trial_std=4.56, overfitting=pbo))
+    for name, value in (
+        ("MinTRL, as the only trial", text.duration(365 * 86_400_000)), ("the chosen set lost elsewhere", "75 %"),
+        ("Sharpe ratio by luck alone", "1.23"), ("their ratios scatter by", "4.56"),
+    ):  # fmt: skip
+        assert f"<dt>{name}</dt><dd>{value}</dd>" in shown.replace("\u202f", " ").replace("\u00a0", " ")
+
+
+def test_figures_in_sample_are_never_without_these_words(data: ReportData) -> None:
+    for in_sample in (True, False):
+        shown = luck.luck(replace(data, metrics={**data.metrics, "in_sample": in_sample}))
+        assert ("Skill or luck, in sample" in shown) is in_sample
+
+
 def test_what_is_not_known_is_a_dash_or_left_out(data: ReportData) -> None:
     names = ("sharpe", "skew", "kurtosis", "psr", "dsr", "min_trl", "min_btl_years", "power", "detectable")
     unknown = changed(data, **dict.fromkeys(names), overfitting=None, grid_sample=None, than_holding=None)

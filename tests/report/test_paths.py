@@ -47,7 +47,9 @@ def test_the_spread_stands_beside_what_was_simulated(data: ReportData) -> None:
     row = html[html.index("Sharpe ratio</th>") :].split("</tr>")[0]
     assert [cell.split("</td>")[0] for cell in row.split("<td>")[1:]] == ["3.00", "1.10", "2.00", "5.60", "7.50"]
     assert "3 groups of bars from 2024-01-01 to 2024-02-01, 2 tested at a time" in html
-    assert "high_10_lgbm, AUC" in html and "r2" not in html.lower().replace("r²", "r2")
+    row = html[html.index("high_10_lgbm, AUC</th>") :].split("</tr>")[0]
+    assert [cell.split("</td>")[0] for cell in row.split("<td>")[1:]] == ["0.510", "0.501", "0.510", "0.519"]
+    assert "12 bars after it" in html and "r2" not in html.lower().replace("r²", "r2")
     drawn = page.charts(data)["paths-chart"]
     assert drawn["data"][0]["y"] == [1.0, 2.0, 6.0]
     assert drawn["layout"]["shapes"][0]["y0"] == pytest.approx(1.1)

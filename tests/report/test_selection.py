@@ -57,10 +57,17 @@ def test_stability_and_the_cost_of_more_features_are_told(data: ReportData) -> N
     assert "<td>0.43</td>" in part and "<td>–</td>" in part and "<td>7.5</td><td>0.43</td>" in part
     assert part.count("<td>1</td>") == 1  # of one block it is said that nothing beat noise
     assert "a&lt;b" in part and "a<b" not in part
+    assert 'style="--share:50.0%"' in part and "ever chosen" not in part
     assert "5 features score best (0.5800); 40 score 0.5700" in part and "one more trial" in part
     figure = charts(chosen)["sizes-chart"]
     assert figure["data"][0]["x"] == [2, 5, 40] and figure["data"][0]["y"] == [0.55, 0.58, 0.57]
     assert 'data-figure="sizes-chart"' in render(chosen)
+
+
+def test_of_many_features_the_most_chosen_are_listed(data: ReportData) -> None:
+    facts = FOUND["stability"]["high_10"] | {"share_of_folds": {f"f{k}": 1 - k / 100 for k in range(30)}}
+    part = selection.selection(with_selection(data, FOUND | {"stability": {"high_10": facts}}))
+    assert "20 of 30 ever chosen" in part and ">f19<" in part and ">f20<" not in part
 
 
 def test_without_sizes_there_is_no_chart(data: ReportData) -> None:
