@@ -13,7 +13,7 @@ from pipeline.market.binance import Binance
 from pipeline.market.ranges import Range
 from pipeline.market.store import Fetched, Month, Stored
 
-_NAME = "local-exchange:"
+_NAME = "local-exchange"
 
 
 class LocalExchange(Binance):
@@ -30,7 +30,8 @@ class LocalExchange(Binance):
 
     def fetch(self, stored: Stored, symbol: str, interval: str, month: Month, ranges: list[Range]) -> Iterator[Fetched]:
         for fetched in super().fetch(stored, symbol, interval, month, ranges):
-            url = fetched.part.url.replace(self._url, _NAME)
+            # A path of the archive follows with its slash, what came over REST with words of its own.
+            url = fetched.part.url.replace(f"{self._url}/", f"{_NAME}:/").replace(self._url, _NAME)
             yield replace(fetched, part=replace(fetched.part, url=url))
 
 
