@@ -159,7 +159,9 @@ async def _balances(config: Config, exchange: Exchange, rules: Mapping[str, Symb
     traded = [symbol for symbol, one in rules.items() if one.base_asset == DISCOUNT_ASSET]
     if traded and len(rules) > len(traded):
         # Books count by symbol what was bought of its base asset: what others take of it looks as if it had been sold.
-        found = f"the other symbols' must not be taken in {DISCOUNT_ASSET}, or {traded[0]} may be halted: switch that off"
+        found = (
+            f"the other symbols' must not be taken in {DISCOUNT_ASSET}, or {traded[0]} may be halted: switch that off"
+        )
         checks.append(Check("fees' asset", None, found))
     return checks
 
