@@ -1,27 +1,10 @@
 """Where a library of machine code (`pipeline.machine_code`) is kept, how it is made and how it is loaded."""
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pipeline import machine_code
 from pipeline.machine_code import Entry
-
-_IMPORTS = re.compile(r"^from (pipeline[.\w]*) import", re.MULTILINE)
-
-
-def sources_of(*modules: str) -> set[Path]:
-    """The files of these modules of ours and of what they import: a constant from elsewhere is part of the code."""
-    package = Path(__file__).parent
-    waiting = [machine_code.__name__, *modules]
-    found: set[Path] = set()
-    while waiting:
-        path = package.parent.joinpath(*waiting.pop().split("."))
-        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-        if path not in found and path.is_file():
-            found.add(path)
-            waiting += _IMPORTS.findall(path.read_text(encoding="utf-8"))
-    return found
 
 
 def install(path: Path | None, entries: Iterable[Entry]) -> bool:

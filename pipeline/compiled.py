@@ -10,6 +10,7 @@ from threading import RLock
 from typing import Any
 
 from pipeline.lean import without
+from pipeline.sources import stamp
 
 _MAKING = RLock()
 
@@ -49,6 +50,8 @@ class Compiled:
         with _MAKING:
             if self._dispatcher is None:
                 self._dispatcher = _numba().njit(**{"cache": True, **self.targetoptions})(self.py_func)
+                if content := stamp(self.py_func.__module__):
+                    _keep_by(content, self._dispatcher)
         return self._dispatcher
 
     def use(self, native: Callable[..., Any]) -> None:
@@ -63,6 +66,13 @@ class Compiled:
     def _first(self, *args: Any) -> Any:
         self._call = self.dispatcher
         return self._call(*args)
+
+
+def _keep_by(content: str, dispatcher: Any) -> None:
+    # numba takes what it has kept for fresh as long as the file of the function itself is as it was. But functions and
+    # constants of other files are compiled into it: after an update of those alone, the old ones would go on trading.
+    if (file := getattr(dispatcher._cache, "_cache_file", None)) is not None:
+        file._source_stamp = content
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:

@@ -20,6 +20,7 @@ NO_RESULT = (
     "pipeline.compiled",
     "pipeline.code_library",
     "pipeline.machine_code",
+    "pipeline.sources",
     "pipeline.stages.compiled_functions",
     "pipeline.stages.simulate_functions",
     "pipeline.lean",

@@ -15,6 +15,7 @@ import numpy as np
 from pipeline import code_library, machine_code
 from pipeline.live.telling import Tell
 from pipeline.machine_code import Entry
+from pipeline.sources import sources_of
 
 
 def entries() -> list[Entry]:
@@ -112,7 +113,7 @@ def entries() -> list[Entry]:
 def library() -> Path | None:
     """Where the library of these sources is or would be; None where there can be none."""
     modules = {one.function.__module__ for one in entries()}
-    return machine_code.library_path(code_library.sources_of("pipeline.live.compiled_functions", *modules))
+    return machine_code.library_path(sources_of("pipeline.machine_code", "pipeline.live.compiled_functions", *modules))
 
 
 def install() -> bool:

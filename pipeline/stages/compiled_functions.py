@@ -11,6 +11,7 @@ import numpy as np
 from pipeline import code_library, machine_code
 from pipeline.labels import crossing
 from pipeline.machine_code import Entry
+from pipeline.sources import sources_of
 
 
 def entries() -> list[Entry]:
@@ -22,7 +23,7 @@ def entries() -> list[Entry]:
 def library() -> Path | None:
     """Where the library of these sources is or would be; None where there can be none."""
     modules = {one.function.__module__ for one in entries()}
-    sources = code_library.sources_of("pipeline.stages.compiled_functions", *modules)
+    sources = sources_of("pipeline.machine_code", "pipeline.stages.compiled_functions", *modules)
     return machine_code.library_path(sources, "stages")
 
 

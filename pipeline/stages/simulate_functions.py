@@ -11,6 +11,7 @@ import numpy as np
 from pipeline import code_library, machine_code
 from pipeline.evaluation import baselines
 from pipeline.machine_code import Entry
+from pipeline.sources import sources_of
 from pipeline.trading import gates, simulation, volatility
 from pipeline.trading.market import FLAGS, NUMBERS, Market
 from pipeline.trading.reasons import COUNT
@@ -44,7 +45,7 @@ def library() -> Path | None:
     """Where the library of these sources is or would be; None where there can be none."""
     modules = {one.function.__module__ for one in entries()}
     return machine_code.library_path(
-        code_library.sources_of("pipeline.stages.simulate_functions", *modules), "simulate"
+        sources_of("pipeline.machine_code", "pipeline.stages.simulate_functions", *modules), "simulate"
     )
 
 
