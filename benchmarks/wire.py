@@ -337,6 +337,7 @@ class Run:
                     "http client": (one["writing"] - one["signed"]) * 1e3,
                     "socket": (one["written"] - one["writing"]) * 1e3,
                     "wire": (one["written"] - one["decided"]) * 1e3,
+                    "wire without the disk": (one["written"] - one["decided"] - one["disk"]) * 1e3,
                     "reply": (one["replied"] - one["written"]) * 1e3,
                     "booked": (one["filled"] - one["replied"]) * 1e3,
                 })  # fmt: skip
