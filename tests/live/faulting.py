@@ -106,7 +106,7 @@ class Life:
         self.exchange.fault(fault.kind, where=fault.where, count=fault.count, **args)
         self.until(lambda: any(kind == fault.kind for _, kind in self.witness.faults[seen:]))
         begun = next(at for at, kind in self.witness.faults[seen:] if kind == fault.kind)
-        self.until(lambda: time.monotonic() >= begun + fault.lasts)
+        self.until(lambda: time.monotonic() >= begun + fault.lasts, fault.lasts + PATIENCE)
         return begun, begun + fault.lasts
 
     def check(self) -> list[str]:
