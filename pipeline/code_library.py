@@ -1,10 +1,12 @@
 """Where a library of machine code (`pipeline.machine_code`) is kept, how it is made and how it is loaded."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import machine_code
 from pipeline.machine_code import Entry
+from pipeline.sources import sources_of
 
 
 def install(path: Path | None, entries: Iterable[Entry]) -> bool:
@@ -32,3 +34,25 @@ def make(path: Path | None, entries: Sequence[Entry]) -> str:
         if old != path:
             old.unlink(missing_ok=True)
     return f"{path} is made"
+
+
+@dataclass(frozen=True)
+class Library:
+    """That of the functions which a module of ours names. purpose: what its file's name begins with."""
+
+    purpose: str
+    module: str
+    entries: Callable[[], list[Entry]]
+
+    def path(self) -> Path | None:
+        """Where the library of these sources is or would be; None where there can be none."""
+        modules = {one.function.__module__ for one in self.entries()}
+        return machine_code.library_path(sources_of(machine_code.__name__, self.module, *modules), self.purpose)
+
+    def install(self) -> bool:
+        """Let the functions be called from the library; errors and result as `install`."""
+        return install(self.path(), self.entries())
+
+    def make(self) -> str:
+        """Write the library unless it is there; what has come of it."""
+        return make(self.path(), self.entries())

@@ -43,15 +43,6 @@ def armed(kind: str, where: str = "*", count: int = 1, **args: Any) -> Callable[
     return act
 
 
-def happened(kind: str, times: int) -> Callable[[Life], None]:
-    """Wait until a fault has happened so often since the last one of another kind."""
-
-    def act(life: Life) -> None:
-        life.until(lambda: [one_kind for _, one_kind in life.witness.faults[-times:]] == [kind] * times)
-
-    return act
-
-
 def noted(pattern: str) -> Callable[[Life], None]:
     """Wait until the adapter has said something that it had not said before."""
 

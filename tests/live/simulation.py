@@ -73,9 +73,9 @@ from pipeline.stages.serve_wish import Wish
 
 PORT = 8080
 _LEAST_NOTIONAL = Decimal(5)
-# Bars of trouble, bars until all must have settled, bars in which it must be found settled.
 # How often the disk hangs when a turn is written down, while there is trouble.
 STALLS = 0.02
+# Bars of trouble, bars until all must have settled, bars in which it must be found settled.
 TROUBLE_BARS, CALM_BARS, LOOK_BARS = 12, 5, 3
 BEGIN_MS = START_MS + HISTORY * STEP
 BARS = HISTORY + TROUBLE_BARS + CALM_BARS + LOOK_BARS + 10
